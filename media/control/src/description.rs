@@ -1,0 +1,160 @@
+use crate::Format;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// Which of the node's addresses a leg uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Face {
+    /// Towards browsers.
+    Outside,
+    /// Towards SIP peers.
+    Inside,
+}
+
+/// A leg's own end, as its description tells it to the peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LocalTransport {
+    WebRtc {
+        ufrag: String,
+        pwd: String,
+        /// SHA-256 of the cluster's certificate.
+        fingerprint: Fingerprint,
+        candidates: Vec<Candidate>,
+    },
+    /// `rtp` is one address for each of the face's addresses, the first being preferred; RTCP is the next
+    /// port unless muxed (RFC 5761).
+    Rtp {
+        rtp: Vec<SocketAddr>,
+        #[serde(default)]
+        sdes: Vec<SdesKey>,
+    },
+    Source,
+}
+
+/// An ICE host candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub address: SocketAddr,
+    /// `false`: UDP. `true`: TCP passive (RFC 6544).
+    #[serde(default)]
+    pub tcp: bool,
+    pub priority: u32,
+}
+
+/// `a=fingerprint`: hash name in lower case as registered ("sha-256"), and the digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    pub hash: String,
+    pub digest: Vec<u8>,
+}
+
+/// The peer's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remote {
+    pub transport: RemoteTransport,
+    /// In the order of the description's m-lines; refused ones are left out.
+    pub media: Vec<RemoteMedia>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RemoteTransport {
+    WebRtc {
+        ufrag: String,
+        pwd: String,
+        /// One of them must match.
+        fingerprints: Vec<Fingerprint>,
+        /// The role we play.
+        dtls: DtlsRole,
+    },
+    Rtp {
+        /// `None`: the peer gave no usable address (0.0.0.0 of an old hold); nothing is sent.
+        rtp: Option<SocketAddr>,
+        /// `None`: `rtp`'s port plus one. Equal to `rtp`: muxed.
+        rtcp: Option<SocketAddr>,
+        /// Address the peer's SIP came from.
+        signalling: IpAddr,
+        /// Keys to open what comes in and to close what goes out; both or neither.
+        #[serde(default)]
+        sdes: Option<(SdesKey, SdesKey)>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DtlsRole {
+    /// We send the ClientHello.
+    Active,
+    Passive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MediaKind {
+    Audio,
+    Video,
+}
+
+/// One negotiated m-line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoteMedia {
+    pub kind: MediaKind,
+    /// As we see it: `SendOnly` means that we send and the peer listens.
+    pub direction: Direction,
+    /// The first speech or picture codec is the one we send; all may arrive.
+    pub formats: Vec<Format>,
+    /// Packet length we send, in milliseconds (10 to 60).
+    pub ptime_ms: u32,
+    #[serde(default)]
+    pub mid: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+impl Direction {
+    pub fn sends(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    pub fn receives(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::RecvOnly)
+    }
+
+    /// The same m-line seen from the other end.
+    pub fn reversed(self) -> Direction {
+        match self {
+            Direction::SendOnly => Direction::RecvOnly,
+            Direction::RecvOnly => Direction::SendOnly,
+            both => both,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SrtpProfile {
+    /// AES_CM_128_HMAC_SHA1_80 (RFC 3711).
+    AesCm128HmacSha1_80,
+    /// AES_CM_128_HMAC_SHA1_32.
+    AesCm128HmacSha1_32,
+    /// AEAD_AES_128_GCM (RFC 7714).
+    AeadAes128Gcm,
+    /// AEAD_AES_256_GCM.
+    AeadAes256Gcm,
+}
+
+/// A key of `a=crypto` (RFC 4568): master key followed by master salt. Never in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SdesKey {
+    pub tag: u32,
+    pub profile: SrtpProfile,
+    pub key_and_salt: Vec<u8>,
+}
+
+impl std::fmt::Debug for SdesKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SdesKey {{ tag: {}, profile: {:?}, … }}", self.tag, self.profile)
+    }
+}

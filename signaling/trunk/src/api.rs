@@ -1,0 +1,188 @@
+//! The words between the calls and the trunk: [`Command`] in, [`Event`] out.
+//!
+//! SDP is bytes here and never opened. Names are the SIP side's; nothing knows of browsers. Both enums
+//! travel over the link, so fields may be added with `#[serde(default)]`.
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// One SIP identity in use: an address of record with its registrar and credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountId(pub u64);
+
+/// One INVITE of ours with all its forks, or one INVITE of theirs: the SIP side of a leg, from its first
+/// message until both sides forgot it. Drawn by whoever sees it first, so the two sides draw from
+/// different halves: the calls even numbers, the trunk odd ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InviteId(pub u64);
+
+/// One early or established dialog of an outgoing INVITE, numbered from 0 as To tags appear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ForkId(pub u32);
+
+/// An offer of the peer inside a dialog that waits for our answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OfferId(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Opens an account; registers it if it says so. Answered by `Registered` or `RegistrationFailed`
+    /// (an account that does not register is usable at once and answers nothing).
+    OpenAccount { account: AccountId, spec: AccountSpec },
+    /// REGISTER with expires 0, then `Unregistered`. Its calls go on.
+    CloseAccount { account: AccountId },
+
+    /// Calls `target`. `sdp` empty: a late offer, the peer's 200 brings theirs and `Acknowledge` ours.
+    Invite { invite: InviteId, account: AccountId, target: Target, from_display: String, headers: Vec<Header>, sdp: Vec<u8> },
+    /// The SDP for the ACK of a late offer. Without a late offer the trunk sends ACK by itself.
+    Acknowledge { invite: InviteId, fork: ForkId, sdp: Vec<u8> },
+    /// Ends it in the way its state asks for: CANCEL, BYE, BYE to late forks, or `status` to an INVITE of
+    /// theirs not yet answered (`None`: 603 Decline). Always followed by exactly one `Ended`.
+    Hangup { invite: InviteId, status: Option<Refusal> },
+
+    /// A provisional response to their INVITE: 180, or 183 with SDP.
+    Progress { invite: InviteId, status: u16, sdp: Option<Vec<u8>> },
+    /// 200 with our SDP (an answer, or our offer if their INVITE had none); repeated until the ACK.
+    Accept { invite: InviteId, sdp: Vec<u8> },
+
+    /// A re-INVITE of ours with this offer. Answered by `OfferAnswered` or `OfferRefused`. 491 is retried
+    /// inside (RFC 3261 §14.1).
+    Offer { invite: InviteId, sdp: Vec<u8> },
+    /// The answer to an offer of theirs (`Event::Offered`), or, where that had no SDP, our offer.
+    AnswerOffer { invite: InviteId, offer: OfferId, sdp: Vec<u8> },
+    /// Refuses an offer of theirs; the dialog stays as it was (488 where there is no better word).
+    RefuseOffer { invite: InviteId, offer: OfferId, status: u16 },
+
+    /// Ends accounts and calls that are not listed: said once after the link came back.
+    Retain { accounts: Vec<AccountId>, invites: Vec<InviteId> },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// 2xx to the first REGISTER, or again after a failure. Refreshes are silent.
+    Registered { account: AccountId, expires_s: u32, raw: String },
+    /// The registration is gone as asked.
+    Unregistered { account: AccountId },
+    /// `retry_s`: the trunk goes on trying after so many seconds by itself; `None`: it gave up (403, or
+    /// 401/407 with credentials sent), and the account is closed.
+    RegistrationFailed { account: AccountId, failure: Failure, retry_s: Option<u32> },
+
+    /// An INVITE for a live account, from its registrar's side. 100 has been sent. `sdp` `None`: we offer.
+    Incoming { invite: InviteId, account: AccountId, from: Identity, to: Identity, sdp: Option<Vec<u8>>, headers: Vec<Header>, source: SocketAddr, raw: String },
+    /// 18x to our INVITE. `sdp`: the answer of that fork, if it brought one (told each time it comes).
+    Progress { invite: InviteId, fork: ForkId, status: u16, reason: String, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String },
+    /// The first 2xx to our INVITE; other forks are ended inside. `sdp` is the answer (of this 2xx, or of a
+    /// reliable 18x of the same fork), or their offer if ours was late: then `Acknowledge` is due.
+    Answered { invite: InviteId, fork: ForkId, status: u16, reason: String, sdp: Option<Vec<u8>>, late: bool, source: SocketAddr, raw: String },
+    /// The ACK of our 200 came, with their answer where our 200 carried the offer.
+    Acknowledged { invite: InviteId, sdp: Option<Vec<u8>> },
+
+    /// Their re-INVITE or UPDATE. `sdp` `None`: a refresh without offer by INVITE, which asks for ours.
+    Offered { invite: InviteId, offer: OfferId, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String },
+    /// The ACK of a re-INVITE that had no offer, with their answer to ours.
+    OfferAcknowledged { invite: InviteId, offer: OfferId, sdp: Option<Vec<u8>> },
+    OfferAnswered { invite: InviteId, status: u16, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String },
+    /// Our re-INVITE was refused; the dialog goes on as it was.
+    OfferRefused { invite: InviteId, failure: Failure },
+
+    /// It is over, once for each invite, whoever ended it.
+    Ended { invite: InviteId, end: End },
+}
+
+/// Which account and how to reach it. Secrets inside: never logged (`Debug` leaves them out).
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccountSpec {
+    /// User part of the address of record, unescaped.
+    pub login: String,
+    /// Digest username; the login where empty.
+    pub auth_name: String,
+    pub password: String,
+    /// Domain of the address of record and Request-URI of REGISTER.
+    pub domain: String,
+    /// Where requests are sent; the domain where empty. Host, `host:port`, or a SIP URI (with `;transport=`).
+    pub proxy: String,
+    /// Port of domain and proxy where they name none; 0: by RFC 3263.
+    pub port: u16,
+    pub register: bool,
+    pub display: String,
+    /// `;name=value` parameters for the Contact of REGISTER.
+    pub contact_params: Vec<(String, Option<String>)>,
+}
+
+impl std::fmt::Debug for AccountSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AccountSpec {{ {}@{} via {:?}:{}, register: {} }}", self.login, self.domain, self.proxy, self.port, self.register)
+    }
+}
+
+/// Whom to call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Target {
+    /// A user of the account's domain (a number, a name), unescaped.
+    User { user: String, params: Vec<(String, Option<String>)> },
+    /// A whole `sip:`, `sips:` or `tel:` URI as given; parsed and checked by the trunk.
+    Uri { uri: String, params: Vec<(String, Option<String>)> },
+}
+
+/// A header field to add, already decided on by the calls; the trunk refuses one that would break the
+/// message (CR, LF, NUL, a name that is no token, or a header that it writes itself).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    pub name: String,
+    pub value: String,
+}
+
+/// Somebody named in From, To or P-Asserted-Identity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// User part, unescaped; the whole URI where it has none.
+    pub user: String,
+    pub display: String,
+    pub uri: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub status: u16,
+    pub reason: String,
+}
+
+/// Why something failed. `status` 0: no SIP response was behind it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub status: u16,
+    pub reason: String,
+    pub cause: Cause,
+    /// The response as received, credentials blotted; empty where there was none.
+    pub raw: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The peer's response says it.
+    #[default]
+    Response,
+    /// Nobody answered (RFC 3261 timers B and F).
+    Timeout,
+    /// The connection or the look-up failed.
+    Unreachable,
+    /// The address that it led to is not among `sip.allowed_targets`.
+    NotAllowed,
+    /// What we were asked to send cannot be written as SIP.
+    BadRequest,
+    /// A named limit of ours was reached.
+    Overloaded,
+}
+
+/// How an INVITE or its dialog ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum End {
+    /// We asked for it.
+    ByUs { raw: String },
+    /// BYE or CANCEL of the peer, with the text of its Reason header (RFC 3326) if any.
+    ByPeer { cancelled: bool, reason: String, raw: String },
+    /// A final 3xx to 6xx, or none at all.
+    Failed(Failure),
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4).
+    NoAck,
+}
