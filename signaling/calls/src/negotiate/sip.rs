@@ -1,0 +1,179 @@
+//! The SIP side: plain RTP/AVP, offered and answered as often as the dialog likes.
+
+use super::browser::{direction, direction_name};
+use super::{NegotiationError, codecs};
+use media_control::{Direction, Format, MediaKind, Remote, RemoteMedia, RemoteTransport};
+use serde::{Deserialize, Serialize};
+use signaling_sdp::attribute;
+use signaling_sdp::{Attribute, Connection, Description, Media, Origin, parse};
+use std::net::{IpAddr, SocketAddr};
+
+/// Shortest and longest packets we send, milliseconds.
+const PTIME_MS: std::ops::RangeInclusive<u32> = 10..=60;
+
+/// Our end of a SIP leg's description, which keeps its origin through the dialog (RFC 3264 §8).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SipLocal {
+    pub address: SocketAddr,
+    pub session_id: u64,
+    pub version: u64,
+    /// Attribute and bandwidth lines that the page asked for, already checked.
+    pub extra: Vec<(char, String)>,
+}
+
+/// What a SIP peer's description says, once read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SipDescription {
+    pub bytes: Vec<u8>,
+    pub audio: usize,
+    pub formats: Vec<Format>,
+    /// As the peer wrote it.
+    pub direction: Direction,
+    pub rtp: Option<SocketAddr>,
+    pub rtcp: Option<SocketAddr>,
+    pub ptime_ms: u32,
+    /// `o=` session id and version: the same again means that nothing changed.
+    pub origin: (u64, u64),
+}
+
+impl SipDescription {
+    /// The words for the media role. `formats` are the negotiated ones, what we send first.
+    pub fn remote(&self, formats: Vec<Format>, signalling: IpAddr) -> Remote {
+        Remote {
+            transport: RemoteTransport::Rtp { rtp: self.rtp, rtcp: self.rtcp, signalling, sdes: None },
+            media: vec![RemoteMedia {
+                kind: MediaKind::Audio,
+                direction: self.direction.reversed(),
+                formats,
+                ptime_ms: self.ptime_ms,
+                mid: None,
+            }],
+        }
+    }
+
+    /// The peer does not want to hear us: `sendonly`, `inactive`, or the address 0.0.0.0 of RFC 2543.
+    pub fn holds(&self) -> bool {
+        !self.direction.receives() || self.rtp.is_none()
+    }
+}
+
+/// Reads an offer or an answer. An address given by name cannot be used without a look-up and is refused.
+pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
+    let description = parse(bytes)?;
+    let audio = description
+        .media
+        .iter()
+        .position(|m| m.kind == "audio" && m.port != 0 && is_plain_rtp(&m.protocol))
+        .ok_or_else(|| match description.media.iter().find(|m| m.kind == "audio" && m.port != 0) {
+            Some(other) => NegotiationError::Profile(other.protocol.clone()),
+            None => NegotiationError::NoAudio,
+        })?;
+    let media = &description.media[audio];
+    let formats = codecs::formats(media);
+    if codecs::speech(&formats).is_none() {
+        return Err(NegotiationError::NoCommonCodec);
+    }
+    let ip = match media.connection(&description) {
+        Some(Connection::Address(ip)) => *ip,
+        Some(Connection::Name(_)) => return Err(NegotiationError::Incomplete("numeric address")),
+        None => return Err(NegotiationError::Incomplete("c= line")),
+    };
+    let rtp = (!ip.is_unspecified()).then(|| SocketAddr::new(ip, media.port));
+    let muxed = attribute::has(&media.attributes, "rtcp-mux");
+    let rtcp = if muxed { rtp } else { rtp.and_then(|rtp| attribute::rtcp(media, rtp.ip())) };
+    let ptime_ms = attribute::ptime(media).unwrap_or(20).clamp(*PTIME_MS.start(), *PTIME_MS.end());
+    Ok(SipDescription {
+        bytes: bytes.to_vec(),
+        audio,
+        formats,
+        direction: direction(attribute::direction(&media.attributes, &description.attributes)),
+        rtp,
+        rtcp,
+        ptime_ms,
+        origin: (description.origin.session_id, description.origin.version),
+    })
+}
+
+fn is_plain_rtp(protocol: &str) -> bool {
+    protocol == "RTP/AVP" || protocol == "RTP/AVPF"
+}
+
+/// Our offer.
+pub fn offer_sip(local: &SipLocal, formats: &[Format], ours: Direction) -> Vec<u8> {
+    let media = audio_line(local, "RTP/AVP", formats, ours, 20);
+    description(local, vec![media]).to_bytes()
+}
+
+/// Our answer: each m-line of the offer in its place, the ones we do not take with port 0 (RFC 3264 §6).
+pub fn answer_sip(
+    local: &SipLocal,
+    offer: &SipDescription,
+    formats: &[Format],
+    ours: Direction,
+) -> Result<Vec<u8>, NegotiationError> {
+    let read = parse(&offer.bytes)?;
+    let media = read
+        .media
+        .iter()
+        .enumerate()
+        .map(|(index, theirs)| {
+            if index == offer.audio {
+                audio_line(local, &theirs.protocol, formats, ours, offer.ptime_ms)
+            } else {
+                theirs.refused()
+            }
+        })
+        .collect();
+    Ok(description(local, media).to_bytes())
+}
+
+fn description(local: &SipLocal, media: Vec<Media>) -> Description {
+    let of = |kind: char| local.extra.iter().filter(move |(k, _)| *k == kind).map(|(_, line)| line.clone());
+    Description {
+        origin: Origin {
+            username: "-".to_owned(),
+            session_id: local.session_id,
+            version: local.version,
+            address: local.address.ip(),
+        },
+        name: "-".to_owned(),
+        connection: Some(Connection::Address(local.address.ip())),
+        bandwidth: of('b').collect(),
+        attributes: of('a')
+            .map(|line| match line.split_once(':') {
+                Some((name, value)) => Attribute::new(name, value),
+                None => Attribute::flag(&line),
+            })
+            .collect(),
+        media,
+    }
+}
+
+fn audio_line(local: &SipLocal, protocol: &str, formats: &[Format], ours: Direction, ptime_ms: u32) -> Media {
+    let mut attributes = Vec::new();
+    format_lines(&mut attributes, formats, None);
+    attributes.push(Attribute::new("ptime", ptime_ms.to_string()));
+    attributes.push(Attribute::flag(direction_name(ours)));
+    Media {
+        kind: "audio".to_owned(),
+        port: local.address.port(),
+        protocol: protocol.to_owned(),
+        formats: formats.iter().map(|f| f.receive_pt.to_string()).collect(),
+        connection: None,
+        bandwidth: Vec::new(),
+        attributes,
+    }
+}
+
+/// `a=rtpmap` and, directly after it, `a=fmtp` of each format.
+pub(super) fn format_lines(attributes: &mut Vec<Attribute>, formats: &[Format], narrow: Option<u32>) {
+    for format in formats {
+        let (pt, name, clock) = (format.receive_pt, format.codec.name(), format.clock_hz);
+        let channels = if format.channels > 1 { format!("/{}", format.channels) } else { String::new() };
+        attributes.push(Attribute::new("rtpmap", format!("{pt} {name}/{clock}{channels}")));
+        let fmtp = codecs::own_fmtp(format, narrow);
+        if !fmtp.is_empty() {
+            attributes.push(Attribute::new("fmtp", format!("{pt} {fmtp}")));
+        }
+    }
+}
