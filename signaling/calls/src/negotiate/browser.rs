@@ -2,7 +2,8 @@
 
 use super::{NegotiationError, codecs};
 use media_control::{
-    Direction, DtlsRole, Fingerprint, Format, LocalTransport, MediaKind, Remote, RemoteMedia, RemoteTransport,
+    Direction, DtlsRole, Fingerprint, Format, LocalTransport, MediaKind, Remote, RemoteMedia,
+    RemoteTransport,
 };
 use serde::{Deserialize, Serialize};
 use signaling_sdp::attribute::{self, Candidate, Setup};
@@ -54,25 +55,38 @@ pub fn read_browser(text: &str) -> Result<BrowserDescription, NegotiationError> 
         .position(|m| m.kind == "audio" && m.port != 0)
         .ok_or(NegotiationError::NoAudio)?;
     let media = &description.media[audio];
-    if media.protocol != PROFILE && media.protocol != "RTP/SAVPF" && media.protocol != "UDP/TLS/RTP/SAVP" {
+    if media.protocol != PROFILE
+        && media.protocol != "RTP/SAVPF"
+        && media.protocol != "UDP/TLS/RTP/SAVP"
+    {
         return Err(NegotiationError::Profile(media.protocol.clone()));
     }
     let either = |name: &str| {
-        attribute::value(&media.attributes, name).or_else(|| attribute::value(&description.attributes, name))
+        attribute::value(&media.attributes, name)
+            .or_else(|| attribute::value(&description.attributes, name))
     };
     let missing = NegotiationError::Incomplete;
-    let ufrag = either("ice-ufrag").filter(|v| (4..=256).contains(&v.len())).ok_or(missing("ice-ufrag"))?;
-    let pwd = either("ice-pwd").filter(|v| (22..=256).contains(&v.len())).ok_or(missing("ice-pwd"))?;
+    let ufrag = either("ice-ufrag")
+        .filter(|v| (4..=256).contains(&v.len()))
+        .ok_or(missing("ice-ufrag"))?;
+    let pwd = either("ice-pwd")
+        .filter(|v| (22..=256).contains(&v.len()))
+        .ok_or(missing("ice-pwd"))?;
     let fingerprints: Vec<Fingerprint> = attribute::values(&media.attributes, "fingerprint")
         .chain(attribute::values(&description.attributes, "fingerprint"))
         .filter_map(attribute::Fingerprint::parse)
-        .map(|f| Fingerprint { hash: f.hash, digest: f.digest })
+        .map(|f| Fingerprint {
+            hash: f.hash,
+            digest: f.digest,
+        })
         .take(8)
         .collect();
     if fingerprints.is_empty() {
         return Err(missing("fingerprint"));
     }
-    let setup = either("setup").and_then(Setup::parse).unwrap_or(Setup::ActPass);
+    let setup = either("setup")
+        .and_then(Setup::parse)
+        .unwrap_or(Setup::ActPass);
     let formats = codecs::formats(media);
     if codecs::speech(&formats).is_none() {
         return Err(NegotiationError::NoCommonCodec);
@@ -81,13 +95,24 @@ pub fn read_browser(text: &str) -> Result<BrowserDescription, NegotiationError> 
         text: text.to_owned(),
         audio,
         formats,
-        direction: direction(attribute::direction(&media.attributes, &description.attributes)),
-        has_video: description.media.iter().filter(live).any(|m| m.kind == "video"),
+        direction: direction(attribute::direction(
+            &media.attributes,
+            &description.attributes,
+        )),
+        has_video: description
+            .media
+            .iter()
+            .filter(live)
+            .any(|m| m.kind == "video"),
         transport: RemoteTransport::WebRtc {
             ufrag: ufrag.to_owned(),
             pwd: pwd.to_owned(),
             fingerprints,
-            dtls: if setup == Setup::Passive { DtlsRole::Active } else { DtlsRole::Passive },
+            dtls: if setup == Setup::Passive {
+                DtlsRole::Active
+            } else {
+                DtlsRole::Passive
+            },
         },
         mid: attribute::value(&media.attributes, "mid").map(str::to_owned),
     })
@@ -107,12 +132,23 @@ pub fn answer_browser(
         RemoteTransport::WebRtc { dtls, .. } => *dtls,
         RemoteTransport::Rtp { .. } => DtlsRole::Passive,
     };
-    let setup = if dtls == DtlsRole::Active { Setup::Active } else { Setup::Passive };
+    let setup = if dtls == DtlsRole::Active {
+        Setup::Active
+    } else {
+        Setup::Passive
+    };
     let mut media = Vec::with_capacity(read.media.len());
     for (index, theirs) in read.media.iter().enumerate() {
         if index == offer.audio {
             let ours = offer.direction.reversed();
-            media.push(audio_line(local, formats, narrow, setup, ours, offer.mid.as_deref())?);
+            media.push(audio_line(
+                local,
+                formats,
+                narrow,
+                setup,
+                ours,
+                offer.mid.as_deref(),
+            )?);
         } else {
             media.push(theirs.refused());
         }
@@ -121,8 +157,19 @@ pub fn answer_browser(
 }
 
 /// Our offer for an incoming call (protocol §3.5, last paragraph).
-pub fn offer_browser(local: &LocalTransport, formats: &[Format], session_id: u64) -> Result<String, NegotiationError> {
-    let audio = audio_line(local, formats, None, Setup::ActPass, Direction::SendRecv, Some("0"))?;
+pub fn offer_browser(
+    local: &LocalTransport,
+    formats: &[Format],
+    session_id: u64,
+) -> Result<String, NegotiationError> {
+    let audio = audio_line(
+        local,
+        formats,
+        None,
+        Setup::ActPass,
+        Direction::SendRecv,
+        Some("0"),
+    )?;
     Ok(description(local, vec![audio], Some("0"), session_id)?.to_string())
 }
 
@@ -137,7 +184,12 @@ fn description(
         attributes.push(Attribute::new("group", format!("BUNDLE {mid}")));
     }
     Ok(Description {
-        origin: Origin { username: "-".to_owned(), session_id, version: 1, address: address(local)?.0 },
+        origin: Origin {
+            username: "-".to_owned(),
+            session_id,
+            version: 1,
+            address: address(local)?.0,
+        },
         name: "-".to_owned(),
         connection: None,
         bandwidth: Vec::new(),
@@ -152,7 +204,9 @@ fn address(local: &LocalTransport) -> Result<(IpAddr, u16), NegotiationError> {
         LocalTransport::WebRtc { candidates, .. } => Ok(candidates
             .iter()
             .find(|c| !c.tcp)
-            .map_or((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9), |c| (c.address.ip(), c.address.port()))),
+            .map_or((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9), |c| {
+                (c.address.ip(), c.address.port())
+            })),
         _ => Err(NegotiationError::Incomplete("browser transport of our own")),
     }
 }
@@ -165,7 +219,13 @@ fn audio_line(
     direction: Direction,
     mid: Option<&str>,
 ) -> Result<Media, NegotiationError> {
-    let LocalTransport::WebRtc { ufrag, pwd, fingerprint, candidates } = local else {
+    let LocalTransport::WebRtc {
+        ufrag,
+        pwd,
+        fingerprint,
+        candidates,
+    } = local
+    else {
         return Err(NegotiationError::Incomplete("browser transport of our own"));
     };
     let (ip, port) = address(local)?;
@@ -173,7 +233,10 @@ fn audio_line(
     if let Some(mid) = mid {
         attributes.push(Attribute::new("mid", mid));
     }
-    let print = attribute::Fingerprint { hash: fingerprint.hash.clone(), digest: fingerprint.digest.clone() };
+    let print = attribute::Fingerprint {
+        hash: fingerprint.hash.clone(),
+        digest: fingerprint.digest.clone(),
+    };
     attributes.extend([
         Attribute::flag(direction_name(direction)),
         Attribute::new("setup", setup.name()),

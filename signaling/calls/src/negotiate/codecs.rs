@@ -22,7 +22,13 @@ pub const SPEECH: [Codec; 4] = [Codec::Opus, Codec::G722, Codec::Pcmu, Codec::Pc
 /// The usable payload types of an m-line, both numbers as the peer wrote them.
 pub fn formats(media: &Media) -> Vec<Format> {
     let mut formats: Vec<Format> = Vec::new();
-    for RtpMap { pt, name, clock_hz, channels } in attribute::rtpmaps(media) {
+    for RtpMap {
+        pt,
+        name,
+        clock_hz,
+        channels,
+    } in attribute::rtpmaps(media)
+    {
         let codec = Codec::from_name(&name);
         let usable = match &codec {
             // RFC 7587 §7: the rtpmap must say 48000/2 whatever is sent.
@@ -32,9 +38,18 @@ pub fn formats(media: &Media) -> Vec<Format> {
             Codec::ComfortNoise => clock_hz == 8000,
             Codec::H264 | Codec::Vp8 | Codec::Vp9 | Codec::Other(_) => false,
         };
-        let double = formats.iter().any(|f| f.send_pt == pt || (f.codec == codec && f.clock_hz == clock_hz));
+        let double = formats
+            .iter()
+            .any(|f| f.send_pt == pt || (f.codec == codec && f.clock_hz == clock_hz));
         if usable && !double {
-            formats.push(Format { codec, send_pt: pt, receive_pt: pt, clock_hz, channels, fmtp: attribute::fmtp(media, pt) });
+            formats.push(Format {
+                codec,
+                send_pt: pt,
+                receive_pt: pt,
+                clock_hz,
+                channels,
+                fmtp: attribute::fmtp(media, pt),
+            });
         }
     }
     formats
@@ -54,9 +69,14 @@ pub fn for_browser(policy: CodecPolicy, browser: &[Format], sip: &[Format]) -> V
     let has = |codec: &Codec| browser.iter().find(|f| f.codec == *codec);
     let mut chosen: Vec<Format> = Vec::new();
     match policy {
-        CodecPolicy::Opus if has(&Codec::Opus).is_some() => chosen.extend(has(&Codec::Opus).cloned()),
+        CodecPolicy::Opus if has(&Codec::Opus).is_some() => {
+            chosen.extend(has(&Codec::Opus).cloned())
+        }
         _ => {
-            let first = speech(sip).and_then(|f| has(&f.codec)).or_else(|| has(&Codec::Opus)).or_else(|| speech(browser));
+            let first = speech(sip)
+                .and_then(|f| has(&f.codec))
+                .or_else(|| has(&Codec::Opus))
+                .or_else(|| speech(browser));
             chosen.extend(first.cloned());
             for format in browser.iter().filter(|f| f.codec.is_transcodable()) {
                 if !chosen.iter().any(|c| c.codec == format.codec) {
@@ -77,11 +97,25 @@ pub fn for_sip(sip: &[Format], browser_sends: Option<&Codec>) -> Vec<Format> {
     let first = browser_sends
         .and_then(|codec| sip.iter().find(|f| f.codec == *codec))
         .or_else(|| speech(sip));
-    let Some(first) = first else { return Vec::new() };
+    let Some(first) = first else {
+        return Vec::new();
+    };
     let mut chosen = vec![first.clone()];
-    chosen.extend(sip.iter().filter(|f| f.codec.is_transcodable() && f.codec != first.codec).cloned());
-    chosen.extend(sip.iter().filter(|f| f.codec == Codec::TelephoneEvent && f.clock_hz == first.clock_hz).cloned());
-    chosen.extend(sip.iter().filter(|f| f.codec == Codec::ComfortNoise && first.clock_hz == 8000).cloned());
+    chosen.extend(
+        sip.iter()
+            .filter(|f| f.codec.is_transcodable() && f.codec != first.codec)
+            .cloned(),
+    );
+    chosen.extend(
+        sip.iter()
+            .filter(|f| f.codec == Codec::TelephoneEvent && f.clock_hz == first.clock_hz)
+            .cloned(),
+    );
+    chosen.extend(
+        sip.iter()
+            .filter(|f| f.codec == Codec::ComfortNoise && first.clock_hz == 8000)
+            .cloned(),
+    );
     chosen
 }
 
@@ -135,8 +169,13 @@ pub fn answered(ours: &[Format], theirs: &[Format]) -> Vec<Format> {
     theirs
         .iter()
         .filter_map(|their| {
-            let our = ours.iter().find(|f| f.codec == their.codec && f.clock_hz == their.clock_hz)?;
-            Some(Format { receive_pt: our.receive_pt, ..their.clone() })
+            let our = ours
+                .iter()
+                .find(|f| f.codec == their.codec && f.clock_hz == their.clock_hz)?;
+            Some(Format {
+                receive_pt: our.receive_pt,
+                ..their.clone()
+            })
         })
         .collect()
 }
@@ -145,7 +184,9 @@ pub fn answered(ours: &[Format], theirs: &[Format]) -> Vec<Format> {
 /// sender for no more than a G.711 far end can carry (RFC 7587 §6.1), which halves the decoder's work.
 pub fn own_fmtp(format: &Format, narrow: Option<u32>) -> String {
     match (&format.codec, narrow) {
-        (Codec::Opus, Some(hz)) => format!("minptime=10;useinbandfec=1;maxplaybackrate={hz};sprop-maxcapturerate={hz}"),
+        (Codec::Opus, Some(hz)) => {
+            format!("minptime=10;useinbandfec=1;maxplaybackrate={hz};sprop-maxcapturerate={hz}")
+        }
         (Codec::Opus, None) => "minptime=10;useinbandfec=1".to_owned(),
         (Codec::TelephoneEvent, _) => "0-15".to_owned(),
         _ => String::new(),

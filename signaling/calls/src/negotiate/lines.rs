@@ -9,9 +9,28 @@ const MAX_LINE: usize = 1024;
 
 /// Attributes that we write ourselves, or that would change where media goes or what protects it.
 const OURS: [&str; 22] = [
-    "rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive", "rtcp", "rtcp-mux",
-    "candidate", "ice-ufrag", "ice-pwd", "ice-lite", "fingerprint", "setup", "connection", "crypto", "mid", "group",
-    "ssrc", "key-mgmt",
+    "rtpmap",
+    "fmtp",
+    "ptime",
+    "maxptime",
+    "sendrecv",
+    "sendonly",
+    "recvonly",
+    "inactive",
+    "rtcp",
+    "rtcp-mux",
+    "candidate",
+    "ice-ufrag",
+    "ice-pwd",
+    "ice-lite",
+    "fingerprint",
+    "setup",
+    "connection",
+    "crypto",
+    "mid",
+    "group",
+    "ssrc",
+    "key-mgmt",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +67,12 @@ pub fn extra_lines(lines: &[String]) -> Result<Vec<(char, String)>, LineRefused>
                 Some(("b", value)) => ('b', value),
                 _ => return Err(refuse(n, "only a= and b= lines may be added")),
             };
-            let name = value.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+            let name = value
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_ascii_lowercase();
             if name.is_empty() {
                 return Err(refuse(n, "is empty"));
             }

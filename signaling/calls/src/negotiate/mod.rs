@@ -34,7 +34,9 @@ impl fmt::Display for NegotiationError {
             NegotiationError::NoAudio => f.write_str("SDP has no audio"),
             NegotiationError::Incomplete(what) => write!(f, "SDP has no {what}"),
             NegotiationError::NoCommonCodec => f.write_str("No common codecs"),
-            NegotiationError::Profile(profile) => write!(f, "SDP profile {profile} cannot be served"),
+            NegotiationError::Profile(profile) => {
+                write!(f, "SDP profile {profile} cannot be served")
+            }
         }
     }
 }
@@ -46,3 +48,6 @@ impl From<signaling_sdp::ParseError> for NegotiationError {
         NegotiationError::Unreadable(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

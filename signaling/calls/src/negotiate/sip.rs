@@ -40,7 +40,12 @@ impl SipDescription {
     /// The words for the media role. `formats` are the negotiated ones, what we send first.
     pub fn remote(&self, formats: Vec<Format>, signalling: IpAddr) -> Remote {
         Remote {
-            transport: RemoteTransport::Rtp { rtp: self.rtp, rtcp: self.rtcp, signalling, sdes: None },
+            transport: RemoteTransport::Rtp {
+                rtp: self.rtp,
+                rtcp: self.rtcp,
+                signalling,
+                sdes: None,
+            },
             media: vec![RemoteMedia {
                 kind: MediaKind::Audio,
                 direction: self.direction.reversed(),
@@ -64,9 +69,15 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
         .media
         .iter()
         .position(|m| m.kind == "audio" && m.port != 0 && is_plain_rtp(&m.protocol))
-        .ok_or_else(|| match description.media.iter().find(|m| m.kind == "audio" && m.port != 0) {
-            Some(other) => NegotiationError::Profile(other.protocol.clone()),
-            None => NegotiationError::NoAudio,
+        .ok_or_else(|| {
+            match description
+                .media
+                .iter()
+                .find(|m| m.kind == "audio" && m.port != 0)
+            {
+                Some(other) => NegotiationError::Profile(other.protocol.clone()),
+                None => NegotiationError::NoAudio,
+            }
         })?;
     let media = &description.media[audio];
     let formats = codecs::formats(media);
@@ -80,13 +91,22 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
     };
     let rtp = (!ip.is_unspecified()).then(|| SocketAddr::new(ip, media.port));
     let muxed = attribute::has(&media.attributes, "rtcp-mux");
-    let rtcp = if muxed { rtp } else { rtp.and_then(|rtp| attribute::rtcp(media, rtp.ip())) };
-    let ptime_ms = attribute::ptime(media).unwrap_or(20).clamp(*PTIME_MS.start(), *PTIME_MS.end());
+    let rtcp = if muxed {
+        rtp
+    } else {
+        rtp.and_then(|rtp| attribute::rtcp(media, rtp.ip()))
+    };
+    let ptime_ms = attribute::ptime(media)
+        .unwrap_or(20)
+        .clamp(*PTIME_MS.start(), *PTIME_MS.end());
     Ok(SipDescription {
         bytes: bytes.to_vec(),
         audio,
         formats,
-        direction: direction(attribute::direction(&media.attributes, &description.attributes)),
+        direction: direction(attribute::direction(
+            &media.attributes,
+            &description.attributes,
+        )),
         rtp,
         rtcp,
         ptime_ms,
@@ -128,7 +148,13 @@ pub fn answer_sip(
 }
 
 fn description(local: &SipLocal, media: Vec<Media>) -> Description {
-    let of = |kind: char| local.extra.iter().filter(move |(k, _)| *k == kind).map(|(_, line)| line.clone());
+    let of = |kind: char| {
+        local
+            .extra
+            .iter()
+            .filter(move |(k, _)| *k == kind)
+            .map(|(_, line)| line.clone())
+    };
     Description {
         origin: Origin {
             username: "-".to_owned(),
@@ -149,7 +175,13 @@ fn description(local: &SipLocal, media: Vec<Media>) -> Description {
     }
 }
 
-fn audio_line(local: &SipLocal, protocol: &str, formats: &[Format], ours: Direction, ptime_ms: u32) -> Media {
+fn audio_line(
+    local: &SipLocal,
+    protocol: &str,
+    formats: &[Format],
+    ours: Direction,
+    ptime_ms: u32,
+) -> Media {
     let mut attributes = Vec::new();
     format_lines(&mut attributes, formats, None);
     attributes.push(Attribute::new("ptime", ptime_ms.to_string()));
@@ -166,11 +198,22 @@ fn audio_line(local: &SipLocal, protocol: &str, formats: &[Format], ours: Direct
 }
 
 /// `a=rtpmap` and, directly after it, `a=fmtp` of each format.
-pub(super) fn format_lines(attributes: &mut Vec<Attribute>, formats: &[Format], narrow: Option<u32>) {
+pub(super) fn format_lines(
+    attributes: &mut Vec<Attribute>,
+    formats: &[Format],
+    narrow: Option<u32>,
+) {
     for format in formats {
         let (pt, name, clock) = (format.receive_pt, format.codec.name(), format.clock_hz);
-        let channels = if format.channels > 1 { format!("/{}", format.channels) } else { String::new() };
-        attributes.push(Attribute::new("rtpmap", format!("{pt} {name}/{clock}{channels}")));
+        let channels = if format.channels > 1 {
+            format!("/{}", format.channels)
+        } else {
+            String::new()
+        };
+        attributes.push(Attribute::new(
+            "rtpmap",
+            format!("{pt} {name}/{clock}{channels}"),
+        ));
         let fmtp = codecs::own_fmtp(format, narrow);
         if !fmtp.is_empty() {
             attributes.push(Attribute::new("fmtp", format!("{pt} {fmtp}")));
