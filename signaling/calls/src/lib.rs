@@ -3,4 +3,23 @@
 //! [`Switchboard`] is the front door. It speaks JSON's types to browsers, the trunk's words to SIP and the
 //! media role's words to media, and touches no socket, clock or file: whoever drives it brings the time.
 
+mod api;
+mod call;
+mod callee;
+mod connecting;
+mod ending;
+mod incoming;
+mod limits;
+mod midcall;
 pub mod negotiate;
+mod not_there_yet;
+mod outgoing;
+mod record;
+mod session;
+mod switchboard;
+mod timers;
+
+pub use api::{Config, Input, Link, Output, SessionId};
+pub use negotiate::codecs::CodecPolicy;
+pub use record::CallRecord;
+pub use switchboard::{Counts, Switchboard};

@@ -1,0 +1,88 @@
+//! What goes into the switchboard and what comes out.
+
+use crate::negotiate::codecs::CodecPolicy;
+use crate::record::CallRecord;
+use media_control as media;
+use serde::{Deserialize, Serialize};
+use signaling_protocol::{ClientMessage, ServerMessage};
+use signaling_trunk::api as trunk;
+use std::net::SocketAddr;
+
+/// One browser connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+/// Settings of the switchboard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    pub codec_policy: CodecPolicy,
+    /// Sessions at once; one more is closed.
+    pub max_sessions: usize,
+    /// Calls at once; one more gets 503.
+    pub max_calls: usize,
+    pub max_echo_calls: usize,
+    pub max_echo_seconds: u32,
+    /// appKeys that a page may name; none is `defaultApp`.
+    pub apps: Vec<String>,
+    /// What `getVersion` tells.
+    pub version: String,
+    /// First of the numbers for calls, legs and invites. Drawn anew at each start, so that a media node which
+    /// still holds legs of a process before never takes them for ours.
+    pub first_number: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            codec_policy: CodecPolicy::Relay,
+            max_sessions: 20_000,
+            max_calls: 5_000,
+            max_echo_calls: 20,
+            max_echo_seconds: 300,
+            apps: vec!["defaultApp".to_owned(), "clickToCallApp".to_owned()],
+            version: "trunkgate".to_owned(),
+            first_number: 1,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A socket is open. `token` is the secret that may resume this session later: at least 128 random bits,
+    /// never derived from anything else.
+    SessionOpened { session: SessionId, remote: SocketAddr, token: String },
+    Frame { session: SessionId, message: ClientMessage },
+    /// A frame that could not be read; `error` names fields, never values.
+    Unreadable { session: SessionId, error: String },
+    SessionClosed { session: SessionId },
+
+    Trunk(trunk::Event),
+    TrunkLink(Link),
+    Media(media::Event),
+    MediaLink(Link),
+
+    /// The process is to end: calls are hung up, accounts un-registered, sessions closed.
+    Shutdown,
+}
+
+/// What a link tells of the role at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It is there. `fresh`: it is a new process, or it has dropped what it held of ours.
+    Up { fresh: bool },
+    /// Not reachable now; what was said waits, and may yet arrive.
+    Down,
+    /// Not back within the grace: what it held is gone.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    Send { session: SessionId, message: ServerMessage },
+    /// After what was sent before it has left.
+    Close { session: SessionId },
+    /// Commands with the same key are carried out in order.
+    Trunk { key: u64, command: trunk::Command },
+    Media { key: u64, command: media::Command },
+    Record(Box<CallRecord>),
+}

@@ -1,0 +1,251 @@
+//! `connection`, registration, pings, and the end of a session.
+
+use crate::api::SessionId;
+use crate::call::Stage;
+use crate::ending::How;
+use crate::limits::{PING, SILENCE, TEXT_BYTES};
+use crate::session::{Account, User};
+use crate::switchboard::Switchboard;
+use crate::timers::Timer;
+use signaling_protocol::connection::{
+    ApiMethod, Connection, Fail, FailStatus, Registered, RegistrationStatus, UserData,
+};
+use signaling_protocol::info::sip_failure;
+use signaling_protocol::{AuthToken, GetVersion, ServerMessage};
+use signaling_sip::time::Instant;
+use signaling_trunk::api::{AccountId, AccountSpec, Cause, Command, Failure, Refusal};
+
+impl Switchboard {
+    pub(crate) fn connection(&mut self, id: SessionId, mut connection: Connection, now: Instant) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.user.is_some() {
+            self.send(id, ServerMessage::Fail(Fail::error("This connection is already established")));
+            return;
+        }
+        if let Err(info) = self.check(&connection) {
+            self.refuse_connection(id, &info);
+            return;
+        }
+        let login = connection.sip_login.clone().unwrap_or_default();
+        let register = !login.is_empty() && connection.wants_registration();
+        let account = match (login.is_empty(), register) {
+            (true, _) => Account::None,
+            (false, true) => Account::Registering,
+            (false, false) => Account::Open,
+        };
+        let app_key = connection.app_key.get_or_insert_with(|| "defaultApp".to_owned()).clone();
+        if !login.is_empty() {
+            connection.sip_register_required = Some(register);
+        }
+        let display = connection.sip_visible_name.clone().unwrap_or_else(|| login.clone());
+        let user =
+            User { app_key, login: login.clone(), display: display.clone(), account, custom: connection.custom.clone() };
+        let token = AuthToken::new(session.token.0.clone());
+        let data = UserData::of(&connection, token);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.user = Some(user);
+        }
+        self.timers.cancel(Timer::Connection(id.0));
+        self.timers.set(Timer::Ping(id.0), now + PING);
+        self.send(id, ServerMessage::GetUserData(Box::new(data)));
+        let version = GetVersion { version: self.config.version.clone() };
+        self.send(id, ServerMessage::GetVersion(version));
+        if account != Account::None {
+            let spec = account_spec(connection, login, display, register);
+            self.trunk(id.0, Command::OpenAccount { account: AccountId(id.0), spec });
+        }
+    }
+
+    /// What can be said to be wrong before anything is done.
+    fn check(&self, connection: &Connection) -> Result<(), String> {
+        if let Some(app) = &connection.app_key
+            && !self.config.apps.contains(app)
+        {
+            return Err("Application not found".to_owned());
+        }
+        // Resuming is not there yet; with an account beside the token a new session is as good.
+        if connection.auth_token.is_some() && connection.sip_login.is_none() {
+            return Err("Session does not exist".to_owned());
+        }
+        let texts = [
+            ("sipLogin", &connection.sip_login),
+            ("sipAuthenticationName", &connection.sip_authentication_name),
+            ("sipDomain", &connection.sip_domain),
+            ("sipOutboundProxy", &connection.sip_outbound_proxy),
+            ("sipProxy", &connection.sip_proxy),
+            ("sipVisibleName", &connection.sip_visible_name),
+            ("sipContactParams", &connection.sip_contact_params),
+        ];
+        for (name, text) in texts {
+            let Some(text) = text else { continue };
+            if text.len() > TEXT_BYTES {
+                return Err(format!("{name} is too long"));
+            }
+            if text.chars().any(char::is_control) {
+                return Err(format!("{name} holds a control character"));
+            }
+        }
+        let missing = |text: &Option<String>| text.as_ref().is_none_or(|t| t.is_empty());
+        if !missing(&connection.sip_login) && missing(&connection.sip_domain) && missing(&connection.sip_outbound_proxy) {
+            return Err("sipDomain is missing".to_owned());
+        }
+        Ok(())
+    }
+
+    fn refuse_connection(&mut self, id: SessionId, info: &str) {
+        self.send(id, ServerMessage::Fail(Fail::event(ApiMethod::ConnectionStatusEvent, info)));
+        self.close_session(id);
+    }
+
+    pub(crate) fn connection_timed_out(&mut self, id: SessionId) {
+        self.refuse_connection(id, "No connection message came");
+    }
+
+    pub(crate) fn ping(&mut self, id: SessionId, now: Instant) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.closing {
+            return;
+        }
+        if now.saturating_duration_since(session.last_heard) >= SILENCE {
+            self.close_session(id);
+            return;
+        }
+        self.timers.set(Timer::Ping(id.0), now + PING);
+        self.send(id, ServerMessage::Ping);
+    }
+
+    pub(crate) fn registered(&mut self, id: SessionId, raw: String, now: Instant) {
+        let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else { return };
+        // Only to a session that asked for it: 2.0 fires REGISTERED whatever comes.
+        let told = user.account == Account::Registered || user.account == Account::None || user.account == Account::Open;
+        user.account = Account::Registered;
+        if !told {
+            self.send(
+                id,
+                ServerMessage::Registered(Registered {
+                    status: RegistrationStatus::Registered,
+                    info: None,
+                    sip_message_raw: Some(raw),
+                }),
+            );
+        }
+        self.place_waiting_calls(id, now);
+    }
+
+    /// The first registration's failure ends the session, so that pages show DISCONNECTED instead of waiting
+    /// for ever; a refresh that fails is told once, and the trunk goes on trying.
+    pub(crate) fn registration_failed(&mut self, id: SessionId, failure: Failure, retry_s: Option<u32>, now: Instant) {
+        let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else { return };
+        let was = user.account;
+        let had_it = matches!(was, Account::Registered | Account::Retrying);
+        user.account = if retry_s.is_some() && had_it { Account::Retrying } else { Account::Failed };
+        let status = match failure.status {
+            401 | 403 | 407 => FailStatus::AuthenticationFail,
+            _ => FailStatus::Failed,
+        };
+        let mut fail = Fail::event(ApiMethod::RegistrationStatusEvent, info_of(&failure));
+        fail.status = status;
+        fail.sip_status = (failure.status != 0).then_some(failure.status);
+        fail.sip_message_raw = (!failure.raw.is_empty()).then(|| failure.raw.clone());
+        if was != Account::Retrying {
+            self.send(id, ServerMessage::Fail(fail));
+        }
+        if retry_s.is_some() && had_it {
+            return;
+        }
+        self.fail_waiting_calls(id, &failure, now);
+        self.close_session(id);
+        if retry_s.is_some() {
+            self.trunk(id.0, Command::CloseAccount { account: AccountId(id.0) });
+        }
+    }
+
+    pub(crate) fn session_closed(&mut self, id: SessionId, now: Instant) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.timers.cancel(Timer::Connection(id.0));
+        self.timers.cancel(Timer::Ping(id.0));
+        for key in self.calls_of(id) {
+            let mut how = How::page("Session closed");
+            how.refusal = Some(Refusal { status: 480, reason: "Temporarily Unavailable".to_owned() });
+            self.end(key, how, now);
+        }
+        if session.user.is_some_and(|u| !matches!(u.account, Account::None | Account::Failed)) {
+            self.trunk(id.0, Command::CloseAccount { account: AccountId(id.0) });
+        }
+    }
+
+    pub(crate) fn calls_of(&self, id: SessionId) -> Vec<crate::call::CallKey> {
+        let live = self.calls.values().filter(|c| c.session == id && c.stage != Stage::Ending);
+        live.map(|c| c.key).collect()
+    }
+
+    /// A trunk that begins anew knows no account. Passwords are not kept here, so the pages must say them
+    /// again: closing their sockets is what makes pages do that.
+    pub(crate) fn close_unregistrable_sessions(&mut self) {
+        let lost: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.user.as_ref().is_some_and(|u| u.account != Account::None))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            let info = "The SIP side was restarted; please connect again";
+            self.send(id, ServerMessage::Fail(Fail::event(ApiMethod::RegistrationStatusEvent, info)));
+            self.close_session(id);
+        }
+    }
+
+    pub(crate) fn shut_down(&mut self, now: Instant) {
+        self.shutting_down = true;
+        let live: Vec<_> = self.calls.values().filter(|c| c.stage != Stage::Ending).map(|c| c.key).collect();
+        for key in live {
+            self.end(key, How::gateway("Normal call clearing", None), now);
+        }
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.close_session(id);
+        }
+    }
+}
+
+fn account_spec(connection: Connection, login: String, display: String, register: bool) -> AccountSpec {
+    let text = |field: Option<String>| field.filter(|t| !t.is_empty());
+    let proxy = text(connection.sip_outbound_proxy).or(text(connection.sip_proxy)).unwrap_or_default();
+    let domain = text(connection.sip_domain).unwrap_or_else(|| proxy.clone());
+    AccountSpec {
+        auth_name: text(connection.sip_authentication_name).unwrap_or_else(|| login.clone()),
+        login,
+        password: connection.sip_password.map(|p| p.expose().to_owned()).unwrap_or_default(),
+        domain,
+        proxy,
+        port: connection.sip_port.unwrap_or(0),
+        register,
+        display,
+        contact_params: params(connection.sip_contact_params.as_deref().unwrap_or_default()),
+    }
+}
+
+/// `;a=b;c` as parameters.
+fn params(text: &str) -> Vec<(String, Option<String>)> {
+    text.split(';')
+        .map(str::trim)
+        .filter(|p| !p.is_empty())
+        .take(crate::limits::EXTRAS)
+        .map(|p| match p.split_once('=') {
+            Some((name, value)) => (name.trim().to_owned(), Some(value.trim().to_owned())),
+            None => (p.to_owned(), None),
+        })
+        .collect()
+}
+
+/// The `info` of a failure that SIP, or the way to it, gave.
+pub(crate) fn info_of(failure: &Failure) -> String {
+    match failure.cause {
+        Cause::Response => sip_failure(failure.status, &failure.reason),
+        Cause::Timeout => "Failed by request timeout".to_owned(),
+        Cause::Unreachable => format!("The SIP server cannot be reached: {}", failure.reason),
+        Cause::NotAllowed => format!("This SIP target is not allowed here: {}", failure.reason),
+        Cause::BadRequest => failure.reason.clone(),
+        Cause::Overloaded => "The gateway is busy".to_owned(),
+    }
+}

@@ -1,0 +1,283 @@
+//! How calls end: one way for all, whoever ends them, and the record that is left.
+
+use crate::api::{Output, SessionId};
+use crate::call::{CallKey, Ended, FarLeg, Stage};
+use crate::connecting::info_of;
+use crate::limits::FORGET;
+use crate::record::CallRecord;
+use crate::switchboard::Switchboard;
+use crate::timers::Timer;
+use media_control::{Command as Media, LegFailure, LegId, LegStats};
+use signaling_protocol::call::CallStatus;
+use signaling_protocol::connection::{ApiMethod, Fail};
+use signaling_protocol::{CallStatusInfo, ServerMessage};
+use signaling_sip::time::Instant;
+use signaling_trunk::api::{Command as Trunk, End, InviteId, Refusal};
+use std::time::Duration;
+
+/// What the page is told of an end, and the far side where it is not the one that ended it.
+pub(crate) struct How {
+    status: CallStatus,
+    info: String,
+    sip_status: Option<u16>,
+    raw: Option<String>,
+    by: &'static str,
+    /// For an INVITE of theirs that was not answered.
+    pub refusal: Option<Refusal>,
+}
+
+impl How {
+    fn new(status: CallStatus, info: &str, sip_status: Option<u16>, by: &'static str) -> How {
+        How { status, info: info.to_owned(), sip_status, raw: None, by, refusal: None }
+    }
+
+    /// The page, by its wish or by vanishing.
+    pub fn page(info: &str) -> How {
+        How::new(CallStatus::Finish, info, Some(200), "page")
+    }
+
+    /// We, in good order.
+    pub fn gateway(info: &str, sip_status: Option<u16>) -> How {
+        How::new(CallStatus::Finish, info, sip_status, "gateway")
+    }
+
+    /// We, because it cannot go on.
+    pub fn failed(info: &str, sip_status: Option<u16>) -> How {
+        let mut how = How::new(CallStatus::Failed, info, sip_status, "gateway");
+        how.refusal = sip_status
+            .filter(|status| (400..700).contains(status))
+            .map(|status| Refusal { status, reason: reason(status).to_owned() });
+        how
+    }
+}
+
+impl Switchboard {
+    pub(crate) fn page_hangs_up(&mut self, session: SessionId, id: &str, now: Instant) {
+        // Unknown ids happen in normal use: a page whose user refuses the microphone hangs up a call that
+        // it never sent.
+        if let Some(key) = self.call_of(session, id) {
+            self.end(key, How::page(CallStatusInfo::NormalCallClearing.as_str()), now);
+        }
+    }
+
+    pub(crate) fn trunk_ended(&mut self, invite: InviteId, end: End, now: Instant) {
+        let Some(key) = self.by_invite.remove(&invite) else { return };
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
+        sip.over = true;
+        let clearing = CallStatusInfo::NormalCallClearing.as_str();
+        let how = match end {
+            End::ByUs { .. } => How::gateway(clearing, Some(200)),
+            End::ByPeer { raw, .. } => {
+                let mut how = How::new(CallStatus::Finish, clearing, Some(200), "peer");
+                how.raw = Some(raw);
+                how
+            }
+            End::NoAck => How::new(CallStatus::Failed, CallStatusInfo::FailedByRequestTimeout.as_str(), Some(408), "gateway"),
+            End::Failed(failure) => {
+                let status = match failure.status {
+                    486 | 600 => CallStatus::Busy,
+                    487 => CallStatus::Finish,
+                    _ => CallStatus::Failed,
+                };
+                let mut how = How::new(status, &info_of(&failure), (failure.status != 0).then_some(failure.status), "peer");
+                how.raw = (!failure.raw.is_empty()).then_some(failure.raw);
+                how
+            }
+        };
+        self.end(key, how, now);
+        self.settle(key, now);
+    }
+
+    pub(crate) fn leg_failed(&mut self, leg: LegId, failure: &LegFailure, now: Instant) {
+        let key = CallKey::of_leg(leg);
+        self.note_closed(leg, None);
+        let status = match failure {
+            LegFailure::NoResources | LegFailure::Draining | LegFailure::WorkerLost => Some(503),
+            LegFailure::NoCommonCodec => Some(488),
+            _ => None,
+        };
+        if let LegFailure::Unsupported(why) = failure {
+            tracing::warn!(call = key.0, why, "media cannot serve a description");
+        }
+        self.end(key, How::failed(failure.call_info(), status), now);
+        self.settle(key, now);
+    }
+
+    pub(crate) fn leg_closed(&mut self, leg: LegId, stats: LegStats, now: Instant) {
+        self.note_closed(leg, Some(stats));
+        self.settle(CallKey::of_leg(leg), now);
+    }
+
+    fn note_closed(&mut self, leg: LegId, stats: Option<LegStats>) {
+        let key = CallKey::of_leg(leg);
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if leg == key.browser_leg() {
+            call.browser.closed = true;
+            call.browser.stats = stats.or(call.browser.stats.take());
+        } else {
+            match &mut call.far {
+                FarLeg::Echo { closed, .. } => *closed = true,
+                FarLeg::Sip(sip) => {
+                    sip.closed = true;
+                    sip.stats = stats.or(sip.stats.take());
+                }
+            }
+        }
+    }
+
+    /// Nothing came for a minute where something should.
+    pub(crate) fn media_silent(&mut self, leg: LegId, seconds: u32, now: Instant) {
+        let key = CallKey::of_leg(leg);
+        let held = self.calls.get(&key).and_then(|c| c.sip()).is_some_and(|s| s.held_by_us || s.held_by_peer);
+        if seconds >= 60 && !held {
+            self.end(key, How::failed(CallStatusInfo::FailedByRtpActivity.as_str(), None), now);
+        }
+    }
+
+    /// The media role is another one now: what it held is gone.
+    pub(crate) fn media_is_gone(&mut self, now: Instant) {
+        let keys: Vec<CallKey> = self.calls.keys().copied().collect();
+        for key in keys {
+            self.note_closed(key.browser_leg(), None);
+            self.note_closed(key.sip_leg(), None);
+            self.end(key, How::failed("The media node was lost", Some(503)), now);
+            self.settle(key, now);
+        }
+    }
+
+    pub(crate) fn trunk_is_gone(&mut self, now: Instant) {
+        let keys: Vec<CallKey> = self.calls.values().filter(|c| c.sip().is_some()).map(|c| c.key).collect();
+        for key in keys {
+            if let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) {
+                sip.over = true;
+                let invite = sip.invite;
+                self.by_invite.remove(&invite);
+            }
+            self.end(key, How::failed("The SIP side was lost", Some(503)), now);
+            self.settle(key, now);
+        }
+    }
+
+    /// Ends a call for its page, and puts everything else away. A second end changes nothing.
+    pub(crate) fn end(&mut self, key: CallKey, how: How, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if call.stage == Stage::Ending {
+            return;
+        }
+        let placed = !matches!(call.stage, Stage::AwaitingLegs | Stage::AwaitingRegistration) || call.incoming;
+        call.stage = Stage::Ending;
+        call.end = Some(Ended {
+            at: now,
+            status: how.status.as_str().to_owned(),
+            info: how.info.clone(),
+            sip_status: how.sip_status,
+            by: how.by.to_owned(),
+        });
+        let session = call.session;
+        let id = call.id.clone();
+        if let Some(sip) = call.sip_mut()
+            && !sip.over
+        {
+            if placed {
+                let invite = sip.invite;
+                self.trunk(key.0, Trunk::Hangup { invite, status: how.refusal });
+            } else {
+                sip.over = true;
+            }
+        }
+        self.by_id.remove(&(session, id));
+        for timer in [Timer::NoAnswer(key.0), Timer::Registration(key.0), Timer::Echo(key.0)] {
+            self.timers.cancel(timer);
+        }
+        self.timers.set(Timer::Forget(key.0), now + FORGET);
+        let call = &self.calls[&key];
+        let mut object = self.object(call, how.status);
+        object.info = Some(how.info.clone());
+        object.sip_status = how.sip_status;
+        object.sip_message_raw = how.raw;
+        if how.status == CallStatus::Busy {
+            self.send(session, ServerMessage::Busy(object.clone()));
+        }
+        let id = call.id.clone();
+        self.send(session, ServerMessage::Finish(object));
+        if how.status == CallStatus::Failed {
+            let mut fail = Fail::event(ApiMethod::CallStatusEvent, how.info);
+            fail.id = Some(id);
+            fail.sip_status = how.sip_status;
+            self.send(session, ServerMessage::Fail(fail));
+        }
+        let call = &self.calls[&key];
+        let far_open = match &call.far {
+            FarLeg::Echo { closed, .. } => !closed,
+            FarLeg::Sip(sip) => !sip.closed,
+        };
+        if !call.browser.closed {
+            self.media(key, Media::CloseLeg { leg: key.browser_leg() });
+        }
+        if far_open {
+            self.media(key, Media::CloseLeg { leg: key.sip_leg() });
+        }
+        self.settle(key, now);
+    }
+
+    /// Writes the record once nothing is owed any more.
+    fn settle(&mut self, key: CallKey, now: Instant) {
+        if self.calls.get(&key).is_some_and(|c| c.is_settled()) {
+            self.forget(key, now);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, key: CallKey, now: Instant) {
+        self.timers.cancel(Timer::Forget(key.0));
+        let Some(call) = self.calls.remove(&key) else { return };
+        if let Some(sip) = call.sip() {
+            self.by_invite.remove(&sip.invite);
+        }
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let end = call.end.unwrap_or(Ended {
+            at: now,
+            status: String::new(),
+            info: String::new(),
+            sip_status: None,
+            by: String::new(),
+        });
+        let direction = match (&call.far, call.incoming) {
+            (FarLeg::Echo { .. }, _) => "echo",
+            (FarLeg::Sip(_), true) => "incoming",
+            (FarLeg::Sip(_), false) => "outgoing",
+        };
+        let record = CallRecord {
+            call_id: call.id,
+            session: call.session.0,
+            direction: direction.to_owned(),
+            caller: call.caller,
+            callee: call.callee,
+            answered_after_ms: call.answered.map(|at| ms(at.saturating_duration_since(call.started))),
+            ended_after_ms: ms(end.at.saturating_duration_since(call.started)),
+            status: end.status,
+            info: end.info,
+            sip_status: end.sip_status,
+            ended_by: end.by,
+            browser: call.browser.stats,
+            sip: match call.far {
+                FarLeg::Sip(sip) => sip.stats,
+                FarLeg::Echo { .. } => None,
+            },
+        };
+        self.output(Output::Record(Box::new(record)));
+    }
+}
+
+/// Reason phrases of the responses we refuse with ourselves (RFC 3261 §21).
+fn reason(status: u16) -> &'static str {
+    match status {
+        408 => "Request Timeout",
+        480 => "Temporarily Unavailable",
+        486 => "Busy Here",
+        488 => "Not Acceptable Here",
+        500 => "Server Internal Error",
+        503 => "Service Unavailable",
+        603 => "Decline",
+        _ => "Refused",
+    }
+}

@@ -1,0 +1,36 @@
+//! Everything here that can grow, with its limit, and the periods that the protocol leaves to the server
+//! (protocol §3.6).
+
+use std::time::Duration;
+
+/// Calls of one session at once; one more is refused with FAILED.
+pub const CALLS_PER_SESSION: usize = 16;
+/// Longest text taken from a page for a name, a number or a domain, bytes.
+pub const TEXT_BYTES: usize = 512;
+/// Longest description taken from a page, bytes.
+pub const SDP_BYTES: usize = 64 * 1024;
+/// Header lines and parameters that a page may add to one INVITE.
+pub const EXTRAS: usize = 16;
+/// Digits of one `sendDtmf`.
+pub const DIGITS: usize = 32;
+
+/// A socket without `connection` is closed.
+pub const CONNECTION: Duration = Duration::from_secs(10);
+/// Pings go by a steady clock, busy or not.
+pub const PING: Duration = Duration::from_secs(5);
+/// So long without any frame, and the socket is taken for dead.
+pub const SILENCE: Duration = Duration::from_secs(50);
+/// An INVITE waits so long for the registration it depends on.
+pub const REGISTRATION: Duration = Duration::from_secs(10);
+/// An incoming call rings so long.
+pub const NO_ANSWER_INCOMING: Duration = Duration::from_secs(60);
+/// An outgoing call rings so long.
+pub const NO_ANSWER_OUTGOING: Duration = Duration::from_secs(180);
+/// An ended call is forgotten after this, whatever its legs or the trunk owe.
+pub const FORGET: Duration = Duration::from_secs(70);
+
+/// Frames a session may send at once, and per second after that; what is over is dropped.
+pub const FRAMES_BURST: u32 = 200;
+pub const FRAMES_PER_SECOND: u32 = 50;
+/// Dropped frames after which a session is closed.
+pub const FRAMES_DROPPED: u32 = 2_000;

@@ -1,0 +1,475 @@
+//! A page dials: `call`, its legs, the INVITE, and what comes back until the answer.
+
+use crate::api::SessionId;
+use crate::call::{BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Wish};
+use crate::callee::{self, Callee};
+use crate::connecting::info_of;
+use crate::ending::How;
+use crate::limits::{CALLS_PER_SESSION, EXTRAS, NO_ANSWER_OUTGOING, REGISTRATION, SDP_BYTES, TEXT_BYTES};
+use crate::negotiate::{
+    BrowserDescription, NegotiationError, SipLocal, answer_browser, codecs, extra_lines, offer_sip, read_browser, read_sip,
+};
+use crate::session::Account;
+use crate::switchboard::Switchboard;
+use crate::timers::Timer;
+use media_control::{Codec, Command as Media, Direction, Face, Format, LegId, LegSpec, LocalTransport, Source};
+use signaling_protocol::call::{CallStatus, SetRemoteSdp};
+use signaling_protocol::connection::{ApiMethod, Fail};
+use signaling_protocol::{CallStatusInfo, ServerMessage, call};
+use signaling_sip::time::Instant;
+use signaling_trunk::api::{AccountId, Command as Trunk, Failure, ForkId, Header, InviteId};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Why a call is refused before anything was begun.
+struct Refused {
+    info: String,
+    sip_status: Option<u16>,
+}
+
+impl Refused {
+    fn new(info: impl Into<String>) -> Refused {
+        Refused { info: info.into(), sip_status: None }
+    }
+
+    fn sip(status: u16, info: impl Into<String>) -> Refused {
+        Refused { info: info.into(), sip_status: Some(status) }
+    }
+}
+
+impl Switchboard {
+    pub(crate) fn call(&mut self, session: SessionId, message: call::Call, now: Instant) {
+        let id = message.call_id.as_str().to_owned();
+        if self.call_of(session, &id).is_some() {
+            // The call that has this id goes on, so it must not be named as the one that failed.
+            self.send(session, ServerMessage::Fail(Fail::error("MediaSessionId is already in use")));
+            return;
+        }
+        let Some(user) = self.sessions.get(&session).and_then(|s| s.user.clone()) else { return };
+        let key = self.new_key();
+        let mut call = Call {
+            key,
+            session,
+            id: id.clone(),
+            incoming: false,
+            caller: user.login.clone(),
+            callee: cut(message.callee.as_deref().unwrap_or_default()),
+            visible_name: cut(message.visible_name.as_deref().unwrap_or(&user.display)),
+            custom: message.custom.clone(),
+            invite_raw: None,
+            started: now,
+            answered: None,
+            browser: BrowserLeg {
+                local: None,
+                description: None,
+                formats: Vec::new(),
+                offered: Vec::new(),
+                closed: true,
+                stats: None,
+            },
+            far: FarLeg::Echo { ready: false, closed: true },
+            stage: Stage::AwaitingLegs,
+            joined: false,
+            end: None,
+        };
+        // At once, before anything is known: until then the page's hangup tells us nothing.
+        let trying = self.object(&call, CallStatus::Trying);
+        self.send(session, ServerMessage::NotifyTryingResponse(trying));
+        let calls_of_session = self.calls_of(session).len();
+        match self.admit_call(&user.account, calls_of_session, message) {
+            Ok((description, callee, extra, headers)) => {
+                call.browser.description = Some(description);
+                call.browser.closed = false;
+                call.far = match callee {
+                    Callee::Echo => FarLeg::Echo { ready: false, closed: false },
+                    Callee::Sip(target) => {
+                        let wish = Wish { target, headers, extra };
+                        FarLeg::Sip(Box::new(SipLeg::new(key.invite(), Some(wish))))
+                    }
+                };
+                self.make_legs(&call);
+                self.by_id.insert((session, id), key);
+                self.calls.insert(key, call);
+            }
+            Err(refused) => {
+                let mut object = self.object(&call, CallStatus::Failed);
+                object.info = Some(refused.info.clone());
+                object.sip_status = refused.sip_status;
+                self.send(session, ServerMessage::Finish(object));
+                let mut fail = Fail::event(ApiMethod::CallStatusEvent, refused.info);
+                fail.id = Some(call.id);
+                fail.sip_status = refused.sip_status;
+                self.send(session, ServerMessage::Fail(fail));
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "the four things that a wish to call consists of")]
+    fn admit_call(
+        &self,
+        account: &Account,
+        calls_of_session: usize,
+        message: call::Call,
+    ) -> Result<(BrowserDescription, Callee, Vec<(char, String)>, Vec<Header>), Refused> {
+        if message.is_msrp == Some(true) {
+            return Err(Refused::sip(501, "MSRP calls are not there yet"));
+        }
+        if self.shutting_down {
+            return Err(Refused::sip(503, "The gateway is shutting down"));
+        }
+        if !self.media_up {
+            return Err(Refused::sip(503, "No media node is reachable"));
+        }
+        if calls_of_session >= CALLS_PER_SESSION {
+            return Err(Refused::new(format!("A session has at most {CALLS_PER_SESSION} calls")));
+        }
+        if self.live_calls() >= self.config.max_calls {
+            return Err(Refused::sip(503, "The gateway has as many calls as it may carry"));
+        }
+        let params: Vec<(String, Option<String>)> = message
+            .invite_parameters
+            .unwrap_or_default()
+            .into_iter()
+            .take(EXTRAS)
+            .map(|(name, value)| (name, (!value.is_empty()).then_some(value)))
+            .collect();
+        let callee = callee::read(message.callee.as_deref().unwrap_or_default(), params).map_err(Refused::new)?;
+        match callee {
+            Callee::Echo if self.echo_calls() >= self.config.max_echo_calls => {
+                return Err(Refused::sip(503, "All echo calls are in use; try again later"));
+            }
+            Callee::Echo => {}
+            Callee::Sip(_) => match account {
+                Account::None => return Err(Refused::new("No SIP account: sign in first, or dial echo")),
+                Account::Failed => return Err(Refused::new("The SIP account could not be registered")),
+                Account::Open | Account::Registering | Account::Registered | Account::Retrying => {
+                    if !self.trunk_up {
+                        return Err(Refused::sip(503, "The SIP side is not reachable"));
+                    }
+                }
+            },
+        }
+        let sdp = message.sdp.ok_or_else(|| Refused::new("sdp is missing"))?;
+        if sdp.len() > SDP_BYTES {
+            return Err(Refused::new("sdp is too long"));
+        }
+        let description = read_browser(&sdp).map_err(|error| match error {
+            NegotiationError::NoCommonCodec | NegotiationError::NoAudio => {
+                Refused::sip(488, CallStatusInfo::NoCommonCodecs.as_str())
+            }
+            other => Refused::sip(488, other.to_string()),
+        })?;
+        let extra = extra_lines(&message.sip_sdp.unwrap_or_default()).map_err(|e| Refused::new(e.to_string()))?;
+        let headers = headers(&message.sip_headers.unwrap_or_default()).map_err(Refused::new)?;
+        if message.visible_name.as_deref().is_some_and(|name| name.chars().any(char::is_control)) {
+            return Err(Refused::new("visibleName holds a control character"));
+        }
+        Ok((description, callee, extra, headers))
+    }
+
+    pub(crate) fn make_legs(&mut self, call: &Call) {
+        let key = call.key;
+        let make = |leg: LegId, spec: LegSpec| Media::CreateLeg { leg, group: key.group(), spec };
+        self.media(key, make(key.browser_leg(), LegSpec::WebRtc { face: Face::Outside }));
+        let far = match &call.far {
+            FarLeg::Echo { .. } => LegSpec::Source(Source::Echo),
+            FarLeg::Sip(_) => LegSpec::Rtp { face: Face::Inside, sdes: false },
+        };
+        self.media(key, make(key.sip_leg(), far));
+    }
+
+    pub(crate) fn leg_created(&mut self, leg: LegId, local: LocalTransport, now: Instant) {
+        let key = CallKey::of_leg(leg);
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if leg == key.browser_leg() {
+            call.browser.local = Some(local);
+        } else if leg == key.sip_leg() {
+            match (&mut call.far, local) {
+                (FarLeg::Echo { ready, .. }, _) => *ready = true,
+                (FarLeg::Sip(sip), LocalTransport::Rtp { rtp, .. }) => {
+                    let Some(address) = rtp.first().copied() else { return };
+                    let extra = sip.wish.as_mut().map(|w| std::mem::take(&mut w.extra)).unwrap_or_default();
+                    sip.local = Some(SipLocal { address, session_id: key.0 + NUMBERS_PER_CALL, version: 1, extra });
+                }
+                (FarLeg::Sip(_), _) => return,
+            }
+        }
+        if !call.legs_ready() || call.stage != Stage::AwaitingLegs {
+            return;
+        }
+        match (&call.far, call.incoming) {
+            (FarLeg::Echo { .. }, _) => self.echo(key, now),
+            (FarLeg::Sip(_), true) => self.announce(key, now),
+            (FarLeg::Sip(_), false) => self.place(key, now),
+        }
+    }
+
+    /// Our own echo: answered as soon as the legs are there.
+    fn echo(&mut self, key: CallKey, now: Instant) {
+        let policy = self.config.codec_policy;
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(description) = &call.browser.description else { return };
+        // What goes round comes back as it went, so the browser's own first choice is right.
+        let formats = codecs::for_browser(policy, &description.formats, &description.formats);
+        call.browser.formats = formats;
+        self.answer_page(key, None, now);
+        self.join(key);
+        let seconds = u64::from(self.config.max_echo_seconds);
+        self.timers.set(Timer::Echo(key.0), now + Duration::from_secs(seconds));
+        self.establish(key, Some(200), None, now);
+    }
+
+    pub(crate) fn echo_is_over(&mut self, key: CallKey, now: Instant) {
+        let info = format!("Echo calls last {} s at most", self.config.max_echo_seconds);
+        self.end(key, How::gateway(&info, None), now);
+    }
+
+    /// Sends the INVITE, or lets it wait for the registration.
+    fn place(&mut self, key: CallKey, now: Instant) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let account = self.sessions.get(&call.session).and_then(|s| s.user.as_ref()).map(|u| u.account);
+        match account {
+            Some(Account::Registering) => {
+                self.stage(key, Stage::AwaitingRegistration);
+                self.timers.set(Timer::Registration(key.0), now + REGISTRATION);
+            }
+            Some(Account::Open | Account::Registered | Account::Retrying) => self.invite(key, now),
+            Some(Account::None | Account::Failed) | None => {
+                self.end(key, How::failed("The SIP account could not be registered", None), now);
+            }
+        }
+    }
+
+    fn invite(&mut self, key: CallKey, now: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let session = call.session;
+        let display = call.visible_name.clone();
+        let Some(browser) = call.browser.description.as_ref().map(|d| d.formats.clone()) else { return };
+        let Some(sip) = call.sip_mut() else { return };
+        let (Some(local), Some(wish)) = (&sip.local, sip.wish.take()) else { return };
+        sip.offered = codecs::own_ordered_by(&browser);
+        let sdp = offer_sip(local, &sip.offered, Direction::SendRecv);
+        let invite = sip.invite;
+        self.by_invite.insert(invite, key);
+        self.stage(key, Stage::Calling);
+        self.timers.set(Timer::NoAnswer(key.0), now + NO_ANSWER_OUTGOING);
+        self.trunk(
+            key.0,
+            Trunk::Invite {
+                invite,
+                account: AccountId(session.0),
+                target: wish.target,
+                from_display: display,
+                headers: wish.headers,
+                sdp,
+            },
+        );
+    }
+
+    pub(crate) fn place_waiting_calls(&mut self, session: SessionId, now: Instant) {
+        for key in self.waiting_calls(session) {
+            self.timers.cancel(Timer::Registration(key.0));
+            self.invite(key, now);
+        }
+    }
+
+    pub(crate) fn fail_waiting_calls(&mut self, session: SessionId, failure: &Failure, now: Instant) {
+        for key in self.waiting_calls(session) {
+            self.end(key, How::failed(&info_of(failure), (failure.status != 0).then_some(failure.status)), now);
+        }
+    }
+
+    pub(crate) fn registration_timed_out(&mut self, key: CallKey, now: Instant) {
+        if self.calls.get(&key).is_some_and(|c| c.stage == Stage::AwaitingRegistration) {
+            self.end(key, How::failed(CallStatusInfo::FailedByRequestTimeout.as_str(), Some(408)), now);
+        }
+    }
+
+    fn waiting_calls(&self, session: SessionId) -> Vec<CallKey> {
+        let waits = |c: &&Call| c.session == session && c.stage == Stage::AwaitingRegistration;
+        self.calls.values().filter(waits).map(|c| c.key).collect()
+    }
+
+    /// 18x: told to the page, and the first SDP settles what the browser is answered.
+    pub(crate) fn progress(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+        source: SocketAddr,
+        raw: String,
+        now: Instant,
+    ) {
+        let Some(key) = self.by_invite.get(&invite).copied() else { return };
+        if self.calls.get(&key).is_none_or(|c| c.stage != Stage::Calling) || status == 100 {
+            return;
+        }
+        let early = match sdp {
+            // A description that we cannot use is no reason to give up before the answer.
+            Some(sdp) => self.take_answer(key, &sdp, source, now).is_ok(),
+            None => false,
+        };
+        let told = match (status, early) {
+            (183, _) => CallStatus::SessionProgress,
+            (_, true) => CallStatus::RingMedia,
+            (_, false) => CallStatus::Ring,
+        };
+        let Some(call) = self.calls.get(&key) else { return };
+        let session = call.session;
+        let mut object = self.object(call, told);
+        object.sip_status = Some(status);
+        object.sip_message_raw = Some(raw);
+        if told == CallStatus::SessionProgress {
+            self.send(session, ServerMessage::SessionProgress(object.clone()));
+        }
+        self.send(session, ServerMessage::Ring(object));
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one event")]
+    pub(crate) fn answered(
+        &mut self,
+        invite: InviteId,
+        fork: ForkId,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+        late: bool,
+        source: SocketAddr,
+        raw: String,
+        now: Instant,
+    ) {
+        let Some(key) = self.by_invite.get(&invite).copied() else { return };
+        let Some(call) = self.calls.get(&key) else { return };
+        if call.stage != Stage::Calling {
+            return;
+        }
+        // We never offer late, so a 200 that carries an offer answers something we did not ask.
+        if late {
+            tracing::warn!(call = key.0, fork = fork.0, "a late offer that was not asked for");
+        }
+        let settled = match &sdp {
+            Some(sdp) => self.take_answer(key, sdp, source, now),
+            None if call.sip().is_some_and(|s| s.remote.is_some()) => Ok(()),
+            None => Err(NegotiationError::NoAudio),
+        };
+        match settled {
+            Ok(()) => self.establish(key, Some(status), Some(raw), now),
+            Err(error) => {
+                tracing::info!(call = key.0, %error, "the answer cannot be used");
+                self.end(key, How::failed(CallStatusInfo::NoCommonCodecs.as_str(), Some(488)), now);
+            }
+        }
+    }
+
+    /// Takes an answer of the SIP side: settles the browser's one description if that is still open, and
+    /// tells media where to send. The same description again changes nothing.
+    fn take_answer(&mut self, key: CallKey, sdp: &[u8], source: SocketAddr, now: Instant) -> Result<(), NegotiationError> {
+        let policy = self.config.codec_policy;
+        let description = read_sip(sdp)?;
+        let call = self.calls.get_mut(&key).ok_or(NegotiationError::NoAudio)?;
+        let open = call.browser.formats.is_empty();
+        let browser = call.browser.description.as_ref().map(|d| d.formats.clone()).unwrap_or_default();
+        let Some(sip) = call.sip_mut() else { return Ok(()) };
+        let agreed = codecs::answered(&sip.offered, &description.formats);
+        if codecs::speech(&agreed).is_none() {
+            return Err(NegotiationError::NoCommonCodec);
+        }
+        if open {
+            call.browser.formats = codecs::for_browser(policy, &browser, &agreed);
+        }
+        let browser_sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
+        let chosen = codecs::for_sip(&agreed, browser_sends.as_ref());
+        let narrow = narrow(browser_sends.as_ref(), codecs::speech(&chosen));
+        if open {
+            self.answer_page(key, narrow, now);
+        }
+        self.connect_sip(key, description, chosen, source);
+        self.join(key);
+        Ok(())
+    }
+
+    /// The browser's one answer, and media told of it.
+    fn answer_page(&mut self, key: CallKey, narrow: Option<u32>, now: Instant) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let (Some(description), Some(local)) = (&call.browser.description, &call.browser.local) else { return };
+        let answer = answer_browser(description, local, &call.browser.formats, narrow, key.0 + 1);
+        let remote = description.remote(call.browser.formats.clone());
+        let (session, id) = (call.session, call.id.clone());
+        match answer {
+            Ok(sdp) => {
+                self.media(key, Media::ConnectLeg { leg: key.browser_leg(), remote });
+                self.send(session, ServerMessage::SetRemoteSdp(SetRemoteSdp { id, sdp, initiator: true }));
+            }
+            Err(error) => self.end(key, How::failed(&error.to_string(), Some(488)), now),
+        }
+    }
+
+    pub(crate) fn join(&mut self, key: CallKey) {
+        if let Some(call) = self.calls.get_mut(&key)
+            && !call.joined
+        {
+            call.joined = true;
+            self.media(key, Media::Join { a: key.browser_leg(), b: key.sip_leg() });
+        }
+    }
+
+    pub(crate) fn establish(&mut self, key: CallKey, sip_status: Option<u16>, raw: Option<String>, now: Instant) {
+        self.timers.cancel(Timer::NoAnswer(key.0));
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if call.stage == Stage::Ending {
+            return;
+        }
+        call.stage = Stage::Established;
+        call.answered = Some(now);
+        let session = call.session;
+        let call = &self.calls[&key];
+        let mut object = self.object(call, CallStatus::Established);
+        object.sip_status = sip_status;
+        object.sip_message_raw = raw;
+        self.send(session, ServerMessage::Talk(object));
+    }
+
+    pub(crate) fn stage(&mut self, key: CallKey, stage: Stage) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.stage = stage;
+        }
+    }
+}
+
+/// The bandwidth worth asking of an Opus sender whose sound is transcoded to `far`, in Hz of sampling.
+pub(crate) fn narrow(browser: Option<&Codec>, far: Option<&Format>) -> Option<u32> {
+    if browser != Some(&Codec::Opus) {
+        return None;
+    }
+    match far?.codec {
+        Codec::Pcmu | Codec::Pcma => Some(8000),
+        Codec::G722 => Some(16000),
+        _ => None,
+    }
+}
+
+/// Only headers that begin with `X-` are a page's to add.
+fn headers(lines: &[String]) -> Result<Vec<Header>, &'static str> {
+    if lines.len() > EXTRAS {
+        return Err("sipHeaders has too many lines");
+    }
+    lines
+        .iter()
+        .map(|line| {
+            let (name, value) = line.split_once(':').ok_or("sipHeaders holds a line without a colon")?;
+            let (name, value) = (name.trim(), value.trim());
+            let is_token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            if !is_token || !name.to_ascii_uppercase().starts_with("X-") {
+                return Err("sipHeaders may only hold headers that begin with X-");
+            }
+            if value.len() > TEXT_BYTES || value.chars().any(char::is_control) {
+                return Err("sipHeaders holds a value that cannot be sent");
+            }
+            Ok(Header { name: name.to_owned(), value: value.to_owned() })
+        })
+        .collect()
+}
+
+/// A page's text at the length that we keep.
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_BYTES / 4).collect()
+}

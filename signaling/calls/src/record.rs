@@ -1,0 +1,26 @@
+//! What is kept of a call when it is over: one line for the operator.
+
+use media_control::LegStats;
+use serde::{Deserialize, Serialize};
+
+/// One call's record. Times are milliseconds since its first message, as far as the call got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    pub call_id: String,
+    pub session: u64,
+    /// "incoming" or "outgoing", as the page sees it, or "echo".
+    pub direction: String,
+    pub caller: String,
+    pub callee: String,
+    pub answered_after_ms: Option<u64>,
+    pub ended_after_ms: u64,
+    /// Last status the page was told: FINISH, FAILED or BUSY.
+    pub status: String,
+    pub info: String,
+    pub sip_status: Option<u16>,
+    /// Who ended it: "page", "peer" or "gateway".
+    pub ended_by: String,
+    /// The browser's leg and the SIP side's, if they were made.
+    pub browser: Option<LegStats>,
+    pub sip: Option<LegStats>,
+}

@@ -1,0 +1,108 @@
+//! A session: one page's connection, its account, and how much it may say.
+
+use crate::limits::{FRAMES_BURST, FRAMES_DROPPED, FRAMES_PER_SECOND};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use signaling_sip::time::Instant;
+use std::net::SocketAddr;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub remote: SocketAddr,
+    /// Never shown but to its own page.
+    pub token: Token,
+    pub last_heard: Instant,
+    pub rate: Rate,
+    pub user: Option<User>,
+    /// Its close was asked for; nothing more is said to it.
+    pub closing: bool,
+}
+
+/// What `connection` made of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct User {
+    pub app_key: String,
+    pub login: String,
+    pub display: String,
+    pub account: Account,
+    pub custom: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Account {
+    /// A session without SIP: it can still dial `echo`.
+    None,
+    /// Usable without registration.
+    Open,
+    Registering,
+    Registered,
+    /// The registration was lost and the trunk tries again.
+    Retrying,
+    Failed,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A bucket of frames: a page that floods loses frames, and in the end its socket, and costs nobody else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Rate {
+    left: u32,
+    filled: Instant,
+    dropped: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Take,
+    Drop,
+    Close,
+}
+
+impl Rate {
+    pub fn new(now: Instant) -> Rate {
+        Rate { left: FRAMES_BURST, filled: now, dropped: 0 }
+    }
+
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        let since = now.saturating_duration_since(self.filled);
+        let earned = u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_mul(u64::from(FRAMES_PER_SECOND)) / 1_000_000;
+        if earned > 0 {
+            self.left = u32::try_from(earned.saturating_add(u64::from(self.left))).unwrap_or(u32::MAX).min(FRAMES_BURST);
+            self.filled = now;
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return Admission::Take;
+        }
+        self.dropped += 1;
+        if self.dropped >= FRAMES_DROPPED { Admission::Close } else { Admission::Drop }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_flood_loses_frames_and_then_its_socket_while_a_steady_page_loses_none() {
+        let mut flood = Rate::new(Instant(0));
+        let taken = (0..FRAMES_BURST + FRAMES_DROPPED).map(|_| flood.admit(Instant(0))).collect::<Vec<_>>();
+        assert_eq!(taken.iter().filter(|a| **a == Admission::Take).count(), FRAMES_BURST as usize);
+        assert_eq!(taken.last(), Some(&Admission::Close));
+
+        let mut steady = Rate::new(Instant(0));
+        let mut now = Instant(0);
+        for _ in 0..10_000 {
+            now += Duration::from_millis(21);
+            assert_eq!(steady.admit(now), Admission::Take);
+        }
+    }
+}

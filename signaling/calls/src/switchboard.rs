@@ -1,0 +1,325 @@
+//! The front door: tables of sessions and calls, and who gets which message.
+
+use crate::api::{Config, Input, Link, Output, SessionId};
+use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, Stage};
+use crate::limits::CONNECTION;
+use crate::session::{Admission, Rate, Session, Token};
+use crate::timers::{Timer, Timers};
+use media_control as media;
+use serde::{Deserialize, Serialize};
+use signaling_protocol::call::{CallObject, CallStatus};
+use signaling_protocol::connection::Fail;
+use signaling_protocol::{ClientMessage, ServerMessage};
+use signaling_sip::time::Instant;
+use signaling_trunk::api::{self as trunk, AccountId, InviteId};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Sessions and calls of one signaling process. Plain data: see [`Switchboard::snapshot`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Switchboard {
+    pub(crate) config: Config,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) calls: BTreeMap<CallKey, Call>,
+    pub(crate) by_invite: BTreeMap<InviteId, CallKey>,
+    /// Calls that their page still knows, by its own name for them.
+    pub(crate) by_id: BTreeMap<(SessionId, String), CallKey>,
+    pub(crate) timers: Timers,
+    pub(crate) media_up: bool,
+    pub(crate) trunk_up: bool,
+    pub(crate) shutting_down: bool,
+    next_number: u64,
+    #[serde(skip)]
+    outputs: VecDeque<Output>,
+}
+
+/// Figures for the operator's metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub sessions: usize,
+    pub calls: usize,
+    pub echo_calls: usize,
+    pub registered: usize,
+}
+
+impl Switchboard {
+    pub fn new(config: Config) -> Switchboard {
+        let next_number = config.first_number.next_multiple_of(NUMBERS_PER_CALL);
+        Switchboard {
+            config,
+            sessions: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            by_invite: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            timers: Timers::default(),
+            media_up: false,
+            trunk_up: false,
+            shutting_down: false,
+            next_number,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Everything, for another process to go on with. Holds tokens and ICE passwords: never logged, sealed
+    /// where it leaves the process. Outputs must have been drained before.
+    pub fn snapshot(&self) -> Vec<u8> {
+        debug_assert!(self.outputs.is_empty(), "outputs are drained before a snapshot");
+        let mut bytes = Vec::new();
+        ciborium::into_writer(self, &mut bytes).expect("plain data is always written to memory");
+        bytes
+    }
+
+    pub fn restore(bytes: &[u8]) -> Result<Switchboard, String> {
+        ciborium::from_reader(bytes).map_err(|error| error.to_string())
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            sessions: self.sessions.len(),
+            calls: self.calls.values().filter(|c| c.stage != Stage::Ending).count(),
+            echo_calls: self.echo_calls(),
+            registered: self
+                .sessions
+                .values()
+                .filter(|s| s.user.as_ref().is_some_and(|u| u.account == crate::session::Account::Registered))
+                .count(),
+        }
+    }
+
+    /// Whether new calls can be served: both links are up.
+    pub fn is_ready(&self) -> bool {
+        self.media_up && self.trunk_up && !self.shutting_down
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::SessionOpened { session, remote, token } => self.open_session(session, remote, token, now),
+            Input::Frame { session, message } => self.frame(session, message, now),
+            Input::Unreadable { session, error } => self.unreadable(session, error, now),
+            Input::SessionClosed { session } => self.session_closed(session, now),
+            Input::Trunk(event) => self.trunk_event(event, now),
+            Input::Media(event) => self.media_event(event, now),
+            Input::TrunkLink(link) => self.trunk_link(link, now),
+            Input::MediaLink(link) => self.media_link(link, now),
+            Input::Shutdown => self.shut_down(now),
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Connection(session) => self.connection_timed_out(SessionId(session)),
+                Timer::Ping(session) => self.ping(SessionId(session), now),
+                Timer::Registration(call) => self.registration_timed_out(CallKey(call), now),
+                Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
+                Timer::Echo(call) => self.echo_is_over(CallKey(call), now),
+                Timer::Forget(call) => self.forget(CallKey(call), now),
+            }
+        }
+    }
+
+    fn open_session(&mut self, id: SessionId, remote: std::net::SocketAddr, token: String, now: Instant) {
+        if self.sessions.len() >= self.config.max_sessions || self.shutting_down {
+            self.outputs.push_back(Output::Close { session: id });
+            return;
+        }
+        let session =
+            Session { remote, token: Token(token), last_heard: now, rate: Rate::new(now), user: None, closing: false };
+        self.sessions.insert(id, session);
+        self.timers.set(Timer::Connection(id.0), now + CONNECTION);
+    }
+
+    fn frame(&mut self, id: SessionId, message: ClientMessage, now: Instant) {
+        if !self.admit(id, now) {
+            return;
+        }
+        match message {
+            // Known only to be ignored, or not known at all.
+            message if message.is_ignored() => tracing::debug!(session = id.0, name = message.name(), "ignored"),
+            ClientMessage::Pong => {}
+            ClientMessage::Ping => self.send(id, ServerMessage::Pong),
+            ClientMessage::Connection(connection) => self.connection(id, *connection, now),
+            message if self.sessions.get(&id).is_none_or(|s| s.user.is_none()) => {
+                let info = format!("{} came before connection", message.name());
+                self.send(id, ServerMessage::Fail(Fail::error(info)));
+            }
+            ClientMessage::Call(call) => self.call(id, *call, now),
+            ClientMessage::Answer(answer) => self.answer(id, *answer, now),
+            ClientMessage::Hangup(hangup) => self.page_hangs_up(id, hangup.call_id.as_str(), now),
+            ClientMessage::Hold(hold) => self.hold(id, hold.call_id.as_str()),
+            ClientMessage::Unhold(unhold) => self.unhold(id, unhold.call_id.as_str()),
+            ClientMessage::SendDtmf(dtmf) => self.send_dtmf(id, dtmf),
+            other => self.not_there_yet(id, other),
+        }
+    }
+
+    fn unreadable(&mut self, id: SessionId, error: String, now: Instant) {
+        if self.admit(id, now) {
+            self.send(id, ServerMessage::Fail(Fail::error(error)));
+        }
+    }
+
+    /// Any frame is life; too many are dropped.
+    fn admit(&mut self, id: SessionId, now: Instant) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.closing {
+            return false;
+        }
+        session.last_heard = now;
+        match session.rate.admit(now) {
+            Admission::Take => true,
+            Admission::Drop => false,
+            Admission::Close => {
+                self.send(id, ServerMessage::Fail(Fail::error("Too many messages")));
+                self.close_session(id);
+                false
+            }
+        }
+    }
+
+    fn trunk_event(&mut self, event: trunk::Event, now: Instant) {
+        use trunk::Event;
+        match event {
+            Event::Registered { account, raw, .. } => self.registered(SessionId(account.0), raw, now),
+            Event::Unregistered { .. } => {}
+            Event::RegistrationFailed { account, failure, retry_s } => {
+                self.registration_failed(SessionId(account.0), failure, retry_s, now);
+            }
+            Event::Incoming { invite, account, from, to, sdp, source, raw, .. } => {
+                self.incoming(crate::incoming::Arrival { invite, account, from, to, sdp, source, raw }, now);
+            }
+            Event::Progress { invite, status, reason: _, sdp, source, raw, .. } => {
+                self.progress(invite, status, sdp, source, raw, now);
+            }
+            Event::Answered { invite, fork, status, sdp, late, source, raw, .. } => {
+                self.answered(invite, fork, status, sdp, late, source, raw, now);
+            }
+            Event::Acknowledged { invite, sdp } => self.acknowledged(invite, sdp, now),
+            Event::Offered { invite, offer, sdp, source, raw } => self.offered(invite, offer, sdp, source, raw),
+            Event::OfferAcknowledged { invite, offer, sdp } => self.offer_acknowledged(invite, offer, sdp),
+            Event::OfferAnswered { invite, status, sdp, source, raw } => {
+                self.offer_answered(invite, status, sdp, source, raw);
+            }
+            Event::OfferRefused { invite, failure } => self.offer_refused(invite, failure),
+            Event::Ended { invite, end } => self.trunk_ended(invite, end, now),
+        }
+    }
+
+    fn media_event(&mut self, event: media::Event, now: Instant) {
+        use media::Event;
+        match event {
+            Event::LegCreated { leg, local } => self.leg_created(leg, local, now),
+            Event::LegFailed { leg, reason } => self.leg_failed(leg, &reason, now),
+            Event::LegClosed { leg, stats } => self.leg_closed(leg, stats, now),
+            Event::MediaSilent { leg, seconds } => self.media_silent(leg, seconds, now),
+            // Told for the record and the backend, who have no ear for them yet.
+            Event::LegConnected { .. } | Event::MediaStarted { .. } | Event::Digit { .. } | Event::Load(_) => {}
+        }
+    }
+
+    fn media_link(&mut self, link: Link, now: Instant) {
+        self.media_up = matches!(link, Link::Up { .. });
+        match link {
+            Link::Up { fresh: false } => {
+                let groups = self.calls.keys().map(|key| key.group()).collect();
+                self.outputs.push_back(Output::Media { key: 0, command: media::Command::Retain { groups } });
+            }
+            Link::Up { fresh: true } | Link::Lost => self.media_is_gone(now),
+            Link::Down => {}
+        }
+    }
+
+    fn trunk_link(&mut self, link: Link, now: Instant) {
+        self.trunk_up = matches!(link, Link::Up { .. });
+        match link {
+            Link::Up { fresh: false } => {
+                let accounts = self.accounts();
+                let invites = self.by_invite.keys().copied().collect();
+                self.trunk(0, trunk::Command::Retain { accounts, invites });
+            }
+            Link::Up { fresh: true } => {
+                self.trunk_is_gone(now);
+                self.close_unregistrable_sessions();
+            }
+            Link::Lost => self.trunk_is_gone(now),
+            Link::Down => {}
+        }
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        self.sessions
+            .iter()
+            .filter(|(_, s)| s.user.as_ref().is_some_and(|u| u.account != crate::session::Account::None))
+            .map(|(id, _)| AccountId(id.0))
+            .collect()
+    }
+
+    // What the other files say everything with.
+
+    pub(crate) fn send(&mut self, session: SessionId, message: ServerMessage) {
+        if self.sessions.get(&session).is_some_and(|s| !s.closing) {
+            self.outputs.push_back(Output::Send { session, message });
+        }
+    }
+
+    pub(crate) fn close_session(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !session.closing
+        {
+            session.closing = true;
+            self.outputs.push_back(Output::Close { session: id });
+        }
+    }
+
+    pub(crate) fn trunk(&mut self, key: u64, command: trunk::Command) {
+        self.outputs.push_back(Output::Trunk { key, command });
+    }
+
+    pub(crate) fn media(&mut self, key: CallKey, command: media::Command) {
+        self.outputs.push_back(Output::Media { key: key.0, command });
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn new_key(&mut self) -> CallKey {
+        let key = CallKey(self.next_number);
+        self.next_number += NUMBERS_PER_CALL;
+        key
+    }
+
+    pub(crate) fn call_of(&self, session: SessionId, id: &str) -> Option<CallKey> {
+        self.by_id.get(&(session, id.to_owned())).copied()
+    }
+
+    pub(crate) fn echo_calls(&self) -> usize {
+        self.calls.values().filter(|c| matches!(c.far, FarLeg::Echo { .. }) && c.stage != Stage::Ending).count()
+    }
+
+    pub(crate) fn live_calls(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The call object as pages are told it.
+    pub(crate) fn object(&self, call: &Call, status: CallStatus) -> Box<CallObject> {
+        let mut object = CallObject::new(signaling_protocol::CallId::new(call.id.clone()), status);
+        object.incoming = Some(call.incoming);
+        object.caller = Some(call.caller.clone());
+        object.callee = Some(call.callee.clone());
+        object.visible_name = Some(call.visible_name.clone());
+        object.has_audio = Some(true);
+        object.has_video = Some(false);
+        object.is_msrp = Some(false);
+        object.hold_for_transfer = Some(false);
+        object.custom = call.custom.clone();
+        Box::new(object)
+    }
+}
