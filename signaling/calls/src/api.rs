@@ -50,11 +50,23 @@ impl Default for Config {
 pub enum Input {
     /// A socket is open. `token` is the secret that may resume this session later: at least 128 random bits,
     /// never derived from anything else.
-    SessionOpened { session: SessionId, remote: SocketAddr, token: String },
-    Frame { session: SessionId, message: ClientMessage },
+    SessionOpened {
+        session: SessionId,
+        remote: SocketAddr,
+        token: String,
+    },
+    Frame {
+        session: SessionId,
+        message: ClientMessage,
+    },
     /// A frame that could not be read; `error` names fields, never values.
-    Unreadable { session: SessionId, error: String },
-    SessionClosed { session: SessionId },
+    Unreadable {
+        session: SessionId,
+        error: String,
+    },
+    SessionClosed {
+        session: SessionId,
+    },
 
     Trunk(trunk::Event),
     TrunkLink(Link),
@@ -78,11 +90,22 @@ pub enum Link {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    Send { session: SessionId, message: ServerMessage },
+    Send {
+        session: SessionId,
+        message: ServerMessage,
+    },
     /// After what was sent before it has left.
-    Close { session: SessionId },
+    Close {
+        session: SessionId,
+    },
     /// Commands with the same key are carried out in order.
-    Trunk { key: u64, command: trunk::Command },
-    Media { key: u64, command: media::Command },
+    Trunk {
+        key: u64,
+        command: trunk::Command,
+    },
+    Media {
+        key: u64,
+        command: media::Command,
+    },
     Record(Box<CallRecord>),
 }

@@ -14,7 +14,10 @@ pub(crate) enum Callee {
 
 /// A number, a name, or a URI. White space around it is dropped, and inside a number that somebody typed
 /// the way people write numbers (`+1 (555) 123-4567`) so are separators (RFC 3966 §5.1.1).
-pub(crate) fn read(text: &str, params: Vec<(String, Option<String>)>) -> Result<Callee, &'static str> {
+pub(crate) fn read(
+    text: &str,
+    params: Vec<(String, Option<String>)>,
+) -> Result<Callee, &'static str> {
     let text = text.trim();
     if text.is_empty() {
         return Err("callee is missing");
@@ -26,16 +29,29 @@ pub(crate) fn read(text: &str, params: Vec<(String, Option<String>)>) -> Result<
         return Ok(Callee::Echo);
     }
     let lower = text.to_ascii_lowercase();
-    if ["sip:", "sips:", "tel:"].iter().any(|scheme| lower.starts_with(scheme)) {
-        return Ok(Callee::Sip(Target::Uri { uri: text.to_owned(), params }));
+    if ["sip:", "sips:", "tel:"]
+        .iter()
+        .any(|scheme| lower.starts_with(scheme))
+    {
+        return Ok(Callee::Sip(Target::Uri {
+            uri: text.to_owned(),
+            params,
+        }));
     }
     if text.contains('@') {
-        return Ok(Callee::Sip(Target::Uri { uri: format!("sip:{text}"), params }));
+        return Ok(Callee::Sip(Target::Uri {
+            uri: format!("sip:{text}"),
+            params,
+        }));
     }
     let is_number = text.chars().any(|c| c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#' | ' ' | '(' | ')' | '-' | '.' | '/'));
+        && text.chars().all(|c| {
+            c.is_ascii_digit() || matches!(c, '+' | '*' | '#' | ' ' | '(' | ')' | '-' | '.' | '/')
+        });
     let user = if is_number {
-        text.chars().filter(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#')).collect()
+        text.chars()
+            .filter(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#'))
+            .collect()
     } else {
         text.to_owned()
     };
@@ -56,9 +72,18 @@ mod tests {
         assert_eq!(user("alice smith"), "alice smith");
         assert_eq!(user("*43#"), "*43#");
         for uri in ["sip:bob@example.com", "tel:+15551234567", "SIPS:x@y"] {
-            assert!(matches!(read(uri, Vec::new()), Ok(Callee::Sip(Target::Uri { .. }))), "{uri}");
+            assert!(
+                matches!(read(uri, Vec::new()), Ok(Callee::Sip(Target::Uri { .. }))),
+                "{uri}"
+            );
         }
-        assert_eq!(read("bob@example.com", Vec::new()), Ok(Callee::Sip(Target::Uri { uri: "sip:bob@example.com".into(), params: Vec::new() })));
+        assert_eq!(
+            read("bob@example.com", Vec::new()),
+            Ok(Callee::Sip(Target::Uri {
+                uri: "sip:bob@example.com".into(),
+                params: Vec::new()
+            }))
+        );
         assert_eq!(read("echo", Vec::new()), Ok(Callee::Echo));
         assert!(read("  ", Vec::new()).is_err());
         assert!(read("1001\r\nVia: x", Vec::new()).is_err());

@@ -17,9 +17,14 @@ use signaling_trunk::api::{AccountId, AccountSpec, Cause, Command, Failure, Refu
 
 impl Switchboard {
     pub(crate) fn connection(&mut self, id: SessionId, mut connection: Connection, now: Instant) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
         if session.user.is_some() {
-            self.send(id, ServerMessage::Fail(Fail::error("This connection is already established")));
+            self.send(
+                id,
+                ServerMessage::Fail(Fail::error("This connection is already established")),
+            );
             return;
         }
         if let Err(info) = self.check(&connection) {
@@ -33,13 +38,24 @@ impl Switchboard {
             (false, true) => Account::Registering,
             (false, false) => Account::Open,
         };
-        let app_key = connection.app_key.get_or_insert_with(|| "defaultApp".to_owned()).clone();
+        let app_key = connection
+            .app_key
+            .get_or_insert_with(|| "defaultApp".to_owned())
+            .clone();
         if !login.is_empty() {
             connection.sip_register_required = Some(register);
         }
-        let display = connection.sip_visible_name.clone().unwrap_or_else(|| login.clone());
-        let user =
-            User { app_key, login: login.clone(), display: display.clone(), account, custom: connection.custom.clone() };
+        let display = connection
+            .sip_visible_name
+            .clone()
+            .unwrap_or_else(|| login.clone());
+        let user = User {
+            app_key,
+            login: login.clone(),
+            display: display.clone(),
+            account,
+            custom: connection.custom.clone(),
+        };
         let token = AuthToken::new(session.token.0.clone());
         let data = UserData::of(&connection, token);
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -48,11 +64,19 @@ impl Switchboard {
         self.timers.cancel(Timer::Connection(id.0));
         self.timers.set(Timer::Ping(id.0), now + PING);
         self.send(id, ServerMessage::GetUserData(Box::new(data)));
-        let version = GetVersion { version: self.config.version.clone() };
+        let version = GetVersion {
+            version: self.config.version.clone(),
+        };
         self.send(id, ServerMessage::GetVersion(version));
         if account != Account::None {
             let spec = account_spec(connection, login, display, register);
-            self.trunk(id.0, Command::OpenAccount { account: AccountId(id.0), spec });
+            self.trunk(
+                id.0,
+                Command::OpenAccount {
+                    account: AccountId(id.0),
+                    spec,
+                },
+            );
         }
     }
 
@@ -86,14 +110,20 @@ impl Switchboard {
             }
         }
         let missing = |text: &Option<String>| text.as_ref().is_none_or(|t| t.is_empty());
-        if !missing(&connection.sip_login) && missing(&connection.sip_domain) && missing(&connection.sip_outbound_proxy) {
+        if !missing(&connection.sip_login)
+            && missing(&connection.sip_domain)
+            && missing(&connection.sip_outbound_proxy)
+        {
             return Err("sipDomain is missing".to_owned());
         }
         Ok(())
     }
 
     fn refuse_connection(&mut self, id: SessionId, info: &str) {
-        self.send(id, ServerMessage::Fail(Fail::event(ApiMethod::ConnectionStatusEvent, info)));
+        self.send(
+            id,
+            ServerMessage::Fail(Fail::event(ApiMethod::ConnectionStatusEvent, info)),
+        );
         self.close_session(id);
     }
 
@@ -102,7 +132,9 @@ impl Switchboard {
     }
 
     pub(crate) fn ping(&mut self, id: SessionId, now: Instant) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
         if session.closing {
             return;
         }
@@ -115,9 +147,13 @@ impl Switchboard {
     }
 
     pub(crate) fn registered(&mut self, id: SessionId, raw: String, now: Instant) {
-        let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else { return };
+        let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else {
+            return;
+        };
         // Only to a session that asked for it: 2.0 fires REGISTERED whatever comes.
-        let told = user.account == Account::Registered || user.account == Account::None || user.account == Account::Open;
+        let told = user.account == Account::Registered
+            || user.account == Account::None
+            || user.account == Account::Open;
         user.account = Account::Registered;
         if !told {
             self.send(
@@ -134,11 +170,23 @@ impl Switchboard {
 
     /// The first registration's failure ends the session, so that pages show DISCONNECTED instead of waiting
     /// for ever; a refresh that fails is told once, and the trunk goes on trying.
-    pub(crate) fn registration_failed(&mut self, id: SessionId, failure: Failure, retry_s: Option<u32>, now: Instant) {
-        let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else { return };
+    pub(crate) fn registration_failed(
+        &mut self,
+        id: SessionId,
+        failure: Failure,
+        retry_s: Option<u32>,
+        now: Instant,
+    ) {
+        let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else {
+            return;
+        };
         let was = user.account;
         let had_it = matches!(was, Account::Registered | Account::Retrying);
-        user.account = if retry_s.is_some() && had_it { Account::Retrying } else { Account::Failed };
+        user.account = if retry_s.is_some() && had_it {
+            Account::Retrying
+        } else {
+            Account::Failed
+        };
         let status = match failure.status {
             401 | 403 | 407 => FailStatus::AuthenticationFail,
             _ => FailStatus::Failed,
@@ -156,26 +204,47 @@ impl Switchboard {
         self.fail_waiting_calls(id, &failure, now);
         self.close_session(id);
         if retry_s.is_some() {
-            self.trunk(id.0, Command::CloseAccount { account: AccountId(id.0) });
+            self.trunk(
+                id.0,
+                Command::CloseAccount {
+                    account: AccountId(id.0),
+                },
+            );
         }
     }
 
     pub(crate) fn session_closed(&mut self, id: SessionId, now: Instant) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
         self.timers.cancel(Timer::Connection(id.0));
         self.timers.cancel(Timer::Ping(id.0));
         for key in self.calls_of(id) {
             let mut how = How::page("Session closed");
-            how.refusal = Some(Refusal { status: 480, reason: "Temporarily Unavailable".to_owned() });
+            how.refusal = Some(Refusal {
+                status: 480,
+                reason: "Temporarily Unavailable".to_owned(),
+            });
             self.end(key, how, now);
         }
-        if session.user.is_some_and(|u| !matches!(u.account, Account::None | Account::Failed)) {
-            self.trunk(id.0, Command::CloseAccount { account: AccountId(id.0) });
+        if session
+            .user
+            .is_some_and(|u| !matches!(u.account, Account::None | Account::Failed))
+        {
+            self.trunk(
+                id.0,
+                Command::CloseAccount {
+                    account: AccountId(id.0),
+                },
+            );
         }
     }
 
     pub(crate) fn calls_of(&self, id: SessionId) -> Vec<crate::call::CallKey> {
-        let live = self.calls.values().filter(|c| c.session == id && c.stage != Stage::Ending);
+        let live = self
+            .calls
+            .values()
+            .filter(|c| c.session == id && c.stage != Stage::Ending);
         live.map(|c| c.key).collect()
     }
 
@@ -190,14 +259,22 @@ impl Switchboard {
             .collect();
         for id in lost {
             let info = "The SIP side was restarted; please connect again";
-            self.send(id, ServerMessage::Fail(Fail::event(ApiMethod::RegistrationStatusEvent, info)));
+            self.send(
+                id,
+                ServerMessage::Fail(Fail::event(ApiMethod::RegistrationStatusEvent, info)),
+            );
             self.close_session(id);
         }
     }
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
         self.shutting_down = true;
-        let live: Vec<_> = self.calls.values().filter(|c| c.stage != Stage::Ending).map(|c| c.key).collect();
+        let live: Vec<_> = self
+            .calls
+            .values()
+            .filter(|c| c.stage != Stage::Ending)
+            .map(|c| c.key)
+            .collect();
         for key in live {
             self.end(key, How::gateway("Normal call clearing", None), now);
         }
@@ -208,14 +285,24 @@ impl Switchboard {
     }
 }
 
-fn account_spec(connection: Connection, login: String, display: String, register: bool) -> AccountSpec {
+fn account_spec(
+    connection: Connection,
+    login: String,
+    display: String,
+    register: bool,
+) -> AccountSpec {
     let text = |field: Option<String>| field.filter(|t| !t.is_empty());
-    let proxy = text(connection.sip_outbound_proxy).or(text(connection.sip_proxy)).unwrap_or_default();
+    let proxy = text(connection.sip_outbound_proxy)
+        .or(text(connection.sip_proxy))
+        .unwrap_or_default();
     let domain = text(connection.sip_domain).unwrap_or_else(|| proxy.clone());
     AccountSpec {
         auth_name: text(connection.sip_authentication_name).unwrap_or_else(|| login.clone()),
         login,
-        password: connection.sip_password.map(|p| p.expose().to_owned()).unwrap_or_default(),
+        password: connection
+            .sip_password
+            .map(|p| p.expose().to_owned())
+            .unwrap_or_default(),
         domain,
         proxy,
         port: connection.sip_port.unwrap_or(0),

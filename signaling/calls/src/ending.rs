@@ -28,7 +28,14 @@ pub(crate) struct How {
 
 impl How {
     fn new(status: CallStatus, info: &str, sip_status: Option<u16>, by: &'static str) -> How {
-        How { status, info: info.to_owned(), sip_status, raw: None, by, refusal: None }
+        How {
+            status,
+            info: info.to_owned(),
+            sip_status,
+            raw: None,
+            by,
+            refusal: None,
+        }
     }
 
     /// The page, by its wish or by vanishing.
@@ -46,7 +53,10 @@ impl How {
         let mut how = How::new(CallStatus::Failed, info, sip_status, "gateway");
         how.refusal = sip_status
             .filter(|status| (400..700).contains(status))
-            .map(|status| Refusal { status, reason: reason(status).to_owned() });
+            .map(|status| Refusal {
+                status,
+                reason: reason(status).to_owned(),
+            });
         how
     }
 }
@@ -56,13 +66,21 @@ impl Switchboard {
         // Unknown ids happen in normal use: a page whose user refuses the microphone hangs up a call that
         // it never sent.
         if let Some(key) = self.call_of(session, id) {
-            self.end(key, How::page(CallStatusInfo::NormalCallClearing.as_str()), now);
+            self.end(
+                key,
+                How::page(CallStatusInfo::NormalCallClearing.as_str()),
+                now,
+            );
         }
     }
 
     pub(crate) fn trunk_ended(&mut self, invite: InviteId, end: End, now: Instant) {
-        let Some(key) = self.by_invite.remove(&invite) else { return };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
+        let Some(key) = self.by_invite.remove(&invite) else {
+            return;
+        };
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+            return;
+        };
         sip.over = true;
         let clearing = CallStatusInfo::NormalCallClearing.as_str();
         let how = match end {
@@ -72,14 +90,24 @@ impl Switchboard {
                 how.raw = Some(raw);
                 how
             }
-            End::NoAck => How::new(CallStatus::Failed, CallStatusInfo::FailedByRequestTimeout.as_str(), Some(408), "gateway"),
+            End::NoAck => How::new(
+                CallStatus::Failed,
+                CallStatusInfo::FailedByRequestTimeout.as_str(),
+                Some(408),
+                "gateway",
+            ),
             End::Failed(failure) => {
                 let status = match failure.status {
                     486 | 600 => CallStatus::Busy,
                     487 => CallStatus::Finish,
                     _ => CallStatus::Failed,
                 };
-                let mut how = How::new(status, &info_of(&failure), (failure.status != 0).then_some(failure.status), "peer");
+                let mut how = How::new(
+                    status,
+                    &info_of(&failure),
+                    (failure.status != 0).then_some(failure.status),
+                    "peer",
+                );
                 how.raw = (!failure.raw.is_empty()).then_some(failure.raw);
                 how
             }
@@ -110,7 +138,9 @@ impl Switchboard {
 
     fn note_closed(&mut self, leg: LegId, stats: Option<LegStats>) {
         let key = CallKey::of_leg(leg);
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         if leg == key.browser_leg() {
             call.browser.closed = true;
             call.browser.stats = stats.or(call.browser.stats.take());
@@ -128,9 +158,17 @@ impl Switchboard {
     /// Nothing came for a minute where something should.
     pub(crate) fn media_silent(&mut self, leg: LegId, seconds: u32, now: Instant) {
         let key = CallKey::of_leg(leg);
-        let held = self.calls.get(&key).and_then(|c| c.sip()).is_some_and(|s| s.held_by_us || s.held_by_peer);
+        let held = self
+            .calls
+            .get(&key)
+            .and_then(|c| c.sip())
+            .is_some_and(|s| s.held_by_us || s.held_by_peer);
         if seconds >= 60 && !held {
-            self.end(key, How::failed(CallStatusInfo::FailedByRtpActivity.as_str(), None), now);
+            self.end(
+                key,
+                How::failed(CallStatusInfo::FailedByRtpActivity.as_str(), None),
+                now,
+            );
         }
     }
 
@@ -146,7 +184,12 @@ impl Switchboard {
     }
 
     pub(crate) fn trunk_is_gone(&mut self, now: Instant) {
-        let keys: Vec<CallKey> = self.calls.values().filter(|c| c.sip().is_some()).map(|c| c.key).collect();
+        let keys: Vec<CallKey> = self
+            .calls
+            .values()
+            .filter(|c| c.sip().is_some())
+            .map(|c| c.key)
+            .collect();
         for key in keys {
             if let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) {
                 sip.over = true;
@@ -160,11 +203,16 @@ impl Switchboard {
 
     /// Ends a call for its page, and puts everything else away. A second end changes nothing.
     pub(crate) fn end(&mut self, key: CallKey, how: How, now: Instant) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         if call.stage == Stage::Ending {
             return;
         }
-        let placed = !matches!(call.stage, Stage::AwaitingLegs | Stage::AwaitingRegistration) || call.incoming;
+        let placed = !matches!(
+            call.stage,
+            Stage::AwaitingLegs | Stage::AwaitingRegistration
+        ) || call.incoming;
         call.stage = Stage::Ending;
         call.end = Some(Ended {
             at: now,
@@ -180,13 +228,23 @@ impl Switchboard {
         {
             if placed {
                 let invite = sip.invite;
-                self.trunk(key.0, Trunk::Hangup { invite, status: how.refusal });
+                self.trunk(
+                    key.0,
+                    Trunk::Hangup {
+                        invite,
+                        status: how.refusal,
+                    },
+                );
             } else {
                 sip.over = true;
             }
         }
         self.by_id.remove(&(session, id));
-        for timer in [Timer::NoAnswer(key.0), Timer::Registration(key.0), Timer::Echo(key.0)] {
+        for timer in [
+            Timer::NoAnswer(key.0),
+            Timer::Registration(key.0),
+            Timer::Echo(key.0),
+        ] {
             self.timers.cancel(timer);
         }
         self.timers.set(Timer::Forget(key.0), now + FORGET);
@@ -195,10 +253,10 @@ impl Switchboard {
         object.info = Some(how.info.clone());
         object.sip_status = how.sip_status;
         object.sip_message_raw = how.raw;
+        let id = call.id.clone();
         if how.status == CallStatus::Busy {
             self.send(session, ServerMessage::Busy(object.clone()));
         }
-        let id = call.id.clone();
         self.send(session, ServerMessage::Finish(object));
         if how.status == CallStatus::Failed {
             let mut fail = Fail::event(ApiMethod::CallStatusEvent, how.info);
@@ -212,7 +270,12 @@ impl Switchboard {
             FarLeg::Sip(sip) => !sip.closed,
         };
         if !call.browser.closed {
-            self.media(key, Media::CloseLeg { leg: key.browser_leg() });
+            self.media(
+                key,
+                Media::CloseLeg {
+                    leg: key.browser_leg(),
+                },
+            );
         }
         if far_open {
             self.media(key, Media::CloseLeg { leg: key.sip_leg() });
@@ -229,7 +292,9 @@ impl Switchboard {
 
     pub(crate) fn forget(&mut self, key: CallKey, now: Instant) {
         self.timers.cancel(Timer::Forget(key.0));
-        let Some(call) = self.calls.remove(&key) else { return };
+        let Some(call) = self.calls.remove(&key) else {
+            return;
+        };
         if let Some(sip) = call.sip() {
             self.by_invite.remove(&sip.invite);
         }
@@ -252,7 +317,9 @@ impl Switchboard {
             direction: direction.to_owned(),
             caller: call.caller,
             callee: call.callee,
-            answered_after_ms: call.answered.map(|at| ms(at.saturating_duration_since(call.started))),
+            answered_after_ms: call
+                .answered
+                .map(|at| ms(at.saturating_duration_since(call.started))),
             ended_after_ms: ms(end.at.saturating_duration_since(call.started)),
             status: end.status,
             info: end.info,

@@ -5,7 +5,9 @@ use crate::call::{BrowserLeg, Call, CallKey, FarLeg, SipLeg, Stage};
 use crate::ending::How;
 use crate::limits::{CALLS_PER_SESSION, NO_ANSWER_INCOMING, SDP_BYTES};
 use crate::negotiate::codecs::CodecPolicy;
-use crate::negotiate::{NegotiationError, answer_sip, codecs, offer_browser, offer_sip, read_browser, read_sip};
+use crate::negotiate::{
+    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, read_browser, read_sip,
+};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use media_control::{Codec, Command as Media, Direction};
@@ -28,14 +30,27 @@ pub(crate) struct Arrival {
 
 impl Switchboard {
     pub(crate) fn incoming(&mut self, arrival: Arrival, now: Instant) {
-        let refuse = |status: u16, reason: &str| Some(Refusal { status, reason: reason.to_owned() });
+        let refuse = |status: u16, reason: &str| {
+            Some(Refusal {
+                status,
+                reason: reason.to_owned(),
+            })
+        };
         let session = SessionId(arrival.account.0);
-        let user = self.sessions.get(&session).filter(|s| !s.closing).and_then(|s| s.user.clone());
+        let user = self
+            .sessions
+            .get(&session)
+            .filter(|s| !s.closing)
+            .and_then(|s| s.user.clone());
         let refusal = match &user {
             None => refuse(480, "Temporarily Unavailable"),
             Some(_) if self.shutting_down || !self.media_up => refuse(503, "Service Unavailable"),
-            Some(_) if self.live_calls() >= self.config.max_calls => refuse(503, "Service Unavailable"),
-            Some(_) if self.calls_of(session).len() >= CALLS_PER_SESSION => refuse(486, "Busy Here"),
+            Some(_) if self.live_calls() >= self.config.max_calls => {
+                refuse(503, "Service Unavailable")
+            }
+            Some(_) if self.calls_of(session).len() >= CALLS_PER_SESSION => {
+                refuse(486, "Busy Here")
+            }
             Some(_) => None,
         };
         // An INVITE that cannot be served at all is refused before anybody's telephone rings.
@@ -48,21 +63,35 @@ impl Switchboard {
             (_, refusal) => refusal,
         };
         let (Some(user), Ok(description), None) = (user, description, &refusal) else {
-            self.trunk(arrival.invite.0, Trunk::Hangup { invite: arrival.invite, status: refusal });
+            self.trunk(
+                arrival.invite.0,
+                Trunk::Hangup {
+                    invite: arrival.invite,
+                    status: refusal,
+                },
+            );
             return;
         };
         let key = self.new_key();
         let mut sip = SipLeg::new(arrival.invite, None);
         sip.description = description;
         sip.source = Some(arrival.source.ip());
-        let visible_name = if arrival.from.display.is_empty() { &arrival.from.user } else { &arrival.from.display };
+        let visible_name = if arrival.from.display.is_empty() {
+            &arrival.from.user
+        } else {
+            &arrival.from.display
+        };
         let call = Call {
             key,
             session,
             id: format!("in-{:x}", key.0),
             incoming: true,
             caller: arrival.from.user.clone(),
-            callee: if arrival.to.user.is_empty() { user.login } else { arrival.to.user },
+            callee: if arrival.to.user.is_empty() {
+                user.login
+            } else {
+                arrival.to.user
+            },
             visible_name: visible_name.clone(),
             custom: None,
             invite_raw: Some(arrival.raw),
@@ -90,13 +119,21 @@ impl Switchboard {
     /// Tells the page, in the one order that it understands: offer, call, ring (protocol §2.5).
     pub(crate) fn announce(&mut self, key: CallKey, now: Instant) {
         let policy = self.config.codec_policy;
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        let theirs = call.sip().and_then(|s| s.description.as_ref()).map(|d| d.formats.clone()).unwrap_or_default();
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let theirs = call
+            .sip()
+            .and_then(|s| s.description.as_ref())
+            .map(|d| d.formats.clone())
+            .unwrap_or_default();
         let formats = match policy {
             CodecPolicy::Opus => codecs::own(&[Codec::Opus]),
             CodecPolicy::Relay => codecs::own_ordered_by(&theirs),
         };
-        let Some(local) = &call.browser.local else { return };
+        let Some(local) = &call.browser.local else {
+            return;
+        };
         let offer = offer_browser(local, &formats, key.0 + 1);
         call.browser.offered = formats;
         let raw = call.invite_raw.take();
@@ -114,23 +151,49 @@ impl Switchboard {
             custom: None,
         };
         let (session, id) = (call.session, call.id.clone());
-        let Some(invite) = call.sip().map(|s| s.invite) else { return };
+        let Some(invite) = call.sip().map(|s| s.invite) else {
+            return;
+        };
         let sdp = match offer {
             Ok(sdp) => sdp,
             Err(error) => return self.end(key, How::failed(&error.to_string(), Some(500)), now),
         };
         self.stage(key, Stage::Ringing);
-        self.timers.set(Timer::NoAnswer(key.0), now + NO_ANSWER_INCOMING);
-        self.send(session, ServerMessage::SetRemoteSdp(SetRemoteSdp { id, sdp, initiator: false }));
-        self.send(session, ServerMessage::NotifyIncomingCall(Box::new(announced)));
+        self.timers
+            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_INCOMING);
+        self.send(
+            session,
+            ServerMessage::SetRemoteSdp(SetRemoteSdp {
+                id,
+                sdp,
+                initiator: false,
+            }),
+        );
+        self.send(
+            session,
+            ServerMessage::NotifyIncomingCall(Box::new(announced)),
+        );
         let ring = self.object(&self.calls[&key], CallStatus::Ring);
         self.send(session, ServerMessage::Ring(ring));
-        self.trunk(key.0, Trunk::Progress { invite, status: 180, sdp: None });
+        self.trunk(
+            key.0,
+            Trunk::Progress {
+                invite,
+                status: 180,
+                sdp: None,
+            },
+        );
     }
 
     pub(crate) fn answer(&mut self, session: SessionId, message: Answer, now: Instant) {
-        let Some(key) = self.call_of(session, message.call_id.as_str()) else { return };
-        if self.calls.get(&key).is_none_or(|c| c.stage != Stage::Ringing) {
+        let Some(key) = self.call_of(session, message.call_id.as_str()) else {
+            return;
+        };
+        if self
+            .calls
+            .get(&key)
+            .is_none_or(|c| c.stage != Stage::Ringing)
+        {
             return;
         }
         self.timers.cancel(Timer::NoAnswer(key.0));
@@ -138,7 +201,9 @@ impl Switchboard {
             Ok(()) => self.establish(key, Some(200), None, now),
             Err(error) => {
                 let info = match error {
-                    NegotiationError::NoCommonCodec => CallStatusInfo::NoCommonCodecs.as_str().to_owned(),
+                    NegotiationError::NoCommonCodec => {
+                        CallStatusInfo::NoCommonCodecs.as_str().to_owned()
+                    }
                     other => other.to_string(),
                 };
                 self.end(key, How::failed(&info, Some(488)), now);
@@ -147,23 +212,37 @@ impl Switchboard {
     }
 
     fn settle_answer(&mut self, key: CallKey, message: Answer) -> Result<(), NegotiationError> {
-        let sdp = message.sdp.filter(|s| s.len() <= SDP_BYTES).ok_or(NegotiationError::NoAudio)?;
+        let sdp = message
+            .sdp
+            .filter(|s| s.len() <= SDP_BYTES)
+            .ok_or(NegotiationError::NoAudio)?;
         let description = read_browser(&sdp)?;
-        let Some(call) = self.calls.get_mut(&key) else { return Ok(()) };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Ok(());
+        };
         let agreed = codecs::answered(&call.browser.offered, &description.formats);
-        let sends = codecs::speech(&agreed).map(|f| f.codec.clone()).ok_or(NegotiationError::NoCommonCodec)?;
+        let sends = codecs::speech(&agreed)
+            .map(|f| f.codec.clone())
+            .ok_or(NegotiationError::NoCommonCodec)?;
         let remote = description.remote(agreed.clone());
         call.browser.formats = agreed;
         call.browser.description = Some(description);
         let browser_formats = call.browser.formats.clone();
-        let Some(sip) = call.sip_mut() else { return Ok(()) };
-        let Some(local) = sip.local.clone() else { return Err(NegotiationError::Incomplete("SIP leg")) };
+        let Some(sip) = call.sip_mut() else {
+            return Ok(());
+        };
+        let Some(local) = sip.local.clone() else {
+            return Err(NegotiationError::Incomplete("SIP leg"));
+        };
         let (invite, source) = (sip.invite, sip.source);
         let (sdp, connect) = match sip.description.take() {
             Some(theirs) => {
                 let chosen = codecs::for_sip(&theirs.formats, Some(&sends));
                 let ours = theirs.direction.reversed();
-                (answer_sip(&local, &theirs, &chosen, ours)?, Some((theirs, chosen)))
+                (
+                    answer_sip(&local, &theirs, &chosen, ours)?,
+                    Some((theirs, chosen)),
+                )
             }
             // Their INVITE had no offer: ours goes with the 200, and their answer with the ACK.
             None => {
@@ -171,7 +250,13 @@ impl Switchboard {
                 (offer_sip(&local, &sip.offered, Direction::SendRecv), None)
             }
         };
-        self.media(key, Media::ConnectLeg { leg: key.browser_leg(), remote });
+        self.media(
+            key,
+            Media::ConnectLeg {
+                leg: key.browser_leg(),
+                remote,
+            },
+        );
         if let (Some((theirs, chosen)), Some(source)) = (connect, source) {
             self.connect_sip(key, theirs, chosen, SocketAddr::new(source, 0));
         }
@@ -182,23 +267,40 @@ impl Switchboard {
 
     /// The ACK of our 200; after a late offer it carries their answer.
     pub(crate) fn acknowledged(&mut self, invite: InviteId, sdp: Option<Vec<u8>>, now: Instant) {
-        let Some(key) = self.by_invite.get(&invite).copied() else { return };
-        let Some(call) = self.calls.get(&key) else { return };
+        let Some(key) = self.by_invite.get(&invite).copied() else {
+            return;
+        };
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
         let Some(sip) = call.sip() else { return };
         if call.stage != Stage::Established || sip.remote.is_some() {
             return;
         }
         let source = SocketAddr::new(sip.source.unwrap_or([0, 0, 0, 0].into()), 0);
-        let settled = sdp.ok_or(NegotiationError::NoAudio).and_then(|sdp| self.take_late_answer(key, &sdp, source));
+        let settled = sdp
+            .ok_or(NegotiationError::NoAudio)
+            .and_then(|sdp| self.take_late_answer(key, &sdp, source));
         if settled.is_err() {
-            self.end(key, How::failed(CallStatusInfo::NoCommonCodecs.as_str(), Some(488)), now);
+            self.end(
+                key,
+                How::failed(CallStatusInfo::NoCommonCodecs.as_str(), Some(488)),
+                now,
+            );
         }
     }
 
     /// An answer to an offer of ours in a dialog that stands.
-    pub(crate) fn take_late_answer(&mut self, key: CallKey, sdp: &[u8], source: SocketAddr) -> Result<(), NegotiationError> {
+    pub(crate) fn take_late_answer(
+        &mut self,
+        key: CallKey,
+        sdp: &[u8],
+        source: SocketAddr,
+    ) -> Result<(), NegotiationError> {
         let theirs = read_sip(sdp)?;
-        let Some(call) = self.calls.get(&key) else { return Ok(()) };
+        let Some(call) = self.calls.get(&key) else {
+            return Ok(());
+        };
         let sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
         let Some(sip) = call.sip() else { return Ok(()) };
         let agreed = codecs::answered(&sip.offered, &theirs.formats);
@@ -214,7 +316,10 @@ impl Switchboard {
         let waiting = |c: &Call| matches!(c.stage, Stage::Ringing | Stage::Calling);
         if self.calls.get(&key).is_some_and(waiting) {
             let mut how = How::failed(CallStatusInfo::FailedByRequestTimeout.as_str(), Some(408));
-            how.refusal = Some(Refusal { status: 480, reason: "Temporarily Unavailable".to_owned() });
+            how.refusal = Some(Refusal {
+                status: 480,
+                reason: "Temporarily Unavailable".to_owned(),
+            });
             self.end(key, how, now);
         }
     }

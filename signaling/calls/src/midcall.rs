@@ -18,8 +18,16 @@ const DIGIT_MS: u32 = 160;
 
 impl Switchboard {
     /// Tells media what the SIP side's description says, unless it says what it said before.
-    pub(crate) fn connect_sip(&mut self, key: CallKey, theirs: SipDescription, chosen: Vec<Format>, source: SocketAddr) {
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
+    pub(crate) fn connect_sip(
+        &mut self,
+        key: CallKey,
+        theirs: SipDescription,
+        chosen: Vec<Format>,
+        source: SocketAddr,
+    ) {
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+            return;
+        };
         let mut remote = theirs.remote(chosen, source.ip());
         if sip.held_by_us {
             for media in &mut remote.media {
@@ -32,26 +40,58 @@ impl Switchboard {
             return;
         }
         sip.remote = Some(remote.clone());
-        self.media(key, Media::ConnectLeg { leg: key.sip_leg(), remote });
+        self.media(
+            key,
+            Media::ConnectLeg {
+                leg: key.sip_leg(),
+                remote,
+            },
+        );
     }
 
     /// Their re-INVITE or UPDATE.
-    pub(crate) fn offered(&mut self, invite: InviteId, offer: OfferId, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String) {
+    pub(crate) fn offered(
+        &mut self,
+        invite: InviteId,
+        offer: OfferId,
+        sdp: Option<Vec<u8>>,
+        source: SocketAddr,
+        raw: String,
+    ) {
         let known = self.by_invite.get(&invite).copied();
-        let Some(key) = known.filter(|key| self.calls.get(key).is_some_and(|c| c.stage != Stage::Ending)) else {
-            self.trunk(invite.0, Trunk::RefuseOffer { invite, offer, status: 481 });
+        let Some(key) = known.filter(|key| {
+            self.calls
+                .get(key)
+                .is_some_and(|c| c.stage != Stage::Ending)
+        }) else {
+            self.trunk(
+                invite.0,
+                Trunk::RefuseOffer {
+                    invite,
+                    offer,
+                    status: 481,
+                },
+            );
             return;
         };
         let sends = codecs::speech(&self.calls[&key].browser.formats).map(|f| f.codec.clone());
         let browser = self.calls[&key].browser.formats.clone();
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
-        let Some(local) = sip.local.as_mut() else { return };
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+            return;
+        };
+        let Some(local) = sip.local.as_mut() else {
+            return;
+        };
         let Some(sdp) = sdp else {
             // They ask for our offer: what we have now, in a new version.
             local.version += 1;
             sip.offered = codecs::own_ordered_by(&browser);
             sip.awaits_answer = Some(offer);
-            let ours = if sip.held_by_us { Direction::SendOnly } else { Direction::SendRecv };
+            let ours = if sip.held_by_us {
+                Direction::SendOnly
+            } else {
+                Direction::SendRecv
+            };
             let sdp = offer_sip(local, &sip.offered, ours);
             self.trunk(key.0, Trunk::AnswerOffer { invite, offer, sdp });
             return;
@@ -60,7 +100,14 @@ impl Switchboard {
             Ok(theirs) => theirs,
             Err(error) => {
                 tracing::info!(call = key.0, %error, "an offer inside the dialog is refused");
-                self.trunk(key.0, Trunk::RefuseOffer { invite, offer, status: 488 });
+                self.trunk(
+                    key.0,
+                    Trunk::RefuseOffer {
+                        invite,
+                        offer,
+                        status: 488,
+                    },
+                );
                 return;
             }
         };
@@ -82,15 +129,35 @@ impl Switchboard {
                     self.tell_hold(key, None, Some(raw));
                 }
             }
-            Err(_) => self.trunk(key.0, Trunk::RefuseOffer { invite, offer, status: 488 }),
+            Err(_) => self.trunk(
+                key.0,
+                Trunk::RefuseOffer {
+                    invite,
+                    offer,
+                    status: 488,
+                },
+            ),
         }
     }
 
     /// The ACK that carries their answer to an offer that they asked us for.
-    pub(crate) fn offer_acknowledged(&mut self, invite: InviteId, offer: OfferId, sdp: Option<Vec<u8>>) {
-        let Some(key) = self.by_invite.get(&invite).copied() else { return };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
-        if sip.awaits_answer.take_if(|waiting| *waiting == offer).is_none() {
+    pub(crate) fn offer_acknowledged(
+        &mut self,
+        invite: InviteId,
+        offer: OfferId,
+        sdp: Option<Vec<u8>>,
+    ) {
+        let Some(key) = self.by_invite.get(&invite).copied() else {
+            return;
+        };
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+            return;
+        };
+        if sip
+            .awaits_answer
+            .take_if(|waiting| *waiting == offer)
+            .is_none()
+        {
             return;
         }
         let source = SocketAddr::new(sip.source.unwrap_or([0, 0, 0, 0].into()), 0);
@@ -110,13 +177,20 @@ impl Switchboard {
     }
 
     fn reoffer(&mut self, session: SessionId, id: &str, what: Reoffer) {
-        let Some(key) = self.call_of(session, id) else { return };
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(key) = self.call_of(session, id) else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         let established = call.stage == Stage::Established;
         let browser = call.browser.formats.clone();
-        let Some(sip) = call.sip_mut() else { return self.tell_hold(key, None, None) };
+        let Some(sip) = call.sip_mut() else {
+            return self.tell_hold(key, None, None);
+        };
         let done = sip.held_by_us == (what == Reoffer::Hold);
-        let (Some(local), true, false, None) = (sip.local.as_mut(), established, done, sip.reoffer) else {
+        let (Some(local), true, false, None) = (sip.local.as_mut(), established, done, sip.reoffer)
+        else {
             // Each is answered even if nothing changes: pages wait for it with their button disabled.
             if established {
                 self.tell_hold(key, None, None);
@@ -126,16 +200,33 @@ impl Switchboard {
         local.version += 1;
         sip.offered = codecs::own_ordered_by(&browser);
         sip.reoffer = Some(what);
-        let ours = if what == Reoffer::Hold { Direction::SendOnly } else { Direction::SendRecv };
+        let ours = if what == Reoffer::Hold {
+            Direction::SendOnly
+        } else {
+            Direction::SendRecv
+        };
         let sdp = offer_sip(local, &sip.offered, ours);
         let invite = sip.invite;
         self.trunk(key.0, Trunk::Offer { invite, sdp });
     }
 
-    pub(crate) fn offer_answered(&mut self, invite: InviteId, status: u16, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String) {
-        let Some(key) = self.by_invite.get(&invite).copied() else { return };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
-        let Some(what) = sip.reoffer.take() else { return };
+    pub(crate) fn offer_answered(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+        source: SocketAddr,
+        raw: String,
+    ) {
+        let Some(key) = self.by_invite.get(&invite).copied() else {
+            return;
+        };
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+            return;
+        };
+        let Some(what) = sip.reoffer.take() else {
+            return;
+        };
         sip.held_by_us = what == Reoffer::Hold;
         if let Some(sdp) = sdp
             && let Err(error) = self.take_late_answer(key, &sdp, source)
@@ -146,35 +237,79 @@ impl Switchboard {
     }
 
     pub(crate) fn offer_refused(&mut self, invite: InviteId, failure: Failure) {
-        let Some(key) = self.by_invite.get(&invite).copied() else { return };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else { return };
+        let Some(key) = self.by_invite.get(&invite).copied() else {
+            return;
+        };
+        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+            return;
+        };
         sip.reoffer = None;
         let status = (failure.status != 0).then_some(failure.status);
-        self.tell_hold(key, status, (!failure.raw.is_empty()).then_some(failure.raw));
+        self.tell_hold(
+            key,
+            status,
+            (!failure.raw.is_empty()).then_some(failure.raw),
+        );
     }
 
     /// HOLD or ESTABLISHED, whichever is so.
     fn tell_hold(&mut self, key: CallKey, sip_status: Option<u16>, raw: Option<String>) {
-        let Some(call) = self.calls.get(&key).filter(|c| c.stage == Stage::Established) else { return };
+        let Some(call) = self
+            .calls
+            .get(&key)
+            .filter(|c| c.stage == Stage::Established)
+        else {
+            return;
+        };
         let held = call.sip().is_some_and(|s| s.held_by_us || s.held_by_peer);
         let session = call.session;
-        let mut object = self.object(call, if held { CallStatus::Hold } else { CallStatus::Established });
+        let mut object = self.object(
+            call,
+            if held {
+                CallStatus::Hold
+            } else {
+                CallStatus::Established
+            },
+        );
         object.sip_status = sip_status;
         object.sip_message_raw = raw;
-        self.send(session, if held { ServerMessage::Hold(object) } else { ServerMessage::Talk(object) });
+        self.send(
+            session,
+            if held {
+                ServerMessage::Hold(object)
+            } else {
+                ServerMessage::Talk(object)
+            },
+        );
     }
 
     pub(crate) fn send_dtmf(&mut self, session: SessionId, message: SendDtmf) {
-        let Some(key) = self.call_of(session, message.call_id.as_str()) else { return };
+        let Some(key) = self.call_of(session, message.call_id.as_str()) else {
+            return;
+        };
         let digits = message.dtmf.to_ascii_uppercase();
-        let info = if digits.is_empty() || digits.len() > DIGITS || !digits.bytes().all(|b| b"0123456789*#ABCD".contains(&b)) {
+        let info = if digits.is_empty()
+            || digits.len() > DIGITS
+            || !digits.bytes().all(|b| b"0123456789*#ABCD".contains(&b))
+        {
             "dtmf may hold up to 32 of 0-9 * # A-D"
         } else if !matches!(message.kind, None | Some(DtmfType::Rfc2833)) {
             "DTMF by SIP INFO is not there yet; use RFC2833"
-        } else if self.calls.get(&key).is_none_or(|c| c.stage != Stage::Established) {
+        } else if self
+            .calls
+            .get(&key)
+            .is_none_or(|c| c.stage != Stage::Established)
+        {
             "The call is not established"
         } else {
-            self.media(key, Media::SendDigits { leg: key.sip_leg(), digits, duration_ms: DIGIT_MS });
+            self.media(
+                key,
+                Media::SendDigits {
+                    leg: key.sip_leg(),
+                    digits,
+                    duration_ms: DIGIT_MS,
+                },
+            );
             return;
         };
         self.send(session, ServerMessage::Fail(Fail::error(info)));

@@ -6,7 +6,9 @@ use crate::switchboard::Switchboard;
 use serde_json::json;
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::data::{DataStatus, DataStatusEvent};
-use signaling_protocol::stream::{NotifyStreamEvent, StreamAvailability, StreamEventType, TextFlag};
+use signaling_protocol::stream::{
+    NotifyStreamEvent, StreamAvailability, StreamEventType, TextFlag,
+};
 use signaling_protocol::subscription::{SubscriptionStatus, SubscriptionStatusEvent};
 use signaling_protocol::{ClientMessage, ServerMessage};
 
@@ -25,33 +27,41 @@ impl Switchboard {
             ClientMessage::PlayStream(stream) => about(stream.media_session_id.as_str()),
             ClientMessage::UnPublishStream(stream) => about(stream.media_session_id.as_str()),
             ClientMessage::StopStream(stream) => about(stream.media_session_id.as_str()),
-            ClientMessage::AvailableStream(stream) => ServerMessage::AvailableStream(StreamAvailability {
-                id: stream.media_session_id,
-                available: TextFlag(false),
-                info: "Stream not found".to_owned(),
-            }),
-            ClientMessage::Snapshot(stream) => ServerMessage::NotifyStreamEvent(NotifyStreamEvent {
-                media_session_id: stream.media_session_id,
-                kind: StreamEventType::SnapshotFailed,
-                payload: json!({ "info": info }),
-            }),
+            ClientMessage::AvailableStream(stream) => {
+                ServerMessage::AvailableStream(StreamAvailability {
+                    id: stream.media_session_id,
+                    available: TextFlag(false),
+                    info: "Stream not found".to_owned(),
+                })
+            }
+            ClientMessage::Snapshot(stream) => {
+                ServerMessage::NotifyStreamEvent(NotifyStreamEvent {
+                    media_session_id: stream.media_session_id,
+                    kind: StreamEventType::SnapshotFailed,
+                    payload: json!({ "info": info }),
+                })
+            }
             ClientMessage::SendStreamEvent(_) => ServerMessage::Fail(Fail::error(info)),
             ClientMessage::SendData(data) => ServerMessage::DataStatusEvent(DataStatusEvent {
                 operation_id: data.operation_id,
                 status: DataStatus::Failed,
                 info: Some(info),
             }),
-            ClientMessage::SendMessage(_) | ClientMessage::NotificationResult(_) => event(ApiMethod::MessageStatusEvent),
-            ClientMessage::Subscribe(subscribe) => ServerMessage::NotifySubscription(SubscriptionStatusEvent {
-                event: subscribe.event,
-                expires_s: 0,
-                status: SubscriptionStatus::Terminated,
-                terminate: false,
-                request_body: None,
-                info: Some(info),
-                sip_message_raw: None,
-                custom: None,
-            }),
+            ClientMessage::SendMessage(_) | ClientMessage::NotificationResult(_) => {
+                event(ApiMethod::MessageStatusEvent)
+            }
+            ClientMessage::Subscribe(subscribe) => {
+                ServerMessage::NotifySubscription(SubscriptionStatusEvent {
+                    event: subscribe.event,
+                    expires_s: 0,
+                    status: SubscriptionStatus::Terminated,
+                    terminate: false,
+                    request_body: None,
+                    info: Some(info),
+                    sip_message_raw: None,
+                    custom: None,
+                })
+            }
             ClientMessage::SendXcapRequest(_) => event(ApiMethod::XcapStatusEvent),
             ClientMessage::SubmitBugReport(_) => event(ApiMethod::BugReportStatusEvent),
             ClientMessage::SessionDebug(_) => event(ApiMethod::SessionDebugStatusEvent),

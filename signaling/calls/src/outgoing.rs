@@ -5,14 +5,19 @@ use crate::call::{BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, S
 use crate::callee::{self, Callee};
 use crate::connecting::info_of;
 use crate::ending::How;
-use crate::limits::{CALLS_PER_SESSION, EXTRAS, NO_ANSWER_OUTGOING, REGISTRATION, SDP_BYTES, TEXT_BYTES};
+use crate::limits::{
+    CALLS_PER_SESSION, EXTRAS, NO_ANSWER_OUTGOING, REGISTRATION, SDP_BYTES, TEXT_BYTES,
+};
 use crate::negotiate::{
-    BrowserDescription, NegotiationError, SipLocal, answer_browser, codecs, extra_lines, offer_sip, read_browser, read_sip,
+    BrowserDescription, NegotiationError, SipLocal, answer_browser, codecs, extra_lines, offer_sip,
+    read_browser, read_sip,
 };
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
-use media_control::{Codec, Command as Media, Direction, Face, Format, LegId, LegSpec, LocalTransport, Source};
+use media_control::{
+    Codec, Command as Media, Direction, Face, Format, LegId, LegSpec, LocalTransport, Source,
+};
 use signaling_protocol::call::{CallStatus, SetRemoteSdp};
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::{CallStatusInfo, ServerMessage, call};
@@ -29,11 +34,17 @@ struct Refused {
 
 impl Refused {
     fn new(info: impl Into<String>) -> Refused {
-        Refused { info: info.into(), sip_status: None }
+        Refused {
+            info: info.into(),
+            sip_status: None,
+        }
     }
 
     fn sip(status: u16, info: impl Into<String>) -> Refused {
-        Refused { info: info.into(), sip_status: Some(status) }
+        Refused {
+            info: info.into(),
+            sip_status: Some(status),
+        }
     }
 }
 
@@ -42,10 +53,15 @@ impl Switchboard {
         let id = message.call_id.as_str().to_owned();
         if self.call_of(session, &id).is_some() {
             // The call that has this id goes on, so it must not be named as the one that failed.
-            self.send(session, ServerMessage::Fail(Fail::error("MediaSessionId is already in use")));
+            self.send(
+                session,
+                ServerMessage::Fail(Fail::error("MediaSessionId is already in use")),
+            );
             return;
         }
-        let Some(user) = self.sessions.get(&session).and_then(|s| s.user.clone()) else { return };
+        let Some(user) = self.sessions.get(&session).and_then(|s| s.user.clone()) else {
+            return;
+        };
         let key = self.new_key();
         let mut call = Call {
             key,
@@ -67,7 +83,10 @@ impl Switchboard {
                 closed: true,
                 stats: None,
             },
-            far: FarLeg::Echo { ready: false, closed: true },
+            far: FarLeg::Echo {
+                ready: false,
+                closed: true,
+            },
             stage: Stage::AwaitingLegs,
             joined: false,
             end: None,
@@ -81,9 +100,16 @@ impl Switchboard {
                 call.browser.description = Some(description);
                 call.browser.closed = false;
                 call.far = match callee {
-                    Callee::Echo => FarLeg::Echo { ready: false, closed: false },
+                    Callee::Echo => FarLeg::Echo {
+                        ready: false,
+                        closed: false,
+                    },
                     Callee::Sip(target) => {
-                        let wish = Wish { target, headers, extra };
+                        let wish = Wish {
+                            target,
+                            headers,
+                            extra,
+                        };
                         FarLeg::Sip(Box::new(SipLeg::new(key.invite(), Some(wish))))
                     }
                 };
@@ -104,7 +130,10 @@ impl Switchboard {
         }
     }
 
-    #[allow(clippy::type_complexity, reason = "the four things that a wish to call consists of")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "the four things that a wish to call consists of"
+    )]
     fn admit_call(
         &self,
         account: &Account,
@@ -121,10 +150,15 @@ impl Switchboard {
             return Err(Refused::sip(503, "No media node is reachable"));
         }
         if calls_of_session >= CALLS_PER_SESSION {
-            return Err(Refused::new(format!("A session has at most {CALLS_PER_SESSION} calls")));
+            return Err(Refused::new(format!(
+                "A session has at most {CALLS_PER_SESSION} calls"
+            )));
         }
         if self.live_calls() >= self.config.max_calls {
-            return Err(Refused::sip(503, "The gateway has as many calls as it may carry"));
+            return Err(Refused::sip(
+                503,
+                "The gateway has as many calls as it may carry",
+            ));
         }
         let params: Vec<(String, Option<String>)> = message
             .invite_parameters
@@ -133,15 +167,23 @@ impl Switchboard {
             .take(EXTRAS)
             .map(|(name, value)| (name, (!value.is_empty()).then_some(value)))
             .collect();
-        let callee = callee::read(message.callee.as_deref().unwrap_or_default(), params).map_err(Refused::new)?;
+        let callee = callee::read(message.callee.as_deref().unwrap_or_default(), params)
+            .map_err(Refused::new)?;
         match callee {
             Callee::Echo if self.echo_calls() >= self.config.max_echo_calls => {
-                return Err(Refused::sip(503, "All echo calls are in use; try again later"));
+                return Err(Refused::sip(
+                    503,
+                    "All echo calls are in use; try again later",
+                ));
             }
             Callee::Echo => {}
             Callee::Sip(_) => match account {
-                Account::None => return Err(Refused::new("No SIP account: sign in first, or dial echo")),
-                Account::Failed => return Err(Refused::new("The SIP account could not be registered")),
+                Account::None => {
+                    return Err(Refused::new("No SIP account: sign in first, or dial echo"));
+                }
+                Account::Failed => {
+                    return Err(Refused::new("The SIP account could not be registered"));
+                }
                 Account::Open | Account::Registering | Account::Registered | Account::Retrying => {
                     if !self.trunk_up {
                         return Err(Refused::sip(503, "The SIP side is not reachable"));
@@ -159,9 +201,14 @@ impl Switchboard {
             }
             other => Refused::sip(488, other.to_string()),
         })?;
-        let extra = extra_lines(&message.sip_sdp.unwrap_or_default()).map_err(|e| Refused::new(e.to_string()))?;
+        let extra = extra_lines(&message.sip_sdp.unwrap_or_default())
+            .map_err(|e| Refused::new(e.to_string()))?;
         let headers = headers(&message.sip_headers.unwrap_or_default()).map_err(Refused::new)?;
-        if message.visible_name.as_deref().is_some_and(|name| name.chars().any(char::is_control)) {
+        if message
+            .visible_name
+            .as_deref()
+            .is_some_and(|name| name.chars().any(char::is_control))
+        {
             return Err(Refused::new("visibleName holds a control character"));
         }
         Ok((description, callee, extra, headers))
@@ -169,27 +216,55 @@ impl Switchboard {
 
     pub(crate) fn make_legs(&mut self, call: &Call) {
         let key = call.key;
-        let make = |leg: LegId, spec: LegSpec| Media::CreateLeg { leg, group: key.group(), spec };
-        self.media(key, make(key.browser_leg(), LegSpec::WebRtc { face: Face::Outside }));
+        let make = |leg: LegId, spec: LegSpec| Media::CreateLeg {
+            leg,
+            group: key.group(),
+            spec,
+        };
+        self.media(
+            key,
+            make(
+                key.browser_leg(),
+                LegSpec::WebRtc {
+                    face: Face::Outside,
+                },
+            ),
+        );
         let far = match &call.far {
             FarLeg::Echo { .. } => LegSpec::Source(Source::Echo),
-            FarLeg::Sip(_) => LegSpec::Rtp { face: Face::Inside, sdes: false },
+            FarLeg::Sip(_) => LegSpec::Rtp {
+                face: Face::Inside,
+                sdes: false,
+            },
         };
         self.media(key, make(key.sip_leg(), far));
     }
 
     pub(crate) fn leg_created(&mut self, leg: LegId, local: LocalTransport, now: Instant) {
         let key = CallKey::of_leg(leg);
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         if leg == key.browser_leg() {
             call.browser.local = Some(local);
         } else if leg == key.sip_leg() {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
                 (FarLeg::Sip(sip), LocalTransport::Rtp { rtp, .. }) => {
-                    let Some(address) = rtp.first().copied() else { return };
-                    let extra = sip.wish.as_mut().map(|w| std::mem::take(&mut w.extra)).unwrap_or_default();
-                    sip.local = Some(SipLocal { address, session_id: key.0 + NUMBERS_PER_CALL, version: 1, extra });
+                    let Some(address) = rtp.first().copied() else {
+                        return;
+                    };
+                    let extra = sip
+                        .wish
+                        .as_mut()
+                        .map(|w| std::mem::take(&mut w.extra))
+                        .unwrap_or_default();
+                    sip.local = Some(SipLocal {
+                        address,
+                        session_id: key.0 + NUMBERS_PER_CALL,
+                        version: 1,
+                        extra,
+                    });
                 }
                 (FarLeg::Sip(_), _) => return,
             }
@@ -207,15 +282,20 @@ impl Switchboard {
     /// Our own echo: answered as soon as the legs are there.
     fn echo(&mut self, key: CallKey, now: Instant) {
         let policy = self.config.codec_policy;
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        let Some(description) = &call.browser.description else { return };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(description) = &call.browser.description else {
+            return;
+        };
         // What goes round comes back as it went, so the browser's own first choice is right.
         let formats = codecs::for_browser(policy, &description.formats, &description.formats);
         call.browser.formats = formats;
         self.answer_page(key, None, now);
         self.join(key);
         let seconds = u64::from(self.config.max_echo_seconds);
-        self.timers.set(Timer::Echo(key.0), now + Duration::from_secs(seconds));
+        self.timers
+            .set(Timer::Echo(key.0), now + Duration::from_secs(seconds));
         self.establish(key, Some(200), None, now);
     }
 
@@ -226,33 +306,51 @@ impl Switchboard {
 
     /// Sends the INVITE, or lets it wait for the registration.
     fn place(&mut self, key: CallKey, now: Instant) {
-        let Some(call) = self.calls.get(&key) else { return };
-        let account = self.sessions.get(&call.session).and_then(|s| s.user.as_ref()).map(|u| u.account);
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let account = self
+            .sessions
+            .get(&call.session)
+            .and_then(|s| s.user.as_ref())
+            .map(|u| u.account);
         match account {
             Some(Account::Registering) => {
                 self.stage(key, Stage::AwaitingRegistration);
-                self.timers.set(Timer::Registration(key.0), now + REGISTRATION);
+                self.timers
+                    .set(Timer::Registration(key.0), now + REGISTRATION);
             }
             Some(Account::Open | Account::Registered | Account::Retrying) => self.invite(key, now),
             Some(Account::None | Account::Failed) | None => {
-                self.end(key, How::failed("The SIP account could not be registered", None), now);
+                self.end(
+                    key,
+                    How::failed("The SIP account could not be registered", None),
+                    now,
+                );
             }
         }
     }
 
     fn invite(&mut self, key: CallKey, now: Instant) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         let session = call.session;
         let display = call.visible_name.clone();
-        let Some(browser) = call.browser.description.as_ref().map(|d| d.formats.clone()) else { return };
+        let Some(browser) = call.browser.description.as_ref().map(|d| d.formats.clone()) else {
+            return;
+        };
         let Some(sip) = call.sip_mut() else { return };
-        let (Some(local), Some(wish)) = (&sip.local, sip.wish.take()) else { return };
+        let (Some(local), Some(wish)) = (&sip.local, sip.wish.take()) else {
+            return;
+        };
         sip.offered = codecs::own_ordered_by(&browser);
         let sdp = offer_sip(local, &sip.offered, Direction::SendRecv);
         let invite = sip.invite;
         self.by_invite.insert(invite, key);
         self.stage(key, Stage::Calling);
-        self.timers.set(Timer::NoAnswer(key.0), now + NO_ANSWER_OUTGOING);
+        self.timers
+            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_OUTGOING);
         self.trunk(
             key.0,
             Trunk::Invite {
@@ -273,15 +371,35 @@ impl Switchboard {
         }
     }
 
-    pub(crate) fn fail_waiting_calls(&mut self, session: SessionId, failure: &Failure, now: Instant) {
+    pub(crate) fn fail_waiting_calls(
+        &mut self,
+        session: SessionId,
+        failure: &Failure,
+        now: Instant,
+    ) {
         for key in self.waiting_calls(session) {
-            self.end(key, How::failed(&info_of(failure), (failure.status != 0).then_some(failure.status)), now);
+            self.end(
+                key,
+                How::failed(
+                    &info_of(failure),
+                    (failure.status != 0).then_some(failure.status),
+                ),
+                now,
+            );
         }
     }
 
     pub(crate) fn registration_timed_out(&mut self, key: CallKey, now: Instant) {
-        if self.calls.get(&key).is_some_and(|c| c.stage == Stage::AwaitingRegistration) {
-            self.end(key, How::failed(CallStatusInfo::FailedByRequestTimeout.as_str(), Some(408)), now);
+        if self
+            .calls
+            .get(&key)
+            .is_some_and(|c| c.stage == Stage::AwaitingRegistration)
+        {
+            self.end(
+                key,
+                How::failed(CallStatusInfo::FailedByRequestTimeout.as_str(), Some(408)),
+                now,
+            );
         }
     }
 
@@ -300,8 +418,15 @@ impl Switchboard {
         raw: String,
         now: Instant,
     ) {
-        let Some(key) = self.by_invite.get(&invite).copied() else { return };
-        if self.calls.get(&key).is_none_or(|c| c.stage != Stage::Calling) || status == 100 {
+        let Some(key) = self.by_invite.get(&invite).copied() else {
+            return;
+        };
+        if self
+            .calls
+            .get(&key)
+            .is_none_or(|c| c.stage != Stage::Calling)
+            || status == 100
+        {
             return;
         }
         let early = match sdp {
@@ -314,7 +439,9 @@ impl Switchboard {
             (_, true) => CallStatus::RingMedia,
             (_, false) => CallStatus::Ring,
         };
-        let Some(call) = self.calls.get(&key) else { return };
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
         let session = call.session;
         let mut object = self.object(call, told);
         object.sip_status = Some(status);
@@ -337,14 +464,22 @@ impl Switchboard {
         raw: String,
         now: Instant,
     ) {
-        let Some(key) = self.by_invite.get(&invite).copied() else { return };
-        let Some(call) = self.calls.get(&key) else { return };
+        let Some(key) = self.by_invite.get(&invite).copied() else {
+            return;
+        };
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
         if call.stage != Stage::Calling {
             return;
         }
         // We never offer late, so a 200 that carries an offer answers something we did not ask.
         if late {
-            tracing::warn!(call = key.0, fork = fork.0, "a late offer that was not asked for");
+            tracing::warn!(
+                call = key.0,
+                fork = fork.0,
+                "a late offer that was not asked for"
+            );
         }
         let settled = match &sdp {
             Some(sdp) => self.take_answer(key, sdp, source, now),
@@ -355,20 +490,37 @@ impl Switchboard {
             Ok(()) => self.establish(key, Some(status), Some(raw), now),
             Err(error) => {
                 tracing::info!(call = key.0, %error, "the answer cannot be used");
-                self.end(key, How::failed(CallStatusInfo::NoCommonCodecs.as_str(), Some(488)), now);
+                self.end(
+                    key,
+                    How::failed(CallStatusInfo::NoCommonCodecs.as_str(), Some(488)),
+                    now,
+                );
             }
         }
     }
 
     /// Takes an answer of the SIP side: settles the browser's one description if that is still open, and
     /// tells media where to send. The same description again changes nothing.
-    fn take_answer(&mut self, key: CallKey, sdp: &[u8], source: SocketAddr, now: Instant) -> Result<(), NegotiationError> {
+    fn take_answer(
+        &mut self,
+        key: CallKey,
+        sdp: &[u8],
+        source: SocketAddr,
+        now: Instant,
+    ) -> Result<(), NegotiationError> {
         let policy = self.config.codec_policy;
         let description = read_sip(sdp)?;
         let call = self.calls.get_mut(&key).ok_or(NegotiationError::NoAudio)?;
         let open = call.browser.formats.is_empty();
-        let browser = call.browser.description.as_ref().map(|d| d.formats.clone()).unwrap_or_default();
-        let Some(sip) = call.sip_mut() else { return Ok(()) };
+        let browser = call
+            .browser
+            .description
+            .as_ref()
+            .map(|d| d.formats.clone())
+            .unwrap_or_default();
+        let Some(sip) = call.sip_mut() else {
+            return Ok(());
+        };
         let agreed = codecs::answered(&sip.offered, &description.formats);
         if codecs::speech(&agreed).is_none() {
             return Err(NegotiationError::NoCommonCodec);
@@ -389,15 +541,33 @@ impl Switchboard {
 
     /// The browser's one answer, and media told of it.
     fn answer_page(&mut self, key: CallKey, narrow: Option<u32>, now: Instant) {
-        let Some(call) = self.calls.get(&key) else { return };
-        let (Some(description), Some(local)) = (&call.browser.description, &call.browser.local) else { return };
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let (Some(description), Some(local)) = (&call.browser.description, &call.browser.local)
+        else {
+            return;
+        };
         let answer = answer_browser(description, local, &call.browser.formats, narrow, key.0 + 1);
         let remote = description.remote(call.browser.formats.clone());
         let (session, id) = (call.session, call.id.clone());
         match answer {
             Ok(sdp) => {
-                self.media(key, Media::ConnectLeg { leg: key.browser_leg(), remote });
-                self.send(session, ServerMessage::SetRemoteSdp(SetRemoteSdp { id, sdp, initiator: true }));
+                self.media(
+                    key,
+                    Media::ConnectLeg {
+                        leg: key.browser_leg(),
+                        remote,
+                    },
+                );
+                self.send(
+                    session,
+                    ServerMessage::SetRemoteSdp(SetRemoteSdp {
+                        id,
+                        sdp,
+                        initiator: true,
+                    }),
+                );
             }
             Err(error) => self.end(key, How::failed(&error.to_string(), Some(488)), now),
         }
@@ -408,13 +578,27 @@ impl Switchboard {
             && !call.joined
         {
             call.joined = true;
-            self.media(key, Media::Join { a: key.browser_leg(), b: key.sip_leg() });
+            self.media(
+                key,
+                Media::Join {
+                    a: key.browser_leg(),
+                    b: key.sip_leg(),
+                },
+            );
         }
     }
 
-    pub(crate) fn establish(&mut self, key: CallKey, sip_status: Option<u16>, raw: Option<String>, now: Instant) {
+    pub(crate) fn establish(
+        &mut self,
+        key: CallKey,
+        sip_status: Option<u16>,
+        raw: Option<String>,
+        now: Instant,
+    ) {
         self.timers.cancel(Timer::NoAnswer(key.0));
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         if call.stage == Stage::Ending {
             return;
         }
@@ -455,16 +639,24 @@ fn headers(lines: &[String]) -> Result<Vec<Header>, &'static str> {
     lines
         .iter()
         .map(|line| {
-            let (name, value) = line.split_once(':').ok_or("sipHeaders holds a line without a colon")?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or("sipHeaders holds a line without a colon")?;
             let (name, value) = (name.trim(), value.trim());
-            let is_token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            let is_token = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
             if !is_token || !name.to_ascii_uppercase().starts_with("X-") {
                 return Err("sipHeaders may only hold headers that begin with X-");
             }
             if value.len() > TEXT_BYTES || value.chars().any(char::is_control) {
                 return Err("sipHeaders holds a value that cannot be sent");
             }
-            Ok(Header { name: name.to_owned(), value: value.to_owned() })
+            Ok(Header {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
         })
         .collect()
 }

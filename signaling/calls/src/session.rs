@@ -67,14 +67,23 @@ pub(crate) enum Admission {
 
 impl Rate {
     pub fn new(now: Instant) -> Rate {
-        Rate { left: FRAMES_BURST, filled: now, dropped: 0 }
+        Rate {
+            left: FRAMES_BURST,
+            filled: now,
+            dropped: 0,
+        }
     }
 
     pub fn admit(&mut self, now: Instant) -> Admission {
         let since = now.saturating_duration_since(self.filled);
-        let earned = u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_mul(u64::from(FRAMES_PER_SECOND)) / 1_000_000;
+        let earned = u64::try_from(since.as_micros())
+            .unwrap_or(u64::MAX)
+            .saturating_mul(u64::from(FRAMES_PER_SECOND))
+            / 1_000_000;
         if earned > 0 {
-            self.left = u32::try_from(earned.saturating_add(u64::from(self.left))).unwrap_or(u32::MAX).min(FRAMES_BURST);
+            self.left = u32::try_from(earned.saturating_add(u64::from(self.left)))
+                .unwrap_or(u32::MAX)
+                .min(FRAMES_BURST);
             self.filled = now;
         }
         if self.left > 0 {
@@ -82,7 +91,11 @@ impl Rate {
             return Admission::Take;
         }
         self.dropped += 1;
-        if self.dropped >= FRAMES_DROPPED { Admission::Close } else { Admission::Drop }
+        if self.dropped >= FRAMES_DROPPED {
+            Admission::Close
+        } else {
+            Admission::Drop
+        }
     }
 }
 
@@ -94,8 +107,13 @@ mod tests {
     #[test]
     fn a_flood_loses_frames_and_then_its_socket_while_a_steady_page_loses_none() {
         let mut flood = Rate::new(Instant(0));
-        let taken = (0..FRAMES_BURST + FRAMES_DROPPED).map(|_| flood.admit(Instant(0))).collect::<Vec<_>>();
-        assert_eq!(taken.iter().filter(|a| **a == Admission::Take).count(), FRAMES_BURST as usize);
+        let taken = (0..FRAMES_BURST + FRAMES_DROPPED)
+            .map(|_| flood.admit(Instant(0)))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            taken.iter().filter(|a| **a == Admission::Take).count(),
+            FRAMES_BURST as usize
+        );
         assert_eq!(taken.last(), Some(&Admission::Close));
 
         let mut steady = Rate::new(Instant(0));

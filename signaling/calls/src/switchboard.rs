@@ -62,7 +62,10 @@ impl Switchboard {
     /// Everything, for another process to go on with. Holds tokens and ICE passwords: never logged, sealed
     /// where it leaves the process. Outputs must have been drained before.
     pub fn snapshot(&self) -> Vec<u8> {
-        debug_assert!(self.outputs.is_empty(), "outputs are drained before a snapshot");
+        debug_assert!(
+            self.outputs.is_empty(),
+            "outputs are drained before a snapshot"
+        );
         let mut bytes = Vec::new();
         ciborium::into_writer(self, &mut bytes).expect("plain data is always written to memory");
         bytes
@@ -75,12 +78,20 @@ impl Switchboard {
     pub fn counts(&self) -> Counts {
         Counts {
             sessions: self.sessions.len(),
-            calls: self.calls.values().filter(|c| c.stage != Stage::Ending).count(),
+            calls: self
+                .calls
+                .values()
+                .filter(|c| c.stage != Stage::Ending)
+                .count(),
             echo_calls: self.echo_calls(),
             registered: self
                 .sessions
                 .values()
-                .filter(|s| s.user.as_ref().is_some_and(|u| u.account == crate::session::Account::Registered))
+                .filter(|s| {
+                    s.user
+                        .as_ref()
+                        .is_some_and(|u| u.account == crate::session::Account::Registered)
+                })
                 .count(),
         }
     }
@@ -100,7 +111,11 @@ impl Switchboard {
 
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::SessionOpened { session, remote, token } => self.open_session(session, remote, token, now),
+            Input::SessionOpened {
+                session,
+                remote,
+                token,
+            } => self.open_session(session, remote, token, now),
             Input::Frame { session, message } => self.frame(session, message, now),
             Input::Unreadable { session, error } => self.unreadable(session, error, now),
             Input::SessionClosed { session } => self.session_closed(session, now),
@@ -125,13 +140,25 @@ impl Switchboard {
         }
     }
 
-    fn open_session(&mut self, id: SessionId, remote: std::net::SocketAddr, token: String, now: Instant) {
+    fn open_session(
+        &mut self,
+        id: SessionId,
+        remote: std::net::SocketAddr,
+        token: String,
+        now: Instant,
+    ) {
         if self.sessions.len() >= self.config.max_sessions || self.shutting_down {
             self.outputs.push_back(Output::Close { session: id });
             return;
         }
-        let session =
-            Session { remote, token: Token(token), last_heard: now, rate: Rate::new(now), user: None, closing: false };
+        let session = Session {
+            remote,
+            token: Token(token),
+            last_heard: now,
+            rate: Rate::new(now),
+            user: None,
+            closing: false,
+        };
         self.sessions.insert(id, session);
         self.timers.set(Timer::Connection(id.0), now + CONNECTION);
     }
@@ -142,7 +169,9 @@ impl Switchboard {
         }
         match message {
             // Known only to be ignored, or not known at all.
-            message if message.is_ignored() => tracing::debug!(session = id.0, name = message.name(), "ignored"),
+            message if message.is_ignored() => {
+                tracing::debug!(session = id.0, name = message.name(), "ignored")
+            }
             ClientMessage::Pong => {}
             ClientMessage::Ping => self.send(id, ServerMessage::Pong),
             ClientMessage::Connection(connection) => self.connection(id, *connection, now),
@@ -168,7 +197,9 @@ impl Switchboard {
 
     /// Any frame is life; too many are dropped.
     fn admit(&mut self, id: SessionId, now: Instant) -> bool {
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
         if session.closing {
             return false;
         }
@@ -187,24 +218,81 @@ impl Switchboard {
     fn trunk_event(&mut self, event: trunk::Event, now: Instant) {
         use trunk::Event;
         match event {
-            Event::Registered { account, raw, .. } => self.registered(SessionId(account.0), raw, now),
+            Event::Registered { account, raw, .. } => {
+                self.registered(SessionId(account.0), raw, now)
+            }
             Event::Unregistered { .. } => {}
-            Event::RegistrationFailed { account, failure, retry_s } => {
+            Event::RegistrationFailed {
+                account,
+                failure,
+                retry_s,
+            } => {
                 self.registration_failed(SessionId(account.0), failure, retry_s, now);
             }
-            Event::Incoming { invite, account, from, to, sdp, source, raw, .. } => {
-                self.incoming(crate::incoming::Arrival { invite, account, from, to, sdp, source, raw }, now);
+            Event::Incoming {
+                invite,
+                account,
+                from,
+                to,
+                sdp,
+                source,
+                raw,
+                ..
+            } => {
+                self.incoming(
+                    crate::incoming::Arrival {
+                        invite,
+                        account,
+                        from,
+                        to,
+                        sdp,
+                        source,
+                        raw,
+                    },
+                    now,
+                );
             }
-            Event::Progress { invite, status, reason: _, sdp, source, raw, .. } => {
+            Event::Progress {
+                invite,
+                status,
+                reason: _,
+                sdp,
+                source,
+                raw,
+                ..
+            } => {
                 self.progress(invite, status, sdp, source, raw, now);
             }
-            Event::Answered { invite, fork, status, sdp, late, source, raw, .. } => {
+            Event::Answered {
+                invite,
+                fork,
+                status,
+                sdp,
+                late,
+                source,
+                raw,
+                ..
+            } => {
                 self.answered(invite, fork, status, sdp, late, source, raw, now);
             }
             Event::Acknowledged { invite, sdp } => self.acknowledged(invite, sdp, now),
-            Event::Offered { invite, offer, sdp, source, raw } => self.offered(invite, offer, sdp, source, raw),
-            Event::OfferAcknowledged { invite, offer, sdp } => self.offer_acknowledged(invite, offer, sdp),
-            Event::OfferAnswered { invite, status, sdp, source, raw } => {
+            Event::Offered {
+                invite,
+                offer,
+                sdp,
+                source,
+                raw,
+            } => self.offered(invite, offer, sdp, source, raw),
+            Event::OfferAcknowledged { invite, offer, sdp } => {
+                self.offer_acknowledged(invite, offer, sdp)
+            }
+            Event::OfferAnswered {
+                invite,
+                status,
+                sdp,
+                source,
+                raw,
+            } => {
                 self.offer_answered(invite, status, sdp, source, raw);
             }
             Event::OfferRefused { invite, failure } => self.offer_refused(invite, failure),
@@ -220,7 +308,10 @@ impl Switchboard {
             Event::LegClosed { leg, stats } => self.leg_closed(leg, stats, now),
             Event::MediaSilent { leg, seconds } => self.media_silent(leg, seconds, now),
             // Told for the record and the backend, who have no ear for them yet.
-            Event::LegConnected { .. } | Event::MediaStarted { .. } | Event::Digit { .. } | Event::Load(_) => {}
+            Event::LegConnected { .. }
+            | Event::MediaStarted { .. }
+            | Event::Digit { .. }
+            | Event::Load(_) => {}
         }
     }
 
@@ -229,7 +320,10 @@ impl Switchboard {
         match link {
             Link::Up { fresh: false } => {
                 let groups = self.calls.keys().map(|key| key.group()).collect();
-                self.outputs.push_back(Output::Media { key: 0, command: media::Command::Retain { groups } });
+                self.outputs.push_back(Output::Media {
+                    key: 0,
+                    command: media::Command::Retain { groups },
+                });
             }
             Link::Up { fresh: true } | Link::Lost => self.media_is_gone(now),
             Link::Down => {}
@@ -256,7 +350,11 @@ impl Switchboard {
     fn accounts(&self) -> Vec<AccountId> {
         self.sessions
             .iter()
-            .filter(|(_, s)| s.user.as_ref().is_some_and(|u| u.account != crate::session::Account::None))
+            .filter(|(_, s)| {
+                s.user
+                    .as_ref()
+                    .is_some_and(|u| u.account != crate::session::Account::None)
+            })
             .map(|(id, _)| AccountId(id.0))
             .collect()
     }
@@ -283,7 +381,10 @@ impl Switchboard {
     }
 
     pub(crate) fn media(&mut self, key: CallKey, command: media::Command) {
-        self.outputs.push_back(Output::Media { key: key.0, command });
+        self.outputs.push_back(Output::Media {
+            key: key.0,
+            command,
+        });
     }
 
     pub(crate) fn output(&mut self, output: Output) {
@@ -301,7 +402,10 @@ impl Switchboard {
     }
 
     pub(crate) fn echo_calls(&self) -> usize {
-        self.calls.values().filter(|c| matches!(c.far, FarLeg::Echo { .. }) && c.stage != Stage::Ending).count()
+        self.calls
+            .values()
+            .filter(|c| matches!(c.far, FarLeg::Echo { .. }) && c.stage != Stage::Ending)
+            .count()
     }
 
     pub(crate) fn live_calls(&self) -> usize {
