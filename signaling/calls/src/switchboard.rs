@@ -101,6 +101,11 @@ impl Switchboard {
         self.media_up && self.trunk_up && !self.shutting_down
     }
 
+    /// No call, live or ending, and no session.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.sessions.is_empty()
+    }
+
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -1,0 +1,7 @@
+//! What pages, PBXs and media nodes see of the switchboard.
+
+mod outcomes;
+mod rig;
+mod sessions;
+mod snapshots;
+mod talking;

@@ -1,0 +1,9 @@
+//! The shells of the signaling side: sockets, clocks and dice for the cores that decide.
+//!
+//! One loop per role ([`signaling`], [`trunk`]) moves values in and out of a core; [`websocket`] speaks to
+//! browsers. An `if` about calls in this package would be happier, and testable, in a core.
+
+pub mod clock;
+pub mod peer;
+pub mod signaling;
+pub mod websocket;

@@ -1,0 +1,269 @@
+//! The signaling role's loop: one switchboard, its browsers, and the links to trunk and media.
+
+use crate::clock::Clock;
+use crate::peer::FromPeer;
+use media_control as media;
+use signaling_calls::{CallRecord, Config, Counts, Input, Link, Output, SessionId, Switchboard};
+use signaling_protocol::ServerMessage;
+use signaling_trunk::api as trunk;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Frames of all browsers that may wait for the switchboard; beyond it the sockets are not read.
+const INPUTS: usize = 4096;
+/// Messages that may wait for one browser; one more, and its socket is dropped as too slow.
+const OUTGOING: usize = 256;
+/// After a shutdown was asked for, how long calls have to be taken down.
+const PARTING: Duration = Duration::from_secs(4);
+
+/// One end of a link: commands out, events in.
+pub struct Peer<C, E> {
+    pub commands: mpsc::Sender<(u64, C)>,
+    pub events: mpsc::Receiver<FromPeer<E>>,
+}
+
+/// What a socket tells the loop.
+pub(crate) enum FromSocket {
+    Opened {
+        session: SessionId,
+        remote: std::net::SocketAddr,
+        token: String,
+        outgoing: mpsc::Sender<ToSocket>,
+    },
+    Input(Input),
+}
+
+/// What the loop tells a socket.
+pub(crate) enum ToSocket {
+    Message(Box<ServerMessage>),
+    Close,
+}
+
+/// The sockets' way to the loop.
+#[derive(Clone)]
+pub struct Sockets {
+    pub(crate) inputs: mpsc::Sender<FromSocket>,
+    next: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Sockets {
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    pub(crate) fn outgoing() -> (mpsc::Sender<ToSocket>, mpsc::Receiver<ToSocket>) {
+        mpsc::channel(OUTGOING)
+    }
+}
+
+/// What the loop shows to whoever watches the process.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    pub counts: Counts,
+    pub ready: bool,
+    /// Sockets dropped because they did not take what was sent.
+    pub slow_sockets: u64,
+    pub load: media::Load,
+}
+
+/// The signaling role before it runs.
+pub struct Signaling {
+    pub config: Config,
+    pub trunk: Peer<trunk::Command, trunk::Event>,
+    pub media: Peer<media::Command, media::Event>,
+    /// Called with each call's record when it is over.
+    pub record: Box<dyn FnMut(&CallRecord) + Send>,
+    pub status: Arc<Mutex<Status>>,
+}
+
+/// The way in for sockets, and the receiver to give to [`Signaling::run`].
+pub fn sockets() -> (Sockets, SocketInputs) {
+    let (inputs, receiver) = mpsc::channel(INPUTS);
+    // Session numbers name accounts and order trunk commands beside call numbers, which are multiples of
+    // four drawn far above; 0 stays free.
+    (
+        Sockets {
+            inputs,
+            next: Arc::new(1.into()),
+        },
+        SocketInputs(receiver),
+    )
+}
+
+pub struct SocketInputs(mpsc::Receiver<FromSocket>);
+
+impl Signaling {
+    /// Runs until `shutdown` turns true, then takes calls and sessions down and returns.
+    pub async fn run(self, inputs: SocketInputs, mut shutdown: watch::Receiver<bool>) {
+        let Signaling {
+            config,
+            trunk,
+            media,
+            record,
+            status,
+        } = self;
+        let mut inputs = inputs.0;
+        let clock = Clock::start();
+        let mut state = Loop {
+            board: Switchboard::new(config),
+            sockets: HashMap::new(),
+            trunk: trunk.commands,
+            media: media.commands,
+            record,
+            slow: 0,
+            load: media::Load::default(),
+        };
+        let (mut trunk_events, mut media_events) = (trunk.events, media.events);
+        let mut parting: Option<tokio::time::Instant> = None;
+        loop {
+            let timer = state.board.poll_timeout().map(|at| clock.deadline(at));
+            tokio::select! {
+                Some(input) = inputs.recv() => state.socket(input, &clock),
+                Some(event) = trunk_events.recv() => {
+                    let input = match event {
+                        FromPeer::Message(event) => Input::Trunk(event),
+                        FromPeer::Up { fresh } => Input::TrunkLink(Link::Up { fresh }),
+                        FromPeer::Down => Input::TrunkLink(Link::Down),
+                        FromPeer::Lost => Input::TrunkLink(Link::Lost),
+                    };
+                    state.handle(input, &clock);
+                }
+                Some(event) = media_events.recv() => {
+                    let input = match event {
+                        FromPeer::Message(media::Event::Load(load)) => {
+                            state.load = load;
+                            state.publish(&status);
+                            continue;
+                        }
+                        FromPeer::Message(event) => Input::Media(event),
+                        FromPeer::Up { fresh } => Input::MediaLink(Link::Up { fresh }),
+                        FromPeer::Down => Input::MediaLink(Link::Down),
+                        FromPeer::Lost => Input::MediaLink(Link::Lost),
+                    };
+                    state.handle(input, &clock);
+                }
+                () = sleep_until(timer) => {
+                    state.board.handle_timeout(clock.now());
+                    state.drain(&clock);
+                }
+                () = sleep_until(parting) => break,
+                changed = shutdown.changed(), if parting.is_none() => {
+                    if changed.is_err() || *shutdown.borrow() {
+                        state.handle(Input::Shutdown, &clock);
+                        parting = Some(tokio::time::Instant::now() + PARTING);
+                    }
+                }
+            }
+            state.publish(&status);
+            if parting.is_some() && state.board.is_idle() && state.sockets.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Loop {
+    board: Switchboard,
+    sockets: HashMap<SessionId, mpsc::Sender<ToSocket>>,
+    trunk: mpsc::Sender<(u64, trunk::Command)>,
+    media: mpsc::Sender<(u64, media::Command)>,
+    record: Box<dyn FnMut(&CallRecord) + Send>,
+    slow: u64,
+    load: media::Load,
+}
+
+impl Loop {
+    fn socket(&mut self, input: FromSocket, clock: &Clock) {
+        match input {
+            FromSocket::Opened {
+                session,
+                remote,
+                token,
+                outgoing,
+            } => {
+                self.sockets.insert(session, outgoing);
+                self.handle(
+                    Input::SessionOpened {
+                        session,
+                        remote,
+                        token,
+                    },
+                    clock,
+                );
+            }
+            FromSocket::Input(input) => {
+                if let Input::SessionClosed { session } = &input {
+                    self.sockets.remove(session);
+                }
+                self.handle(input, clock);
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input, clock: &Clock) {
+        self.board.handle(input, clock.now());
+        self.drain(clock);
+    }
+
+    /// Carries out what the switchboard decided. A link whose queue is full has stopped taking commands for
+    /// longer than the link itself waits; it is treated as lost, which frees what depends on it.
+    fn drain(&mut self, clock: &Clock) {
+        while let Some(output) = self.board.poll_output() {
+            match output {
+                Output::Send { session, message } => {
+                    self.tell(session, ToSocket::Message(Box::new(message)))
+                }
+                Output::Close { session } => self.tell(session, ToSocket::Close),
+                Output::Trunk { key, command } => {
+                    if self.trunk.try_send((key, command)).is_err() {
+                        tracing::error!("the trunk takes no more commands");
+                        self.board.handle(Input::TrunkLink(Link::Lost), clock.now());
+                    }
+                }
+                Output::Media { key, command } => {
+                    if self.media.try_send((key, command)).is_err() {
+                        tracing::error!("the media role takes no more commands");
+                        self.board.handle(Input::MediaLink(Link::Lost), clock.now());
+                    }
+                }
+                Output::Record(record) => (self.record)(&record),
+            }
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, message: ToSocket) {
+        let Some(socket) = self.sockets.get(&session) else {
+            return;
+        };
+        if socket.try_send(message).is_err() {
+            // Dropping the sender ends the socket's task, which reports the session closed.
+            self.slow += 1;
+            self.sockets.remove(&session);
+            tracing::info!(
+                session = session.0,
+                "a socket that does not read is dropped"
+            );
+        }
+    }
+
+    fn publish(&self, status: &Mutex<Status>) {
+        let now = Status {
+            counts: self.board.counts(),
+            ready: self.board.is_ready(),
+            slow_sockets: self.slow,
+            load: self.load.clone(),
+        };
+        *status
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+    }
+}

@@ -1,0 +1,279 @@
+//! Browsers: the WebSocket of the JSON protocol on any path, and the pages that we serve beside it.
+
+use crate::signaling::{FromSocket, Sockets, ToSocket};
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use signaling_calls::{Input, SessionId};
+use signaling_protocol::{ClientMessage, FRAME_MAX};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::{Service, ServiceExt};
+
+/// TCP connections at once on one listener, whatever they are for.
+const CONNECTIONS: usize = 30_000;
+/// A TLS handshake or a request's headers may take so long.
+const OPENING: Duration = Duration::from_secs(10);
+/// A message that the network does not take for so long ends its socket.
+const WRITING: Duration = Duration::from_secs(10);
+/// Bytes read at once; axum's own 128 kB a socket would be most of an idle session's memory.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// A file served beside the WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// "/" or "/name".
+    pub path: &'static str,
+    pub content_type: &'static str,
+    pub body: &'static [u8],
+}
+
+/// A listener for browsers, plain or with TLS.
+pub struct Web {
+    pub listener: TcpListener,
+    pub tls: Option<TlsAcceptor>,
+    pub pages: &'static [Page],
+    pub sockets: Sockets,
+}
+
+#[derive(Clone)]
+struct App {
+    sockets: Sockets,
+    pages: &'static [Page],
+}
+
+impl Web {
+    /// Accepts until `shutdown` turns true; sockets that are open then are closed by their sessions' end.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let app = App {
+            sockets: self.sockets,
+            pages: self.pages,
+        };
+        let router = Router::new().fallback(any_path).with_state(app);
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                changed = shutdown.changed() => {
+                    if changed.is_err() || *shutdown.borrow() { return }
+                    continue;
+                }
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, mostly; at once again would only spin.
+                    tracing::warn!(%error, "a browser's connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                continue;
+            };
+            let _ = stream.set_nodelay(true);
+            let (router, tls) = (router.clone(), self.tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    None => serve(stream, remote, router).await,
+                    Some(tls) => match tokio::time::timeout(OPENING, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => serve(stream, remote, router).await,
+                        Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
+                        Err(_) => tracing::debug!(%remote, "TLS handshake took too long"),
+                    },
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    remote: SocketAddr,
+    router: Router,
+) {
+    let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let mut router = router.clone();
+        async move {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ConnectInfo(remote));
+            router.as_service().ready().await?.call(request).await
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(OPENING)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%remote, %error, "connection ended");
+    }
+}
+
+/// Pages append a stream's name or `/websocket` to the address, so every path that asks for an upgrade is
+/// the protocol's (protocol §1.1); what does not ask is a page of ours or nothing.
+async fn any_path(
+    State(app): State<App>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let asks = request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !asks {
+        return page(&app, request.method(), request.uri().path());
+    }
+    let (mut parts, _) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
+        Ok(upgrade) => upgrade
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(4 * FRAME_MAX)
+            .max_message_size(FRAME_MAX)
+            .max_frame_size(FRAME_MAX)
+            .on_upgrade(move |socket| session(socket, remote, app.sockets)),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn page(app: &App, method: &Method, path: &str) -> Response {
+    let path = if path == "/index.html" { "/" } else { path };
+    let Some(page) = app.pages.iter().find(|page| page.path == path) else {
+        let hint =
+            "Nothing is here. The softphone page is at /; WebSocket clients may use any path.\n";
+        return (StatusCode::NOT_FOUND, hint).into_response();
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return (
+            StatusCode::METHOD_NOT_ALLOWED,
+            [(header::ALLOW, "GET, HEAD")],
+        )
+            .into_response();
+    }
+    const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; \
+                          frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let headers: [(HeaderName, HeaderValue); 5] = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(page.content_type),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        ),
+    ];
+    (headers, page.body).into_response()
+}
+
+/// One browser's connection, from upgrade to close.
+async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
+    let session = sockets.next_session();
+    let (outgoing, receiver) = Sockets::outgoing();
+    let Some(token) = token(remote, session) else {
+        return;
+    };
+    if sockets
+        .inputs
+        .send(FromSocket::Opened {
+            session,
+            remote,
+            token,
+            outgoing,
+        })
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let (sink, mut stream) = socket.split();
+    let mut writer = tokio::spawn(write(sink, receiver));
+    loop {
+        let frame = tokio::select! {
+            frame = stream.next() => frame,
+            // The loop has dropped or closed this session.
+            _ = &mut writer => break,
+        };
+        let input = match frame {
+            Some(Ok(Message::Text(text))) => match ClientMessage::parse(&text) {
+                Ok(message) => Input::Frame { session, message },
+                Err(error) => Input::Unreadable {
+                    session,
+                    error: error.to_string(),
+                },
+            },
+            // No client of this protocol sends one; saying so costs no more than ignoring it.
+            Some(Ok(Message::Binary(_))) => Input::Unreadable {
+                session,
+                error: "binary frames are not part of this protocol".to_owned(),
+            },
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Close(_))) | None => break,
+            Some(Err(error)) => {
+                tracing::debug!(%remote, session = session.0, %error, "socket error");
+                break;
+            }
+        };
+        if sockets.inputs.send(FromSocket::Input(input)).await.is_err() {
+            break;
+        }
+    }
+    writer.abort();
+    let _ = sockets
+        .inputs
+        .send(FromSocket::Input(Input::SessionClosed { session }))
+        .await;
+}
+
+async fn write(
+    mut sink: futures_util::stream::SplitSink<WebSocket, Message>,
+    mut messages: mpsc::Receiver<ToSocket>,
+) {
+    while let Some(message) = messages.recv().await {
+        let frame = match message {
+            ToSocket::Message(message) => Message::Text(message.to_text().into()),
+            ToSocket::Close => Message::Close(Some(CloseFrame {
+                code: 1000,
+                reason: "".into(),
+            })),
+        };
+        let last = matches!(frame, Message::Close(_));
+        match tokio::time::timeout(WRITING, sink.send(frame)).await {
+            Ok(Ok(())) if !last => {}
+            _ => break,
+        }
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(1), sink.close()).await;
+}
+
+/// The look that WCS gives its tokens, with 192 random bits behind it (protocol §1.8).
+fn token(remote: SocketAddr, session: SessionId) -> Option<String> {
+    let mut dice = [0u8; 24];
+    if let Err(error) = getrandom::fill(&mut dice) {
+        tracing::error!(%error, session = session.0, "the system gives no random numbers; the session is refused");
+        return None;
+    }
+    let hex: String = dice.iter().map(|b| format!("{b:02x}")).collect();
+    Some(format!("/{remote}-{hex}"))
+}
