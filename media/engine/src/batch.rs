@@ -146,7 +146,7 @@ impl Legs {
 
     /// Takes the road chosen at set-up.
     fn forward(&mut self, index: u32, datagram: &mut Datagram, now: Instant) -> Step {
-        let Some(leg) = self.leg(index) else { return Step::Done };
+        let Some(leg) = self.leg_mut(index) else { return Step::Done };
         let header = datagram.header;
         let Some(forward) = &leg.forward else { return Step::Done };
         let road = forward.road(header.pt);
@@ -157,6 +157,11 @@ impl Legs {
             .copied()
             .flatten()
             .map_or(8000, |known| known.clock_hz);
+        match road {
+            Road::Relay { .. } => leg.road = "relayed",
+            Road::Transcode => leg.road = "transcoded",
+            Road::Event { .. } | Road::Drop => {}
+        }
         let source = SourceKey { leg: index, ssrc: header.ssrc };
         let Some(to) = self.leg_mut(target) else { return Step::Done };
         match road {

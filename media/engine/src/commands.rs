@@ -100,7 +100,7 @@ impl Legs {
             connected: false,
             joined: None,
             forward: None,
-            outcome: None,
+            road: "",
             audio_out,
             video_out,
             inbound: Inbound::new(),
@@ -336,7 +336,6 @@ impl Legs {
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
                 leg.forward = None;
-                leg.outcome = None;
                 leg.audio_out.detach(now);
                 leg.video_out.detach(now);
             }
@@ -372,7 +371,6 @@ impl Legs {
             let before = leg.forward.as_ref().map(|f| &f.roads);
             let changed = before.is_some_and(|before| *before != roads);
             leg.forward = Some(Forward { to: target, roads });
-            leg.outcome = Some(outcome);
             if changed && let Some(leg) = self.leg_mut(target) {
                 // Whatever was on its way belongs to the road before.
                 leg.audio_out.detach(now);

@@ -1,7 +1,7 @@
 //! One side of a call: its peer, its roads and its streams.
 
 use crate::datagram::Path;
-use crate::forward::{Forward, Outcome, PayloadTypes};
+use crate::forward::{Forward, PayloadTypes};
 use crate::rewrite::OutStream;
 use crate::stats::Inbound;
 use crate::transport::Transport;
@@ -80,7 +80,8 @@ pub(crate) struct Leg {
     /// The leg at the other end of the join.
     pub joined: Option<u32>,
     pub forward: Option<Forward>,
-    pub outcome: Option<Outcome>,
+    /// What incoming sound last took: "relayed", "transcoded", or nothing yet.
+    pub road: &'static str,
     pub audio_out: OutStream,
     pub video_out: OutStream,
     pub inbound: Inbound,
@@ -137,11 +138,6 @@ impl Leg {
     }
 
     pub fn stats(&self) -> LegStats {
-        let road = match self.outcome {
-            Some(Outcome::Relayed) if self.inbound.packets > 0 || self.sent > 0 => "relayed",
-            Some(Outcome::Transcoded) => "transcoded",
-            _ => "",
-        };
         LegStats {
             received: self.inbound.packets,
             received_bytes: self.inbound.bytes,
@@ -154,7 +150,7 @@ impl Leg {
             unauthentic: self.inbound.unauthentic,
             strangers: self.inbound.strangers,
             concealed: 0,
-            road: road.to_owned(),
+            road: self.road.to_owned(),
             receiving: self.codec_name(self.inbound.last_pt, |f| f.receive_pt),
             sending: self.codec_name(self.sending_pt, |f| f.send_pt),
             srtp: self.transport.profile_name().to_owned(),
