@@ -1,0 +1,7 @@
+//! The targets, a file per language.
+
+mod envelope;
+
+use crate::Target;
+
+pub const ALL: &[Target] = &[envelope::ENVELOPE];
