@@ -18,9 +18,13 @@ const OUTGOING: usize = 256;
 /// After a shutdown was asked for, how long calls have to be taken down.
 const PARTING: Duration = Duration::from_secs(4);
 
+/// Says a command to the role at the other end of a link, in order with the others of the same key. `false`:
+/// the link's queue is full or gone.
+pub type Say<C> = Box<dyn FnMut(u64, C) -> bool + Send>;
+
 /// One end of a link: commands out, events in.
 pub struct Peer<C, E> {
-    pub commands: mpsc::Sender<(u64, C)>,
+    pub say: Say<C>,
     pub events: mpsc::Receiver<FromPeer<E>>,
 }
 
@@ -109,8 +113,8 @@ impl Signaling {
         let mut state = Loop {
             board: Switchboard::new(config),
             sockets: HashMap::new(),
-            trunk: trunk.commands,
-            media: media.commands,
+            trunk: trunk.say,
+            media: media.say,
             record,
             slow: 0,
             load: media::Load::default(),
@@ -174,8 +178,8 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 struct Loop {
     board: Switchboard,
     sockets: HashMap<SessionId, mpsc::Sender<ToSocket>>,
-    trunk: mpsc::Sender<(u64, trunk::Command)>,
-    media: mpsc::Sender<(u64, media::Command)>,
+    trunk: Say<trunk::Command>,
+    media: Say<media::Command>,
     record: Box<dyn FnMut(&CallRecord) + Send>,
     slow: u64,
     load: media::Load,
@@ -224,13 +228,13 @@ impl Loop {
                 }
                 Output::Close { session } => self.tell(session, ToSocket::Close),
                 Output::Trunk { key, command } => {
-                    if self.trunk.try_send((key, command)).is_err() {
+                    if !(self.trunk)(key, command) {
                         tracing::error!("the trunk takes no more commands");
                         self.board.handle(Input::TrunkLink(Link::Lost), clock.now());
                     }
                 }
                 Output::Media { key, command } => {
-                    if self.media.try_send((key, command)).is_err() {
+                    if !(self.media)(key, command) {
                         tracing::error!("the media role takes no more commands");
                         self.board.handle(Input::MediaLink(Link::Lost), clock.now());
                     }

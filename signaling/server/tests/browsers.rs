@@ -1,0 +1,272 @@
+//! Browsers over real sockets, with a media role and a trunk that answer at once.
+
+use futures_util::{SinkExt, StreamExt};
+use media_control as media;
+use media_control::{Candidate, Fingerprint, LegSpec, LegStats, LocalTransport};
+use serde_json::{Value, json};
+use signaling_calls::Config;
+use signaling_server::peer::FromPeer;
+use signaling_server::signaling::{Peer, Signaling, sockets};
+use signaling_server::websocket::{Page, Web};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Longer than anything here takes; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Gateway {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    role: tokio::task::JoinHandle<()>,
+}
+
+async fn gateway() -> Gateway {
+    let (stop, stopped) = watch::channel(false);
+    let (tell, media_events) = mpsc::channel(64);
+    tell.send(FromPeer::Up { fresh: true }).await.unwrap();
+    let (trunk_tell, trunk_events) = mpsc::channel(64);
+    trunk_tell.send(FromPeer::Up { fresh: true }).await.unwrap();
+    let signaling = Signaling {
+        config: Config::default(),
+        trunk: Peer {
+            say: Box::new(move |_, _| {
+                let _held = &trunk_tell;
+                true
+            }),
+            events: trunk_events,
+        },
+        media: Peer {
+            say: Box::new(move |_, command| {
+                reply(command).is_none_or(|e| tell.try_send(FromPeer::Message(e)).is_ok())
+            }),
+            events: media_events,
+        },
+        record: Box::new(|_| {}),
+        status: Default::default(),
+    };
+    let (sockets, inputs) = sockets();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pages: &'static [Page] = &[Page {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        body: b"<p>softphone",
+    }];
+    tokio::spawn(
+        Web {
+            listener,
+            tls: None,
+            pages,
+            sockets,
+        }
+        .run(stopped.clone()),
+    );
+    let role = tokio::spawn(signaling.run(inputs, stopped));
+    Gateway {
+        address,
+        stop,
+        role,
+    }
+}
+
+fn reply(command: media::Command) -> Option<media::Event> {
+    match command {
+        media::Command::CreateLeg {
+            leg,
+            spec: LegSpec::WebRtc { .. },
+            ..
+        } => Some(media::Event::LegCreated {
+            leg,
+            local: LocalTransport::WebRtc {
+                ufrag: "abcdefgh".into(),
+                pwd: "0123456789abcdefghijklmn".into(),
+                fingerprint: Fingerprint {
+                    hash: "sha-256".into(),
+                    digest: vec![7; 32],
+                },
+                candidates: vec![Candidate {
+                    address: "127.0.0.1:31000".parse().unwrap(),
+                    tcp: false,
+                    priority: 5,
+                }],
+            },
+        }),
+        media::Command::CreateLeg { leg, .. } => Some(media::Event::LegCreated {
+            leg,
+            local: LocalTransport::Source,
+        }),
+        media::Command::CloseLeg { leg } => Some(media::Event::LegClosed {
+            leg,
+            stats: LegStats::default(),
+        }),
+        _ => None,
+    }
+}
+
+async fn client(gateway: &Gateway, path: &str) -> Client {
+    connect_async(format!("ws://{}{path}", gateway.address))
+        .await
+        .unwrap()
+        .0
+}
+
+async fn say(client: &mut Client, frame: Value) {
+    client.send(Message::text(frame.to_string())).await.unwrap();
+}
+
+/// The next frame but pings; `None` when the socket has closed.
+async fn hear(client: &mut Client) -> Option<Value> {
+    loop {
+        match tokio::time::timeout(PATIENCE, client.next())
+            .await
+            .expect("the gateway says something")
+        {
+            Some(Ok(Message::Text(text))) => {
+                let frame: Value = serde_json::from_str(&text).unwrap();
+                assert!(frame["data"].is_array(), "data is always an array: {frame}");
+                if frame["message"] != "ping" {
+                    return Some(frame);
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn any_path_is_the_protocols_and_echo_is_answered() {
+    let gateway = gateway().await;
+    for path in ["/", "/stream1", "/a/b/websocket?x=1"] {
+        let mut page = client(&gateway, path).await;
+        say(
+            &mut page,
+            json!({"message": "connection", "data": [{"appKey": "defaultApp"}]}),
+        )
+        .await;
+        let data = hear(&mut page).await.unwrap();
+        assert_eq!(
+            (data["message"].as_str(), data["data"][0]["status"].as_str()),
+            (Some("getUserData"), Some("ESTABLISHED"))
+        );
+        let token = data["data"][0]["authToken"].as_str().unwrap();
+        assert!(
+            token.rsplit('-').next().unwrap().len() >= 32,
+            "128 random bits and more"
+        );
+        hear(&mut page).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_served_with_headers_that_shut_strangers_out() {
+    let gateway = gateway().await;
+    let get = async |path: &str| {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let page = get("/").await;
+    assert!(
+        page.starts_with("HTTP/1.1 200") && page.ends_with("<p>softphone"),
+        "{page}"
+    );
+    assert!(
+        page.to_ascii_lowercase()
+            .contains("content-security-policy: default-src 'self'")
+    );
+    assert!(get("/etc/passwd").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn frames_over_256_kb_end_their_own_socket_and_nobody_elses() {
+    let gateway = gateway().await;
+    let (mut large, mut other) = (client(&gateway, "/").await, client(&gateway, "/").await);
+    let _ = large.send(Message::text("x".repeat(300 * 1024))).await;
+    assert_eq!(hear(&mut large).await, None);
+    say(&mut other, json!({"message": "connection", "data": [{}]})).await;
+    assert_eq!(hear(&mut other).await.unwrap()["message"], "getUserData");
+}
+
+#[tokio::test]
+async fn garbage_is_answered_and_the_socket_lives() {
+    let gateway = gateway().await;
+    let mut page = client(&gateway, "/").await;
+    for frame in [
+        "",
+        "{",
+        "[]",
+        "{\"message\":7}",
+        "{\"message\":\"call\",\"data\":[7]}",
+        "\u{0}",
+    ] {
+        page.send(Message::text(frame)).await.unwrap();
+        assert_eq!(
+            hear(&mut page).await.unwrap()["message"],
+            "fail",
+            "{frame:?}"
+        );
+    }
+    page.send(Message::binary(vec![0, 1, 2])).await.unwrap();
+    assert_eq!(hear(&mut page).await.unwrap()["message"], "fail");
+    say(&mut page, json!({"message": "connection", "data": [{}]})).await;
+    assert_eq!(hear(&mut page).await.unwrap()["message"], "getUserData");
+}
+
+#[tokio::test]
+async fn a_flood_ends_in_a_closed_socket_while_others_are_served() {
+    let gateway = gateway().await;
+    let mut flood = client(&gateway, "/").await;
+    let flooding = tokio::spawn(async move {
+        for _ in 0..20_000 {
+            if flood
+                .send(Message::text("{\"message\":\"ping\"}"))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+        while hear(&mut flood).await.is_some() {}
+    });
+    let mut page = client(&gateway, "/").await;
+    say(&mut page, json!({"message": "connection", "data": [{}]})).await;
+    assert_eq!(hear(&mut page).await.unwrap()["message"], "getUserData");
+    tokio::time::timeout(PATIENCE, flooding)
+        .await
+        .expect("the flooding socket is closed")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_says_finish_and_closes() {
+    let gateway = gateway().await;
+    let mut page = client(&gateway, "/").await;
+    say(&mut page, json!({"message": "connection", "data": [{}]})).await;
+    let sdp = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=ice-ufrag:2sup\r\n\
+               a=ice-pwd:YwOAObQkA9QWOwPIzuOOpv7X\r\na=fingerprint:sha-256 37:F9\r\na=setup:actpass\r\na=mid:0\r\na=rtcp-mux\r\n";
+    say(
+        &mut page,
+        json!({"message": "call", "data": [{"callId": "c", "callee": "echo", "sdp": sdp}]}),
+    )
+    .await;
+    while hear(&mut page).await.unwrap()["message"] != "talk" {}
+    gateway.stop.send(true).unwrap();
+    assert_eq!(hear(&mut page).await.unwrap()["message"], "finish");
+    assert_eq!(hear(&mut page).await, None);
+    drop(page);
+    tokio::time::timeout(PATIENCE, gateway.role)
+        .await
+        .expect("the role ends")
+        .unwrap();
+}
