@@ -1,5 +1,6 @@
 //! `connection`, registration, pings, and the end of a session.
 
+use crate::addresses::numeric_host;
 use crate::api::SessionId;
 use crate::call::Stage;
 use crate::ending::How;
@@ -49,11 +50,20 @@ impl Switchboard {
             .sip_visible_name
             .clone()
             .unwrap_or_else(|| login.clone());
+        let sip_peer = [
+            &connection.sip_outbound_proxy,
+            &connection.sip_proxy,
+            &connection.sip_domain,
+        ]
+        .into_iter()
+        .find_map(|text| text.as_deref().filter(|t| !t.is_empty()))
+        .and_then(numeric_host);
         let user = User {
             app_key,
             login: login.clone(),
             display: display.clone(),
             account,
+            sip_peer,
             custom: connection.custom.clone(),
         };
         let token = AuthToken::new(session.token.0.clone());

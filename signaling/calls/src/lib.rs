@@ -3,6 +3,7 @@
 //! [`Switchboard`] is the front door. It speaks JSON's types to browsers, the trunk's words to SIP and the
 //! media role's words to media, and touches no socket, clock or file: whoever drives it brings the time.
 
+mod addresses;
 mod api;
 mod call;
 mod callee;

@@ -1,5 +1,6 @@
 //! A page dials: `call`, its legs, the INVITE, and what comes back until the answer.
 
+use crate::addresses;
 use crate::api::SessionId;
 use crate::call::{BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Wish};
 use crate::callee::{self, Callee};
@@ -245,13 +246,20 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        let session = self.sessions.get(&call.session);
         if leg == key.browser_leg() {
-            call.browser.local = Some(local);
+            call.browser.local = Some(match session {
+                Some(session) => addresses::for_page(local, session.remote.ip()),
+                None => local,
+            });
         } else if leg == key.sip_leg() {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
                 (FarLeg::Sip(sip), LocalTransport::Rtp { rtp, .. }) => {
-                    let Some(address) = rtp.first().copied() else {
+                    let known = session
+                        .and_then(|s| s.user.as_ref())
+                        .and_then(|u| u.sip_peer);
+                    let Some(address) = addresses::nearest(&rtp, sip.source.or(known)) else {
                         return;
                     };
                     let extra = sip

@@ -4,7 +4,7 @@ use crate::limits::{FRAMES_BURST, FRAMES_DROPPED, FRAMES_PER_SECOND};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signaling_sip::time::Instant;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Session {
@@ -25,6 +25,8 @@ pub(crate) struct User {
     pub login: String,
     pub display: String,
     pub account: Account,
+    /// Where its SIP goes, if the page said so by number.
+    pub sip_peer: Option<IpAddr>,
     pub custom: Option<Value>,
 }
 
