@@ -1,4 +1,26 @@
 //! What we do with SIP: accounts, registrations, INVITE dialogs. It picks a target within a trunk; which
 //! trunk is the calls' decision. It carries SDP as bytes and never opens it, and has never heard of JSON.
+//!
+//! [`agent::Agent`] is the front door: inputs go in, outputs and deadlines come out, and nothing here
+//! touches a socket, a clock or a die of the operating system.
 
+pub mod agent;
+pub mod allowed;
 pub mod api;
+mod dice;
+mod hangup;
+mod inbound;
+mod in_dialog;
+mod invite;
+mod limits;
+pub mod net;
+mod offer;
+mod outbound;
+mod registration;
+mod requests;
+mod responses;
+mod schedule;
+mod server;
+mod stranger;
+mod targets;
+mod validate;

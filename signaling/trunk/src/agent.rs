@@ -1,0 +1,372 @@
+//! The front door of the trunk: commands, datagrams, streams and look-ups go in; what to send, what to
+//! open and what happened comes out.
+
+use crate::allowed::Entry;
+use crate::api::{AccountId, Command, Event, InviteId};
+use crate::dice::Dice;
+use crate::invite::Invite;
+use crate::limits::{KEEP_ALIVE, MAX_STREAMS};
+use crate::net::{Listener, Path, Stream, StreamId};
+use crate::registration::Account;
+use crate::requests::{ClientTransaction, Request};
+use crate::schedule::Schedule;
+use crate::server::ServerTransaction;
+use crate::stranger::Strangers;
+use crate::targets::{Answer, Question};
+use serde::{Deserialize, Serialize};
+use signaling_sip::message::{Framing, Message, Scan, StreamFramer, Unit, scan};
+use signaling_sip::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+/// What the operator decided, and what the shell found out at its start.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Bound addresses, never wildcards.
+    pub listeners: Vec<Listener>,
+    /// Addresses of this box with their prefix lengths.
+    pub interfaces: Vec<(IpAddr, u8)>,
+    pub allowed: Vec<Entry>,
+    pub user_agent: String,
+    /// Asked of registrars; 0: 60 s. Half of it is the longest time for which a registrar that forgot
+    /// everything goes unnoticed.
+    pub register_expires_s: u32,
+}
+
+#[derive(Debug)]
+pub enum Input<'a> {
+    Command(Command),
+    /// `local` is the bound address that it came to.
+    Datagram { local: SocketAddr, remote: SocketAddr, bytes: &'a [u8] },
+    /// The shell draws odd numbers.
+    StreamAccepted { stream: StreamId, remote: SocketAddr },
+    StreamConnected { stream: StreamId },
+    /// It could not be opened, or it ended.
+    StreamClosed { stream: StreamId },
+    StreamData { stream: StreamId, bytes: &'a [u8] },
+    Answer { query: u64, answer: Answer },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    /// Answered by `StreamConnected` or `StreamClosed`. `from`: the address to leave from.
+    OpenStream { stream: StreamId, from: IpAddr, remote: SocketAddr },
+    StreamData { stream: StreamId, bytes: Vec<u8> },
+    /// After what was written before it is out.
+    CloseStream { stream: StreamId },
+    /// Answered by `Input::Answer` with the same number.
+    Ask { query: u64, question: Question },
+    Event(Event),
+}
+
+/// Everything that has a deadline.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Due {
+    Client(String),
+    Server(String),
+    Account(AccountId),
+    AccountKeepAlive(AccountId),
+    /// A 2xx of ours is repeated.
+    Repeat(InviteId),
+    /// A re-INVITE of ours is tried again.
+    Offer(InviteId),
+    /// It rang too long, or the end of it never came.
+    Patience(InviteId),
+    Request(u64),
+    Stream(StreamId),
+    Late(u64),
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    version: u32,
+    pub dice: Dice,
+    pub schedule: Schedule<Due>,
+    pub accounts: BTreeMap<AccountId, Account>,
+    /// Random user parts of our Contacts.
+    pub contacts: BTreeMap<String, AccountId>,
+    pub invites: BTreeMap<InviteId, Invite>,
+    /// Our tags.
+    pub tags: BTreeMap<String, InviteId>,
+    pub requests: BTreeMap<u64, Request>,
+    pub queries: BTreeMap<u64, u64>,
+    pub client: BTreeMap<String, ClientTransaction>,
+    pub server: BTreeMap<String, ServerTransaction>,
+    pub streams: BTreeMap<StreamId, Stream>,
+    pub strangers: Strangers,
+    counter: u64,
+}
+
+const SNAPSHOT_VERSION: u32 = 1;
+
+pub struct Agent {
+    pub(crate) config: Config,
+    pub(crate) s: State,
+    out: VecDeque<Output>,
+}
+
+impl Agent {
+    /// `seed`: 32 bytes of the operating system, or a simulation's number.
+    pub fn new(config: Config, seed: [u8; 32]) -> Agent {
+        let s = State {
+            version: SNAPSHOT_VERSION,
+            dice: Dice::new(seed),
+            schedule: Schedule::default(),
+            accounts: BTreeMap::new(),
+            contacts: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            client: BTreeMap::new(),
+            server: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            strangers: Strangers::default(),
+            counter: 0,
+        };
+        Agent { config, s, out: VecDeque::new() }
+    }
+
+    /// Everything but the configuration, as CBOR. Outputs must have been drained. Holds passwords.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&self.s, &mut bytes).expect("plain data into memory");
+        bytes
+    }
+
+    /// Goes on where a snapshot was taken. Its instants are those of the clock it was taken with.
+    pub fn restore(config: Config, snapshot: &[u8]) -> Result<Agent, String> {
+        let s: State = ciborium::from_reader(snapshot).map_err(|e| e.to_string())?;
+        if s.version != SNAPSHOT_VERSION {
+            return Err(format!("snapshot version {}", s.version));
+        }
+        Ok(Agent { config, s, out: VecDeque::new() })
+    }
+
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Command(command) => self.on_command(command, now),
+            Input::Datagram { local, remote, bytes } => {
+                let path = Path::Datagram { local, remote };
+                match scan(bytes, Framing::Datagram) {
+                    Scan::Message { message, .. } => self.on_message(&message, path, now),
+                    Scan::KeepAlive { .. } | Scan::Partial { .. } | Scan::Garbage(_) => {}
+                }
+            }
+            Input::StreamAccepted { stream, remote } => {
+                if self.s.streams.len() >= MAX_STREAMS {
+                    self.push(Output::CloseStream { stream });
+                    return;
+                }
+                self.add_stream(stream, remote, true, now);
+            }
+            Input::StreamConnected { stream } => self.on_connected(stream, now),
+            Input::StreamClosed { stream } => self.on_stream_closed(stream, now),
+            Input::StreamData { stream, bytes } => self.on_stream_data(stream, bytes, now),
+            Input::Answer { query, answer } => self.on_answer(query, answer, now),
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.s.schedule.take_due(now) {
+            match due {
+                Due::Client(branch) => self.on_client_timeout(&branch, now),
+                Due::Server(key) => self.on_server_timeout(&key, now),
+                Due::Account(account) => self.on_account_due(account, now),
+                Due::AccountKeepAlive(account) => self.on_account_keep_alive(account, now),
+                Due::Repeat(invite) => self.on_repeat_due(invite, now),
+                Due::Offer(invite) => self.on_offer_due(invite, now),
+                Due::Patience(invite) => self.on_patience_over(invite, now),
+                Due::Request(request) => self.on_request_due(request, now),
+                Due::Stream(stream) => self.on_stream_due(stream, now),
+                Due::Late(number) => self.on_late_answer(number),
+            }
+        }
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.s.schedule.next()
+    }
+
+    /// Accounts, INVITEs, server and client transactions, requests on their way: for metrics and tests.
+    pub fn counts(&self) -> [usize; 5] {
+        let s = &self.s;
+        [s.accounts.len(), s.invites.len(), s.server.len(), s.client.len(), s.requests.len()]
+    }
+
+    fn on_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::OpenAccount { account, spec } => self.open_account(account, spec, now),
+            Command::CloseAccount { account } => self.close_account(account, now),
+            Command::Invite { invite, account, target, from_display, headers, sdp } => {
+                self.place_invite(invite, account, &target, &from_display, headers, sdp, now);
+            }
+            Command::Acknowledge { invite, fork, sdp } => self.acknowledge(invite, fork, sdp, now),
+            Command::Hangup { invite, status } => self.hang_up(invite, status, now),
+            Command::Progress { invite, status, sdp } => self.progress(invite, status, sdp, now),
+            Command::Accept { invite, sdp } => self.accept(invite, sdp, now),
+            Command::Offer { invite, sdp } => self.offer(invite, sdp, now),
+            Command::AnswerOffer { invite, offer, sdp } => self.answer_offer(invite, offer, sdp, now),
+            Command::RefuseOffer { invite, offer, status } => self.refuse_offer(invite, offer, status, now),
+            Command::Retain { accounts, invites } => self.retain(&accounts, &invites, now),
+        }
+    }
+
+    fn retain(&mut self, accounts: &[AccountId], invites: &[InviteId], now: Instant) {
+        let gone: Vec<InviteId> =
+            self.s.invites.keys().filter(|i| !invites.contains(i)).copied().collect();
+        for invite in gone {
+            self.hang_up(invite, None, now);
+        }
+        let gone: Vec<AccountId> =
+            self.s.accounts.keys().filter(|a| !accounts.contains(a)).copied().collect();
+        for account in gone {
+            self.close_account(account, now);
+        }
+    }
+
+    fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
+        if message.is_request() {
+            self.on_request(message, path, now);
+        } else {
+            self.on_response(message, path, now);
+        }
+    }
+
+    fn add_stream(&mut self, stream: StreamId, remote: SocketAddr, up: bool, now: Instant) {
+        let keep_alive_at = now + if up { KEEP_ALIVE } else { crate::limits::CONNECT_TIMEOUT };
+        self.s.schedule.set(Due::Stream(stream), Some(keep_alive_at));
+        let framer = StreamFramer::default();
+        let entry = Stream { remote, up, waiting: VecDeque::new(), keep_alive_at, framer };
+        self.s.streams.insert(stream, entry);
+    }
+
+    /// An open or opening connection to `remote`, a new one if need be.
+    pub(crate) fn stream_to(&mut self, from: IpAddr, remote: SocketAddr, now: Instant) -> Option<(StreamId, bool)> {
+        let open = self.s.streams.iter().find(|(_, s)| s.remote == remote);
+        if let Some((stream, entry)) = open {
+            return Some((*stream, entry.up));
+        }
+        if self.s.streams.len() >= MAX_STREAMS {
+            return None;
+        }
+        let stream = StreamId(self.draw() * 2);
+        self.add_stream(stream, remote, false, now);
+        self.push(Output::OpenStream { stream, from, remote });
+        Some((stream, false))
+    }
+
+    fn on_connected(&mut self, stream: StreamId, now: Instant) {
+        let Some(entry) = self.s.streams.get_mut(&stream) else {
+            self.push(Output::CloseStream { stream });
+            return;
+        };
+        entry.up = true;
+        entry.keep_alive_at = now + KEEP_ALIVE;
+        let waiting = std::mem::take(&mut entry.waiting);
+        self.s.schedule.set(Due::Stream(stream), Some(now + KEEP_ALIVE));
+        for request in waiting {
+            self.send_over_stream(request, stream, now);
+        }
+    }
+
+    fn on_stream_closed(&mut self, stream: StreamId, now: Instant) {
+        let Some(entry) = self.s.streams.remove(&stream) else { return };
+        self.s.schedule.set(Due::Stream(stream), None);
+        for request in entry.waiting {
+            self.on_hop_failed(request, now);
+        }
+        let over: Vec<String> = self
+            .s
+            .client
+            .iter()
+            .filter(|(_, tx)| matches!(tx.path, Path::Stream { stream: s, .. } if s == stream))
+            .map(|(branch, _)| branch.clone())
+            .collect();
+        for branch in over {
+            self.on_flow_lost(&branch, now);
+        }
+        let lost: Vec<AccountId> = self
+            .s
+            .accounts
+            .iter()
+            .filter(|(_, a)| matches!(a.flow, Some(Path::Stream { stream: s, .. }) if s == stream))
+            .map(|(account, _)| *account)
+            .collect();
+        for account in lost {
+            self.on_account_flow_lost(account, now);
+        }
+    }
+
+    fn on_stream_data(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
+        let Some(entry) = self.s.streams.get_mut(&stream) else { return };
+        let remote = entry.remote;
+        entry.framer.push(bytes);
+        // Taken out, because a message may close the stream or send over it.
+        let mut framer = std::mem::take(&mut entry.framer);
+        while let Some(unit) = framer.next() {
+            match unit {
+                Unit::Message(message) => self.on_message(&message, Path::Stream { stream, remote }, now),
+                Unit::Ping => self.push(Output::StreamData { stream, bytes: b"\r\n".to_vec() }),
+                Unit::Broken(_) => {}
+            }
+        }
+        let broken = framer.is_broken();
+        if let Some(entry) = self.s.streams.get_mut(&stream) {
+            entry.framer = framer;
+        }
+        if broken {
+            self.push(Output::CloseStream { stream });
+            self.on_stream_closed(stream, now);
+        }
+    }
+
+    fn on_stream_due(&mut self, stream: StreamId, now: Instant) {
+        let Some(entry) = self.s.streams.get_mut(&stream) else { return };
+        if !entry.up {
+            self.push(Output::CloseStream { stream });
+            self.on_stream_closed(stream, now);
+            return;
+        }
+        entry.keep_alive_at = now + KEEP_ALIVE;
+        self.s.schedule.set(Due::Stream(stream), Some(now + KEEP_ALIVE));
+        // Only where we are the client: a server is not the one to ping (RFC 5626 §4.4).
+        if stream.0.is_multiple_of(2) {
+            self.push(Output::StreamData { stream, bytes: b"\r\n\r\n".to_vec() });
+        }
+    }
+
+    pub(crate) fn transmit(&mut self, path: Path, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        match path {
+            Path::Datagram { local, remote } => self.push(Output::Datagram { local, remote, bytes }),
+            Path::Stream { stream, .. } => {
+                if self.s.streams.get(&stream).is_some_and(|s| s.up) {
+                    self.push(Output::StreamData { stream, bytes });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    /// Numbers of requests, look-ups, streams, offers and inbound INVITEs.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.s.counter += 1;
+        self.s.counter
+    }
+}

@@ -1,0 +1,136 @@
+//! The end of a call: CANCEL, BYE or a refusal, whichever its state asks for.
+
+use crate::agent::{Agent, Due};
+use crate::api::{Cause, End, Failure, ForkId, InviteId, Refusal};
+use crate::invite::Phase;
+use crate::requests::{ClientTransaction, Machine, Phase as RequestPhase, Purpose};
+use signaling_sip::message::{Message, Method};
+use signaling_sip::time::Instant;
+use signaling_sip::transaction::{ClientNonInvite, cancel_for};
+use std::time::Duration;
+
+/// After a CANCEL the final response has this long (RFC 3261 §9.1: 64 T1).
+const AFTER_CANCEL: Duration = Duration::from_secs(32);
+
+/// The key of a CANCEL's transaction, whose branch is the INVITE's.
+pub(crate) fn cancel_key(branch: &str) -> String {
+    format!("{branch}/CANCEL")
+}
+
+impl Agent {
+    pub(crate) fn hang_up(&mut self, invite: InviteId, status: Option<Refusal>, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        if entry.hung_up {
+            return;
+        }
+        entry.hung_up = true;
+        match entry.phase {
+            Phase::Calling => {
+                let request = entry.request;
+                let unsent = request
+                    .and_then(|r| self.s.requests.get(&r))
+                    .is_none_or(|r| !matches!(r.phase, RequestPhase::Sent { .. }));
+                if unsent {
+                    if let Some(request) = request {
+                        self.drop_request(request);
+                    }
+                    return self.end(invite, End::ByUs { raw: String::new() });
+                }
+                self.s.schedule.set(Due::Patience(invite), Some(now + AFTER_CANCEL));
+                self.send_cancel(invite, now);
+            }
+            Phase::Ringing => {
+                let Refusal { status, reason } =
+                    status.unwrap_or(Refusal { status: 603, reason: "Decline".into() });
+                let status = if (300..700).contains(&status) { status } else { 603 };
+                self.answer_invite(invite, status, &reason, now);
+                self.end(invite, End::ByUs { raw: String::new() });
+            }
+            Phase::Talking => {
+                let Some(main) = entry.main else { return };
+                // Before the ACK of our 2xx there must be no BYE (RFC 3261 §15).
+                if entry.repeat.as_ref().is_some_and(|r| r.offer.is_none()) {
+                    return;
+                }
+                if std::mem::take(&mut entry.ack_due) {
+                    self.send_ack(invite, main, Vec::new(), now);
+                }
+                self.send_bye(invite, main, now);
+            }
+            Phase::Ending | Phase::Over => {}
+        }
+    }
+
+    /// Once a provisional response is there; without one it waits for it (RFC 3261 §9.1).
+    pub(crate) fn send_cancel(&mut self, invite: InviteId, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(branch) = entry.transaction.clone() else { return };
+        let Some(tx) = self.s.client.get(&branch) else { return };
+        let Machine::Invite(machine) = &tx.machine else { return };
+        if !machine.is_proceeding() || entry.cancel_sent {
+            return;
+        }
+        let Ok(cancel) = Message::parse(&tx.head).map_err(|_| ()).and_then(|m| cancel_for(&m).map_err(|_| ())) else {
+            return;
+        };
+        entry.cancel_sent = true;
+        let (path, request) = (tx.path, tx.request);
+        self.transmit(path, cancel.clone());
+        let machine = Machine::Other(ClientNonInvite::start(cancel, path.is_reliable(), now));
+        let tx = ClientTransaction { machine, path, request, purpose: Purpose::Cancel(invite), head: Vec::new() };
+        let key = cancel_key(&branch);
+        self.s.schedule.set(Due::Client(key.clone()), tx.next_timeout());
+        self.s.client.insert(key, tx);
+    }
+
+    pub(crate) fn send_bye(&mut self, invite: InviteId, fork: ForkId, now: Instant) {
+        let Some((draft, next_hop)) = self.dialog_draft(invite, fork, Method::Bye) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let account = entry.account;
+        if entry.main == Some(fork) && entry.phase != Phase::Over {
+            entry.phase = Phase::Ending;
+            entry.our_offer = None;
+            entry.waiting_offer = None;
+            let theirs = entry.their_offer.take();
+            self.s.schedule.set(Due::Offer(invite), None);
+            self.s.schedule.set(Due::Patience(invite), None);
+            if let Some(theirs) = theirs {
+                self.respond(&theirs.key, 487, "Request Terminated", Vec::new(), b"", now);
+            }
+        }
+        self.request(Purpose::Bye(invite, fork), account, draft, &next_hop, now);
+    }
+
+    pub(crate) fn on_bye_done(&mut self, invite: InviteId, fork: ForkId, raw: String) {
+        if self.s.invites.get(&invite).is_some_and(|i| i.main == Some(fork)) {
+            self.end(invite, End::ByUs { raw });
+        }
+    }
+
+    /// It rang too long, or nothing came after our CANCEL.
+    pub(crate) fn on_patience_over(&mut self, invite: InviteId, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        if entry.phase != Phase::Calling {
+            return;
+        }
+        if entry.hung_up {
+            let branch = entry.transaction.clone();
+            if let Some(request) = entry.request.take() {
+                self.drop_request(request);
+            }
+            if let Some(branch) = branch {
+                self.s.schedule.set(Due::Client(branch.clone()), None);
+                self.s.client.remove(&branch);
+            }
+            return self.end(invite, End::ByUs { raw: String::new() });
+        }
+        self.hang_up(invite, None, now);
+        let failure = Failure { cause: Cause::Timeout, reason: "nobody answered".into(), ..Failure::default() };
+        self.end_but_wait(invite, failure);
+    }
+
+    /// Told as failed now; the CANCEL goes on by itself.
+    fn end_but_wait(&mut self, invite: InviteId, failure: Failure) {
+        self.end(invite, End::Failed(failure));
+    }
+}

@@ -1,0 +1,202 @@
+//! The SIP side of a leg: one INVITE of ours with its forks, or one of theirs.
+
+use crate::agent::{Agent, Due};
+use crate::api::{AccountId, End, Event, ForkId, InviteId, OfferId};
+use crate::net::Path;
+use crate::requests::{Draft, Purpose};
+use serde::{Deserialize, Serialize};
+use signaling_sip::dialog::Dialog;
+use signaling_sip::message::Method;
+use signaling_sip::time::Instant;
+use std::time::Duration;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Invite {
+    pub account: AccountId,
+    pub inbound: bool,
+    pub phase: Phase,
+    pub forks: Vec<Fork>,
+    /// The fork that is the call; of an inbound INVITE the only one.
+    pub main: Option<ForkId>,
+    /// Our tag.
+    pub tag: String,
+    pub contact_user: String,
+    /// Ours until it has a final response.
+    pub request: Option<u64>,
+    /// Branch of ours, key of theirs.
+    pub transaction: Option<String>,
+    /// The INVITE had no SDP: the 2xx brings the offer, the ACK the answer.
+    pub late: bool,
+    /// The calls asked for the end.
+    pub hung_up: bool,
+    pub cancel_sent: bool,
+    /// A late offer waits for `Acknowledge`.
+    pub ack_due: bool,
+    pub repeat: Option<Repeat>,
+    pub our_offer: Option<OurOffer>,
+    /// An offer of ours that came while another was under way.
+    pub waiting_offer: Option<Vec<u8>>,
+    pub their_offer: Option<TheirOffer>,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// Ours, without a final response.
+    Calling,
+    /// Theirs, without a final response.
+    Ringing,
+    Talking,
+    /// Our BYE is under way.
+    Ending,
+    /// Told as ended; kept for late 2xx.
+    Over,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Fork {
+    pub id: ForkId,
+    pub dialog: Dialog,
+    /// Number of the INVITE that the ACK is for, where it went, and its bytes.
+    pub ack: Option<(u32, Path, Vec<u8>)>,
+}
+
+/// A 2xx of ours, repeated until its ACK (RFC 3261 §13.3.1.4).
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Repeat {
+    pub path: Path,
+    pub bytes: Vec<u8>,
+    pub interval: Duration,
+    pub until: Instant,
+    pub cseq: u32,
+    /// `None`: the first INVITE's. With true: the ACK brings the answer.
+    pub offer: Option<(OfferId, bool)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum OurOffer {
+    Sent { sdp: Vec<u8> },
+    /// Met one of theirs (491): tried again at its time.
+    Backoff { sdp: Vec<u8> },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TheirOffer {
+    pub id: OfferId,
+    /// Key of its server transaction.
+    pub key: String,
+    pub is_invite: bool,
+    pub had_sdp: bool,
+}
+
+impl Invite {
+    pub fn new(account: AccountId, inbound: bool, tag: String, contact_user: String, late: bool) -> Invite {
+        Invite {
+            account,
+            inbound,
+            phase: if inbound { Phase::Ringing } else { Phase::Calling },
+            forks: Vec::new(),
+            main: None,
+            tag,
+            contact_user,
+            request: None,
+            transaction: None,
+            late,
+            hung_up: false,
+            cancel_sent: false,
+            ack_due: false,
+            repeat: None,
+            our_offer: None,
+            waiting_offer: None,
+            their_offer: None,
+            ended: false,
+        }
+    }
+
+    pub fn fork(&mut self, id: ForkId) -> Option<&mut Fork> {
+        self.forks.iter_mut().find(|f| f.id == id)
+    }
+
+    pub fn main(&mut self) -> Option<&mut Fork> {
+        let id = self.main?;
+        self.fork(id)
+    }
+}
+
+impl Agent {
+    /// A request inside a dialog, numbered; `None` where there is no such fork.
+    pub(crate) fn dialog_draft(&mut self, invite: InviteId, fork: ForkId, method: Method) -> Option<(Draft, Vec<u8>)> {
+        let entry = self.s.invites.get_mut(&invite)?;
+        let contact_user = entry.contact_user.clone();
+        let dialog = &mut entry.fork(fork)?.dialog;
+        let cseq = if method == Method::Ack { dialog.local_cseq } else { dialog.next_cseq() };
+        let routing = dialog.routing();
+        let has_contact = matches!(method, Method::Invite | Method::Update);
+        let draft = Draft {
+            method,
+            uri: routing.uri,
+            routes: routing.routes,
+            from: dialog.local.clone(),
+            to: dialog.remote.clone(),
+            call_id: dialog.call_id.clone(),
+            cseq,
+            contact: has_contact.then_some((contact_user, Vec::new())),
+            headers: Vec::new(),
+            sdp: Vec::new(),
+        };
+        Some((draft, routing.next_hop))
+    }
+
+    /// A digest retry took a number of its own.
+    pub(crate) fn on_cseq_used(&mut self, purpose: &Purpose, cseq: u32) {
+        match purpose {
+            Purpose::Register(account) => {
+                if let Some(account) = self.s.accounts.get_mut(account) {
+                    account.cseq = cseq;
+                }
+            }
+            Purpose::Reinvite(invite) => {
+                if let Some(fork) = self.s.invites.get_mut(invite).and_then(Invite::main) {
+                    fork.dialog.local_cseq = cseq;
+                }
+            }
+            Purpose::Bye(invite, fork) => {
+                if let Some(fork) = self.s.invites.get_mut(invite).and_then(|i| i.fork(*fork)) {
+                    fork.dialog.local_cseq = cseq;
+                }
+            }
+            Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+        }
+    }
+
+    /// Tells the end, once, and forgets what is no longer needed.
+    pub(crate) fn end(&mut self, invite: InviteId, end: End) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        entry.phase = Phase::Over;
+        entry.repeat = None;
+        entry.our_offer = None;
+        entry.waiting_offer = None;
+        entry.their_offer = None;
+        let first = !std::mem::replace(&mut entry.ended, true);
+        for due in [Due::Repeat(invite), Due::Offer(invite), Due::Patience(invite)] {
+            self.s.schedule.set(due, None);
+        }
+        if first {
+            self.event(Event::Ended { invite, end });
+        }
+        self.forget_invite_if_over(invite);
+    }
+
+    /// An INVITE of ours stays until no 2xx of a further fork can come (timer M).
+    pub(crate) fn forget_invite_if_over(&mut self, invite: InviteId) {
+        let Some(entry) = self.s.invites.get(&invite) else { return };
+        let waits = !entry.inbound && entry.transaction.as_ref().is_some_and(|b| self.s.client.contains_key(b));
+        if entry.phase != Phase::Over || waits {
+            return;
+        }
+        let (tag, account) = (entry.tag.clone(), entry.account);
+        self.s.invites.remove(&invite);
+        self.s.tags.remove(&tag);
+        self.forget_account_if_gone(account);
+    }
+}

@@ -1,0 +1,39 @@
+//! How much of everything there may be, and what happens there.
+
+use std::time::Duration;
+
+/// Accounts; one more fails with `Overloaded`.
+pub const MAX_ACCOUNTS: usize = 20_000;
+/// INVITEs and their dialogs; one more gets 503, or fails with `Overloaded`.
+pub const MAX_INVITES: usize = 20_000;
+/// Requests of ours on their way; one more fails with `Overloaded`.
+pub const MAX_REQUESTS: usize = 50_000;
+/// Server transactions; one more request is answered 503 without remembering it.
+pub const MAX_SERVER_TRANSACTIONS: usize = 50_000;
+/// Streams; one more is closed at once.
+pub const MAX_STREAMS: usize = 4_096;
+/// To tags of one INVITE; 18x of further ones are passed over, 2xx are never.
+pub const MAX_FORKS: usize = 32;
+/// Addresses tried for one request.
+pub const MAX_HOPS: usize = 16;
+/// Names looked up for one request.
+pub const MAX_NAMES: usize = 8;
+/// Look-ups waiting; one more fails with `Overloaded`.
+pub const MAX_LOOKUPS: usize = 4_096;
+/// Messages waiting for one connection.
+pub const MAX_QUEUED_PER_STREAM: usize = 256;
+/// Digest nonces kept for one account.
+pub const MAX_DIGEST_SESSIONS: usize = 8;
+/// Rounds of 401 and 407 for one request.
+pub const MAX_DIGEST_ROUNDS: u8 = 5;
+
+/// A connection that is not up by then has failed.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Look-ups of one request, all together.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Line ends are sent this often to keep NAT bindings and connections alive (RFC 5626 §3.5).
+pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// Our INVITE may ring this long (RFC 3261 §16.6: more than 3 minutes).
+pub const MAX_RINGING: Duration = Duration::from_secs(240);
+/// Requests longer than this leave UDP for TCP (RFC 3261 §18.1.1).
+pub const MAX_DATAGRAM: usize = 1_300;

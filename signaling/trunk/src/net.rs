@@ -1,0 +1,162 @@
+//! Addresses, flows and streams as the agent knows them.
+
+use serde::{Deserialize, Serialize};
+use signaling_sip::message::StreamFramer;
+use signaling_sip::time::Instant;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        }
+    }
+
+    pub fn is_reliable(self) -> bool {
+        self == Transport::Tcp
+    }
+}
+
+/// One connection. Accepted ones have odd numbers, drawn by the shell; those we open have even ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamId(pub u64);
+
+/// An address that the shell listens on; never a wildcard, the shell opens one for each of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub transport: Transport,
+    pub bound: SocketAddr,
+    /// What Via and Contact say instead, behind a NAT with a fixed mapping.
+    pub announce: Option<SocketAddr>,
+}
+
+impl Listener {
+    pub fn public(&self) -> SocketAddr {
+        self.announce.unwrap_or(self.bound)
+    }
+}
+
+/// Where something came from, and where its answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Path {
+    Datagram { local: SocketAddr, remote: SocketAddr },
+    Stream { stream: StreamId, remote: SocketAddr },
+}
+
+impl Path {
+    pub fn remote(&self) -> SocketAddr {
+        match self {
+            Path::Datagram { remote, .. } | Path::Stream { remote, .. } => *remote,
+        }
+    }
+
+    pub fn transport(&self) -> Transport {
+        match self {
+            Path::Datagram { .. } => Transport::Udp,
+            Path::Stream { .. } => Transport::Tcp,
+        }
+    }
+
+    pub fn is_reliable(&self) -> bool {
+        self.transport().is_reliable()
+    }
+}
+
+/// One address to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hop {
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    /// TCP was tried in vain: long requests go by UDP all the same.
+    pub whatever_length: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    pub remote: SocketAddr,
+    pub up: bool,
+    /// Requests that wait for the connection.
+    pub waiting: VecDeque<u64>,
+    pub keep_alive_at: Instant,
+    #[serde(with = "framer")]
+    pub framer: StreamFramer,
+}
+
+mod framer {
+    use super::StreamFramer;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(framer: &StreamFramer, to: S) -> Result<S::Ok, S::Error> {
+        framer.pending().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<StreamFramer, D::Error> {
+        let bytes = Vec::<u8>::deserialize(from)?;
+        let mut framer = StreamFramer::default();
+        framer.push(&bytes);
+        Ok(framer)
+    }
+}
+
+/// `::ffff:a.b.c.d` is `a.b.c.d` for every decision.
+pub fn unmapped(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
+
+/// `ip` lies in `network/prefix`.
+pub fn contains(network: IpAddr, prefix: u8, ip: IpAddr) -> bool {
+    match (unmapped(network), unmapped(ip)) {
+        (IpAddr::V4(net), IpAddr::V4(ip)) => {
+            let shift = 32u32.saturating_sub(u32::from(prefix));
+            let mask = u32::MAX.checked_shl(shift).unwrap_or(0);
+            u32::from(net) & mask == u32::from(ip) & mask
+        }
+        (IpAddr::V6(net), IpAddr::V6(ip)) => {
+            let shift = 128u32.saturating_sub(u32::from(prefix));
+            let mask = u128::MAX.checked_shl(shift).unwrap_or(0);
+            u128::from(net) & mask == u128::from(ip) & mask
+        }
+        _ => false,
+    }
+}
+
+/// The listener that reaches `remote`: the one whose network it is on, else one of its family.
+pub fn listener_for(
+    listeners: &[Listener],
+    interfaces: &[(IpAddr, u8)],
+    transport: Transport,
+    remote: IpAddr,
+) -> Option<Listener> {
+    let remote = unmapped(remote);
+    let rank = |listener: &Listener| {
+        let ip = unmapped(listener.bound.ip());
+        let near = interfaces
+            .iter()
+            .any(|(own, prefix)| unmapped(*own) == ip && contains(*own, *prefix, remote));
+        if ip == remote {
+            0
+        } else if near || (ip.is_loopback() && remote.is_loopback()) {
+            1
+        } else if ip.is_loopback() == remote.is_loopback() {
+            2
+        } else {
+            3
+        }
+    };
+    listeners
+        .iter()
+        .filter(|l| l.transport == transport && unmapped(l.bound.ip()).is_ipv4() == remote.is_ipv4())
+        .min_by_key(|l| rank(l))
+        .cloned()
+}

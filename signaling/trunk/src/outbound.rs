@@ -1,0 +1,274 @@
+//! INVITEs of ours (RFC 3261 §13.2).
+
+use crate::agent::{Agent, Due};
+use crate::api::{AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, Target};
+use crate::invite::{Fork, Invite, Phase};
+use crate::limits::{MAX_FORKS, MAX_INVITES, MAX_RINGING};
+use crate::net::Path;
+use crate::registration::{domain_uri, next_hop};
+use crate::requests::{Draft, Purpose};
+use crate::responses::{failure_of, told};
+use signaling_sip::dialog::Dialog;
+use signaling_sip::message::{HeaderName, Message, Method, SipUri, Uri, WriteFault, Writer, addr_spec};
+use signaling_sip::time::Instant;
+use std::net::SocketAddr;
+
+impl Agent {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command")]
+    pub(crate) fn place_invite(
+        &mut self,
+        invite: InviteId,
+        account: AccountId,
+        target: &Target,
+        from_display: &str,
+        headers: Vec<Header>,
+        sdp: Vec<u8>,
+        now: Instant,
+    ) {
+        if self.s.invites.contains_key(&invite) {
+            return;
+        }
+        let refuse = |agent: &mut Agent, cause, reason: String| {
+            let failure = Failure { cause, reason, ..Failure::default() };
+            agent.event(Event::Ended { invite, end: End::Failed(failure) });
+        };
+        if self.s.invites.len() >= MAX_INVITES {
+            return refuse(self, Cause::Overloaded, "too many calls".into());
+        }
+        let Some(entry) = self.s.accounts.get(&account).filter(|a| a.is_live()) else {
+            return refuse(self, Cause::BadRequest, "no such account".into());
+        };
+        let (spec, contact_user) = (entry.spec.clone(), entry.contact_user.clone());
+        let tag = self.s.dice.hex(8);
+        let display = if from_display.is_empty() { &spec.display } else { from_display };
+        let written = target_uri(&spec, target).and_then(|uri| {
+            let aor = domain_uri(&spec, Some(spec.login.as_bytes()))?.to_bytes();
+            let mut from = addr_spec(display, &aor)?;
+            from.extend_from_slice(format!(";tag={tag}").as_bytes());
+            let to = addr_spec("", &uri)?;
+            Ok((uri, from, to, checked_headers(headers)?))
+        });
+        let (uri, from, to, headers) = match written {
+            Ok(written) => written,
+            Err(fault) => return refuse(self, Cause::BadRequest, fault.to_string()),
+        };
+        let draft = Draft {
+            method: Method::Invite,
+            uri,
+            routes: Vec::new(),
+            from,
+            to,
+            call_id: self.s.dice.hex(16).into_bytes(),
+            cseq: 1,
+            contact: Some((contact_user.clone(), Vec::new())),
+            headers,
+            sdp,
+        };
+        let late = draft.sdp.is_empty();
+        self.s.invites.insert(invite, Invite::new(account, false, tag.clone(), contact_user, late));
+        self.s.tags.insert(tag, invite);
+        self.s.schedule.set(Due::Patience(invite), Some(now + MAX_RINGING));
+        let number = self.request(Purpose::Invite(invite), account, draft, &next_hop(&spec), now);
+        if let Some(entry) = self.s.invites.get_mut(&invite) {
+            entry.request = Some(number);
+        }
+    }
+
+    pub(crate) fn on_invite_sent(&mut self, invite: InviteId, branch: &str) {
+        if let Some(entry) = self.s.invites.get_mut(&invite) {
+            entry.transaction = Some(branch.to_string());
+        }
+    }
+
+    pub(crate) fn is_hung_up(&self, invite: InviteId) -> bool {
+        self.s.invites.get(&invite).is_none_or(|i| i.hung_up || i.phase != Phase::Calling)
+    }
+
+    pub(crate) fn on_provisional(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], source: SocketAddr, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        if entry.hung_up {
+            return self.send_cancel(invite, now);
+        }
+        if response.status() == 100 || entry.phase != Phase::Calling {
+            return;
+        }
+        let Some(fork) = self.fork_of(invite, response, head, false) else { return };
+        let (status, reason, sdp, source, raw) = told(response, source);
+        self.event(Event::Progress { invite, fork, status, reason, sdp, source, raw });
+    }
+
+    /// The fork of a response's To tag, made where it is new.
+    fn fork_of(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], confirmed: bool) -> Option<ForkId> {
+        let entry = self.s.invites.get_mut(&invite)?;
+        let tag = response.to().ok()?.tag().unwrap_or_default();
+        if let Some(fork) = entry.forks.iter().find(|f| f.dialog.remote_tag == tag) {
+            return Some(fork.id);
+        }
+        if entry.forks.len() >= MAX_FORKS && !confirmed {
+            return None;
+        }
+        let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
+        let id = ForkId(u32::try_from(entry.forks.len()).ok()?);
+        entry.forks.push(Fork { id, dialog, ack: None });
+        Some(id)
+    }
+
+    pub(crate) fn on_invite_final(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], source: SocketAddr, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        entry.request = None;
+        if response.status() >= 300 {
+            let end = if entry.hung_up {
+                End::ByUs { raw: failure_of(response).raw }
+            } else {
+                End::Failed(failure_of(response))
+            };
+            if entry.phase == Phase::Calling {
+                self.end(invite, end);
+            }
+            return;
+        }
+        let calling = entry.phase == Phase::Calling;
+        let Some(id) = self.fork_of(invite, response, head, true) else {
+            if calling {
+                self.end(invite, End::Failed(failure_of(response)));
+            }
+            return;
+        };
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let (hung_up, late) = (entry.hung_up, entry.late);
+        let Some(fork) = entry.fork(id) else { return };
+        if let Some((number, path, bytes)) = &fork.ack {
+            // The 2xx again: its ACK was lost.
+            if response.cseq().is_ok_and(|(n, _)| n == *number) {
+                let (path, bytes) = (*path, bytes.clone());
+                self.transmit(path, bytes);
+            }
+            return;
+        }
+        if entry.ack_due && entry.main == Some(id) {
+            return;
+        }
+        let Some(fork) = entry.fork(id) else { return };
+        if fork.dialog.confirm(response).is_err() && calling {
+            return self.end(invite, End::Failed(failure_of(response)));
+        }
+        if calling && !hung_up {
+            entry.phase = Phase::Talking;
+            entry.main = Some(id);
+            entry.ack_due = late;
+            self.s.schedule.set(Due::Patience(invite), None);
+            let (status, reason, sdp, source, raw) = told(response, source);
+            self.event(Event::Answered { invite, fork: id, status, reason, sdp, late, source, raw });
+            if !late {
+                self.send_ack(invite, id, Vec::new(), now);
+            }
+            return;
+        }
+        // Our CANCEL crossed it, or another fork was faster: acknowledged and ended (RFC 3261 §13.2.2.4, §9.1).
+        if calling {
+            entry.main = Some(id);
+        }
+        self.send_ack(invite, id, Vec::new(), now);
+        self.send_bye(invite, id, now);
+    }
+
+    pub(crate) fn on_invite_failed(&mut self, invite: InviteId, failure: Failure) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        entry.request = None;
+        if entry.phase == Phase::Calling {
+            let hung_up = entry.hung_up;
+            let end = if hung_up { End::ByUs { raw: String::new() } } else { End::Failed(failure) };
+            self.end(invite, end);
+        }
+    }
+
+    pub(crate) fn acknowledge(&mut self, invite: InviteId, fork: ForkId, sdp: Vec<u8>, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        if entry.main == Some(fork) && std::mem::take(&mut entry.ack_due) {
+            self.send_ack(invite, fork, sdp, now);
+        }
+    }
+
+    pub(crate) fn send_ack(&mut self, invite: InviteId, fork: ForkId, sdp: Vec<u8>, now: Instant) {
+        let Some((mut draft, next_hop)) = self.dialog_draft(invite, fork, Method::Ack) else { return };
+        let Some(account) = self.s.invites.get(&invite).map(|i| i.account) else { return };
+        draft.sdp = sdp;
+        self.request(Purpose::Ack { invite, fork }, account, draft, &next_hop, now);
+    }
+
+    pub(crate) fn remember_ack(&mut self, invite: InviteId, fork: ForkId, path: Path, bytes: Vec<u8>) {
+        if let Some(fork) = self.s.invites.get_mut(&invite).and_then(|i| i.fork(fork)) {
+            let number = Message::parse(&bytes).ok().and_then(|m| m.cseq().ok()).map_or(0, |(n, _)| n);
+            fork.ack = Some((number, path, bytes));
+        }
+    }
+
+    /// The peer's Contact or Route leads where we may not send: there is no way to go on.
+    pub(crate) fn on_ack_unsendable(&mut self, invite: InviteId, failure: Failure, _now: Instant) {
+        let Some(entry) = self.s.invites.get(&invite) else { return };
+        let hung_up = entry.hung_up;
+        self.end(invite, if hung_up { End::ByUs { raw: String::new() } } else { End::Failed(failure) });
+    }
+}
+
+fn target_uri(spec: &crate::api::AccountSpec, target: &Target) -> Result<Vec<u8>, WriteFault> {
+    let (mut uri, params) = match target {
+        Target::User { user, params } => {
+            if user.is_empty() || user.chars().any(char::is_control) {
+                return Err(WriteFault::Control("callee".into()));
+            }
+            (Uri::Sip(domain_uri(spec, Some(user.as_bytes()))?), params)
+        }
+        Target::Uri { uri, params } => (Uri::parse(uri.as_bytes())?, params),
+    };
+    for (name, value) in params {
+        let text = format!("{name}{}", value.as_deref().unwrap_or_default());
+        if text.chars().any(char::is_control) {
+            return Err(WriteFault::Control(format!("parameter {name:?}")));
+        }
+    }
+    match &mut uri {
+        Uri::Sip(sip) => {
+            // Headers of a URI do not go into a Request-URI (RFC 3261 §19.1.1, table 1).
+            sip.headers = None;
+            sip.params.retain(|(name, _)| name != b"method");
+            add_params(sip, params)?;
+        }
+        Uri::Tel(_) => {}
+        Uri::Other(_) => return Err(WriteFault::Uri),
+    }
+    Ok(uri.to_bytes())
+}
+
+fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(), WriteFault> {
+    for (name, value) in params {
+        if name.is_empty() {
+            return Err(WriteFault::Param(name.clone()));
+        }
+        let name = name.to_ascii_lowercase().into_bytes();
+        uri.params.retain(|(n, _)| *n != name);
+        uri.params.push((name, value.as_ref().map(|v| v.clone().into_bytes())));
+    }
+    Ok(())
+}
+
+/// Headers that we write ourselves, beyond those with an id.
+const OURS: [&str; 6] = ["User-Agent", "Server", "Content-Disposition", "Session-Expires", "Min-SE", "RAck"];
+
+fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+    let mut checked = Vec::new();
+    for header in headers {
+        let id = HeaderName::from_bytes(header.name.as_bytes());
+        let free = matches!(id, HeaderName::Other | HeaderName::Subject | HeaderName::Reason);
+        if !free || OURS.iter().any(|name| name.eq_ignore_ascii_case(&header.name)) {
+            return Err(WriteFault::Name(header.name));
+        }
+        // The writer is the judge of what is a header.
+        let mut scratch = Vec::new();
+        let mut writer = Writer::response(&mut scratch, 200, "");
+        writer.text(&header.name, &header.value);
+        writer.end("", b"")?;
+        checked.push((header.name, header.value.into_bytes()));
+    }
+    Ok(checked)
+}

@@ -1,0 +1,350 @@
+//! Accounts and their registrations (RFC 3261 §10).
+
+use crate::agent::{Agent, Due};
+use crate::api::{AccountId, AccountSpec, Cause, Event, Failure};
+use crate::limits::{KEEP_ALIVE, MAX_ACCOUNTS};
+use crate::net::Path;
+use crate::requests::{Draft, Purpose};
+use serde::{Deserialize, Serialize};
+use signaling_sip::digest::Session;
+use signaling_sip::message::{
+    HeaderName, Host, Message, Method, NameAddr, SipUri, Uri, WriteFault, addr_spec, blotted, print_params,
+};
+use signaling_sip::time::Instant;
+use std::net::IpAddr;
+use std::time::Duration;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub spec: AccountSpec,
+    /// 128 random bits: who knows it has seen our REGISTER.
+    pub contact_user: String,
+    /// What the registration went over last.
+    pub flow: Option<Path>,
+    /// Addresses that registrar and proxy were found at.
+    pub peers: Vec<IpAddr>,
+    /// Nonces in use; true: those for REGISTER.
+    pub digest: Vec<(bool, Session)>,
+    state: State,
+    call_id: String,
+    tag: String,
+    pub cseq: u32,
+    asked_s: u32,
+    failures: u32,
+    /// The calls know that it is registered.
+    told: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
+    /// It never registers.
+    Unneeded,
+    Asking,
+    Registered,
+    /// Tried again later.
+    Waiting,
+    /// REGISTER with expires 0 is under way.
+    Leaving,
+    /// Gone for the calls; here only while INVITEs need its credentials.
+    Gone,
+}
+
+impl Account {
+    pub fn is_live(&self) -> bool {
+        !matches!(self.state, State::Leaving | State::Gone)
+    }
+}
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+impl Agent {
+    pub(crate) fn open_account(&mut self, id: AccountId, spec: AccountSpec, now: Instant) {
+        if self.s.accounts.get(&id).is_some_and(Account::is_live) {
+            return;
+        }
+        let mut problem = None;
+        if self.s.accounts.len() >= MAX_ACCOUNTS {
+            problem = Some((Cause::Overloaded, "too many accounts".to_string()));
+        } else if let Err(fault) = check_spec(&spec) {
+            problem = Some((Cause::BadRequest, fault));
+        }
+        if let Some((cause, reason)) = problem {
+            let failure = Failure { cause, reason, ..Failure::default() };
+            self.event(Event::RegistrationFailed { account: id, failure, retry_s: None });
+            return;
+        }
+        let contact_user = self.s.dice.hex(16);
+        self.s.contacts.insert(contact_user.clone(), id);
+        let asked_s = if self.config.register_expires_s == 0 { 60 } else { self.config.register_expires_s };
+        let account = Account {
+            state: if spec.register { State::Asking } else { State::Unneeded },
+            contact_user,
+            flow: None,
+            peers: Vec::new(),
+            digest: Vec::new(),
+            call_id: self.s.dice.hex(16),
+            tag: self.s.dice.hex(8),
+            cseq: 0,
+            asked_s,
+            failures: 0,
+            told: false,
+            spec,
+        };
+        let registers = account.spec.register;
+        self.s.accounts.insert(id, account);
+        if registers {
+            self.send_register(id, asked_s, now);
+        }
+    }
+
+    pub(crate) fn close_account(&mut self, id: AccountId, now: Instant) {
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        if !account.is_live() {
+            return;
+        }
+        let leaves = !matches!(account.state, State::Unneeded | State::Gone);
+        self.s.contacts.remove(&account.contact_user);
+        self.s.schedule.set(Due::Account(id), None);
+        self.s.schedule.set(Due::AccountKeepAlive(id), None);
+        if leaves {
+            account.state = State::Leaving;
+            self.send_register(id, 0, now);
+        } else {
+            self.event(Event::Unregistered { account: id });
+            self.account_gone(id);
+        }
+    }
+
+    fn account_gone(&mut self, id: AccountId) {
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        account.state = State::Gone;
+        self.s.contacts.remove(&account.contact_user);
+        self.s.schedule.set(Due::Account(id), None);
+        self.s.schedule.set(Due::AccountKeepAlive(id), None);
+        self.forget_account_if_gone(id);
+    }
+
+    pub(crate) fn forget_account_if_gone(&mut self, id: AccountId) {
+        let gone = self.s.accounts.get(&id).is_some_and(|a| a.state == State::Gone);
+        if gone && !self.s.invites.values().any(|i| i.account == id) {
+            self.s.accounts.remove(&id);
+        }
+    }
+
+    fn send_register(&mut self, id: AccountId, expires_s: u32, now: Instant) {
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        account.cseq += 1;
+        let draft = match register_draft(account, expires_s) {
+            Ok(draft) => draft,
+            Err(fault) => {
+                let failure = Failure { cause: Cause::BadRequest, reason: fault.to_string(), ..Failure::default() };
+                return self.on_register_failed(id, failure, now);
+            }
+        };
+        let next_hop = next_hop(&account.spec);
+        self.request(Purpose::Register(id), id, draft, &next_hop, now);
+    }
+
+    pub(crate) fn on_register_response(&mut self, id: AccountId, response: &Message<'_>, path: Path, now: Instant) {
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        if !account.is_live() {
+            self.event(Event::Unregistered { account: id });
+            return self.account_gone(id);
+        }
+        let status = response.status();
+        match status {
+            200..=299 => {
+                let expires_s = granted(account, response);
+                if expires_s == 0 {
+                    let failure = crate::responses::failure_of(response);
+                    return self.on_register_failed(id, failure, now);
+                }
+                account.state = State::Registered;
+                account.failures = 0;
+                account.flow = Some(path);
+                let first = !std::mem::replace(&mut account.told, true);
+                self.s.schedule.set(Due::Account(id), Some(now + refresh_after(expires_s)));
+                self.s.schedule.set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
+                if first {
+                    let raw = blotted(response.raw());
+                    self.event(Event::Registered { account: id, expires_s, raw });
+                }
+            }
+            423 => {
+                let least = response.number(HeaderName::MinExpires).ok().flatten().unwrap_or(0);
+                if least > account.asked_s && least <= 86_400 {
+                    account.asked_s = least;
+                    self.send_register(id, least, now);
+                } else {
+                    self.on_register_failed(id, crate::responses::failure_of(response), now);
+                }
+            }
+            401 | 403 | 404 | 407 => {
+                // With credentials refused, or without any to give: asking again would lock the user out.
+                let failure = crate::responses::failure_of(response);
+                self.event(Event::RegistrationFailed { account: id, failure, retry_s: None });
+                self.account_gone(id);
+            }
+            _ => {
+                let asked = response.number(HeaderName::RetryAfter).ok().flatten().unwrap_or(0);
+                self.register_later(id, crate::responses::failure_of(response), asked.min(300), now);
+            }
+        }
+    }
+
+    pub(crate) fn on_register_failed(&mut self, id: AccountId, failure: Failure, now: Instant) {
+        let Some(account) = self.s.accounts.get(&id) else { return };
+        if !account.is_live() {
+            self.event(Event::Unregistered { account: id });
+            return self.account_gone(id);
+        }
+        if matches!(failure.cause, Cause::BadRequest | Cause::NotAllowed) {
+            self.event(Event::RegistrationFailed { account: id, failure, retry_s: None });
+            return self.account_gone(id);
+        }
+        self.register_later(id, failure, 0, now);
+    }
+
+    /// Doubling from 1 to 30 s, spread by a quarter so that a PBX coming back is not met by all at once.
+    fn register_later(&mut self, id: AccountId, failure: Failure, at_least_s: u32, now: Instant) {
+        let spread = self.s.dice.below(250);
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let doubled = FIRST_RETRY * 2u32.saturating_pow(account.failures.min(5));
+        let wait = doubled.min(LONGEST_RETRY).max(Duration::from_secs(at_least_s.into()));
+        let wait = wait + wait * u32::try_from(spread).unwrap_or(0) / 1000;
+        account.failures = account.failures.saturating_add(1);
+        account.state = State::Waiting;
+        account.told = false;
+        account.flow = None;
+        self.s.schedule.set(Due::Account(id), Some(now + wait));
+        self.s.schedule.set(Due::AccountKeepAlive(id), None);
+        let retry_s = u32::try_from(wait.as_secs_f32().ceil() as u64).unwrap_or(u32::MAX);
+        self.event(Event::RegistrationFailed { account: id, failure, retry_s: Some(retry_s) });
+    }
+
+    pub(crate) fn on_account_due(&mut self, id: AccountId, now: Instant) {
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        if account.is_live() && account.state != State::Unneeded {
+            let asked_s = account.asked_s;
+            self.send_register(id, asked_s, now);
+        }
+    }
+
+    /// The connection that the registration hangs on is gone: the registrar cannot reach us any more.
+    pub(crate) fn on_account_flow_lost(&mut self, id: AccountId, now: Instant) {
+        let spread = Duration::from_millis(self.s.dice.below(500));
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        account.flow = None;
+        if account.state == State::Registered {
+            self.s.schedule.set(Due::Account(id), Some(now + spread));
+        }
+    }
+
+    pub(crate) fn on_account_keep_alive(&mut self, id: AccountId, now: Instant) {
+        let Some(account) = self.s.accounts.get(&id) else { return };
+        if let (true, Some(path @ Path::Datagram { .. })) = (account.is_live(), account.flow) {
+            self.transmit(path, b"\r\n\r\n".to_vec());
+            self.s.schedule.set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
+        }
+    }
+}
+
+/// Half of a short time, all but half a minute of a long one.
+fn refresh_after(expires_s: u32) -> Duration {
+    let seconds = if expires_s > 120 { expires_s - 30 } else { expires_s / 2 };
+    Duration::from_secs(seconds.max(1).into())
+}
+
+/// The expiry of the Contact that is ours: the list may hold others of the same user.
+fn granted(account: &Account, response: &Message<'_>) -> u32 {
+    let ours = response.list(HeaderName::Contact).filter_map(|c| NameAddr::parse(c).ok()).find(|c| {
+        Uri::parse(c.uri).ok().and_then(|u| u.user()).as_deref() == Some(account.contact_user.as_bytes())
+    });
+    let of_contact = ours
+        .and_then(|c| c.params.get("expires"))
+        .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u32>().ok());
+    let of_header = || response.number(HeaderName::Expires).ok().flatten();
+    of_contact.or_else(of_header).unwrap_or(account.asked_s)
+}
+
+fn register_draft(account: &Account, expires_s: u32) -> Result<Draft, WriteFault> {
+    let spec = &account.spec;
+    let mut uri = domain_uri(spec, None)?;
+    uri.user = None;
+    let aor = domain_uri(spec, Some(spec.login.as_bytes()))?.to_bytes();
+    let mut from = addr_spec(&spec.display, &aor)?;
+    from.extend_from_slice(format!(";tag={}", account.tag).as_bytes());
+    let mut params = Vec::new();
+    print_params(&spec.contact_params, &mut params)?;
+    params.extend_from_slice(format!(";expires={expires_s}").as_bytes());
+    Ok(Draft {
+        method: Method::Register,
+        uri: uri.to_bytes(),
+        routes: Vec::new(),
+        from,
+        to: addr_spec(&spec.display, &aor)?,
+        call_id: account.call_id.clone().into_bytes(),
+        cseq: account.cseq,
+        contact: Some((account.contact_user.clone(), params)),
+        headers: vec![("Expires".into(), expires_s.to_string().into_bytes())],
+        sdp: Vec::new(),
+    })
+}
+
+/// `sip:user@domain`. A numeric domain keeps an unusual port, as it names one server and no other; a name
+/// is the PBX's own and goes without.
+pub(crate) fn domain_uri(spec: &AccountSpec, user: Option<&[u8]>) -> Result<SipUri, WriteFault> {
+    let text = format!("sip:{}", spec.domain);
+    let parsed = Uri::parse(text.as_bytes())?;
+    let domain = parsed.sip().ok_or(WriteFault::Uri)?;
+    let mut uri = SipUri::new(user, domain.host.clone(), domain.port);
+    let is_number = matches!(domain.host, Host::Ip(_));
+    if is_number && uri.port.is_none() && !matches!(spec.port, 0 | 5060) {
+        uri.port = Some(spec.port);
+    }
+    Ok(uri)
+}
+
+/// The URI that says where this account's requests go.
+pub(crate) fn next_hop(spec: &AccountSpec) -> Vec<u8> {
+    let place = if spec.proxy.is_empty() { &spec.domain } else { &spec.proxy };
+    let lower = place.to_ascii_lowercase();
+    let has_scheme = lower.starts_with("sip:") || lower.starts_with("sips:");
+    let text = if has_scheme { place.clone() } else { format!("sip:{place}") };
+    match Uri::parse(text.as_bytes()) {
+        Ok(Uri::Sip(mut uri)) => {
+            if uri.port.is_none() && spec.port != 0 {
+                uri.port = Some(spec.port);
+            }
+            uri.user = None;
+            uri.to_bytes()
+        }
+        Ok(_) | Err(_) => text.into_bytes(),
+    }
+}
+
+fn check_spec(spec: &AccountSpec) -> Result<(), String> {
+    if spec.domain.is_empty() {
+        return Err("no SIP domain".into());
+    }
+    if spec.login.is_empty() {
+        return Err("no SIP login".into());
+    }
+    let controls = |text: &str| text.chars().any(char::is_control);
+    for (name, text) in [
+        ("login", &spec.login),
+        ("authentication name", &spec.auth_name),
+        ("domain", &spec.domain),
+        ("proxy", &spec.proxy),
+        ("display name", &spec.display),
+    ] {
+        if controls(text) {
+            return Err(format!("control character in the {name}"));
+        }
+    }
+    domain_uri(spec, Some(spec.login.as_bytes())).map_err(|_| "the SIP domain is not a host".to_string())?;
+    Uri::parse(&next_hop(spec)).map_err(|_| "the SIP proxy is not an address".to_string())?;
+    print_params(&spec.contact_params, &mut Vec::new()).map_err(|fault| fault.to_string())?;
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! Our requests: written, sent to one address after the other, authorized, and their transactions.
+
+use crate::agent::{Agent, Due};
+use crate::api::{AccountId, Cause, Failure, ForkId, InviteId};
+use crate::limits::{MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS};
+use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
+use crate::targets::Lookup;
+use serde::{Deserialize, Serialize};
+use signaling_sip::digest::{self, Proof};
+use signaling_sip::message::{Message, Method, WriteFault, Writer};
+use signaling_sip::time::Instant;
+use signaling_sip::transaction::{ClientInvite, ClientNonInvite, Turn};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE";
+
+/// Whom a request is for, and so who hears of its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// Also with expires 0.
+    Register(AccountId),
+    Invite(InviteId),
+    Cancel(InviteId),
+    Reinvite(InviteId),
+    Bye(InviteId, ForkId),
+    /// The ACK of a 2xx: no transaction, repeated with the 2xx.
+    Ack { invite: InviteId, fork: ForkId },
+}
+
+/// A request but for what depends on where it goes: Via, Contact, Authorization.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Draft {
+    pub method: Method,
+    pub uri: Vec<u8>,
+    pub routes: Vec<Vec<u8>>,
+    pub from: Vec<u8>,
+    pub to: Vec<u8>,
+    pub call_id: Vec<u8>,
+    pub cseq: u32,
+    /// User part and parameters behind the `>` of our Contact.
+    pub contact: Option<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub sdp: Vec<u8>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub purpose: Purpose,
+    pub account: AccountId,
+    pub draft: Draft,
+    pub hops: VecDeque<Hop>,
+    hop: Option<Hop>,
+    pub phase: Phase,
+    /// Realms that were answered with a nonce given in this very exchange.
+    answered: Vec<(bool, Vec<u8>)>,
+    rounds: u8,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    Looking(Box<Lookup>),
+    Connecting(StreamId),
+    Sent { branch: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ClientTransaction {
+    pub machine: Machine,
+    pub path: Path,
+    pub request: u64,
+    pub purpose: Purpose,
+    /// The head of an INVITE: what its ACK, its CANCEL and its dialogs are made from.
+    pub head: Vec<u8>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Machine {
+    Invite(ClientInvite),
+    Other(ClientNonInvite),
+}
+
+impl ClientTransaction {
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match &self.machine {
+            Machine::Invite(tx) => tx.next_timeout(),
+            Machine::Other(tx) => tx.next_timeout(),
+        }
+    }
+
+    pub fn is_terminated(&self) -> bool {
+        match &self.machine {
+            Machine::Invite(tx) => tx.is_terminated(),
+            Machine::Other(tx) => tx.is_terminated(),
+        }
+    }
+
+    pub fn repeats(&self) -> &[u8] {
+        match &self.machine {
+            Machine::Invite(tx) => tx.repeats(),
+            Machine::Other(tx) => tx.repeats(),
+        }
+    }
+}
+
+impl Agent {
+    /// Sends a request towards `next_hop`; the number it is known by until it is answered.
+    pub(crate) fn request(&mut self, purpose: Purpose, account: AccountId, draft: Draft, next_hop: &[u8], now: Instant) -> u64 {
+        let number = self.draw();
+        let phase = Phase::Sent { branch: String::new() };
+        let hops = VecDeque::new();
+        let request = Request { purpose, account, draft, hops, hop: None, phase, answered: Vec::new(), rounds: 0 };
+        let full = self.s.requests.len() >= MAX_REQUESTS;
+        self.s.requests.insert(number, request);
+        if full {
+            self.fail(number, Cause::Overloaded, "too many requests", now);
+        } else {
+            self.resolve(number, next_hop, now);
+        }
+        number
+    }
+
+    pub(crate) fn fail(&mut self, request: u64, cause: Cause, reason: &str, now: Instant) {
+        let failure = Failure { cause, reason: reason.into(), ..Failure::default() };
+        self.fail_with(request, failure, now);
+    }
+
+    fn fail_with(&mut self, request: u64, failure: Failure, now: Instant) {
+        if let Some(purpose) = self.drop_request(request) {
+            self.on_failure(&purpose, failure, now);
+        }
+    }
+
+    pub(crate) fn drop_request(&mut self, request: u64) -> Option<Purpose> {
+        self.s.schedule.set(Due::Request(request), None);
+        let entry = self.s.requests.remove(&request)?;
+        Some(entry.purpose)
+    }
+
+    pub(crate) fn try_next_hop(&mut self, request: u64, failure: Failure, now: Instant) {
+        loop {
+            let Some(entry) = self.s.requests.get_mut(&request) else { return };
+            let Some(hop) = entry.hops.pop_front() else {
+                return self.fail_with(request, failure, now);
+            };
+            entry.hop = Some(hop);
+            let Some(listener) = self.listener(hop.transport, hop.remote.ip()) else { continue };
+            if hop.transport == Transport::Tcp {
+                let Some((stream, up)) = self.stream_to(listener.bound.ip(), hop.remote, now) else { continue };
+                if up {
+                    return self.send_over_stream(request, stream, now);
+                }
+                let Some(entry) = self.s.streams.get_mut(&stream) else { continue };
+                if entry.waiting.len() >= MAX_QUEUED_PER_STREAM {
+                    continue;
+                }
+                entry.waiting.push_back(request);
+                if let Some(entry) = self.s.requests.get_mut(&request) {
+                    entry.phase = Phase::Connecting(stream);
+                }
+                return;
+            }
+            let branch = self.s.dice.branch();
+            let bytes = match self.compose(request, &branch, &listener) {
+                Ok(bytes) => bytes,
+                Err(fault) => return self.fail(request, Cause::BadRequest, &fault.to_string(), now),
+            };
+            let has_tcp = self.listener(Transport::Tcp, hop.remote.ip()).is_some();
+            if bytes.len() > MAX_DATAGRAM && !hop.whatever_length && has_tcp {
+                let Some(entry) = self.s.requests.get_mut(&request) else { return };
+                entry.hops.push_front(Hop { whatever_length: true, ..hop });
+                entry.hops.push_front(Hop { transport: Transport::Tcp, ..hop });
+                continue;
+            }
+            let path = Path::Datagram { local: listener.bound, remote: hop.remote };
+            return self.launch(request, branch, bytes, path, now);
+        }
+    }
+
+    pub(crate) fn listener(&self, transport: Transport, remote: IpAddr) -> Option<Listener> {
+        listener_for(&self.config.listeners, &self.config.interfaces, transport, remote)
+    }
+
+    pub(crate) fn send_over_stream(&mut self, request: u64, stream: StreamId, now: Instant) {
+        let Some(remote) = self.s.streams.get(&stream).map(|s| s.remote) else { return };
+        let Some(listener) = self.listener(Transport::Tcp, remote.ip()) else {
+            return self.on_hop_failed(request, now);
+        };
+        let branch = self.s.dice.branch();
+        match self.compose(request, &branch, &listener) {
+            Ok(bytes) => self.launch(request, branch, bytes, Path::Stream { stream, remote }, now),
+            Err(fault) => self.fail(request, Cause::BadRequest, &fault.to_string(), now),
+        }
+    }
+
+    fn launch(&mut self, request: u64, branch: String, bytes: Vec<u8>, path: Path, now: Instant) {
+        let Some(entry) = self.s.requests.get_mut(&request) else { return };
+        let purpose = entry.purpose.clone();
+        self.transmit(path, bytes.clone());
+        if let Purpose::Ack { invite, fork } = purpose {
+            self.drop_request(request);
+            self.remember_ack(invite, fork, path, bytes);
+            return;
+        }
+        entry_sent(&mut self.s.requests, request, &branch);
+        let reliable = path.is_reliable();
+        let is_invite = matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        let (machine, head) = if is_invite {
+            let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+            let head = bytes.get(..end).unwrap_or(&bytes).to_vec();
+            (Machine::Invite(ClientInvite::start(bytes, reliable, now)), head)
+        } else {
+            (Machine::Other(ClientNonInvite::start(bytes, reliable, now)), Vec::new())
+        };
+        if let Purpose::Invite(invite) = purpose {
+            self.on_invite_sent(invite, &branch);
+        }
+        let tx = ClientTransaction { machine, path, request, purpose, head };
+        self.s.schedule.set(Due::Client(branch.clone()), tx.next_timeout());
+        self.s.client.insert(branch, tx);
+    }
+
+    fn compose(&mut self, request: u64, branch: &str, listener: &Listener) -> Result<Vec<u8>, WriteFault> {
+        let Some(entry) = self.s.requests.get(&request) else { return Ok(Vec::new()) };
+        let draft = &entry.draft;
+        let mut credentials: Vec<(&'static str, Vec<u8>)> = Vec::new();
+        if let Some(account) = self.s.accounts.get_mut(&entry.account)
+            && draft.method != Method::Ack
+        {
+            let spec = &account.spec;
+            let proof = Proof {
+                username: if spec.auth_name.is_empty() { &spec.login } else { &spec.auth_name },
+                password: &spec.password,
+                method: draft.method.as_bytes(),
+                uri: &draft.uri,
+                body: &draft.sdp,
+            };
+            let registers = draft.method == Method::Register;
+            for (_, session) in account.digest.iter_mut().filter(|(r, _)| *r == registers) {
+                credentials.push((session.header_name(), session.authorize(proof)?));
+            }
+        }
+        let public = listener.public();
+        let mut out = Vec::with_capacity(1024 + draft.sdp.len());
+        let mut writer = Writer::request(&mut out, &draft.method, &draft.uri);
+        let transport = listener.transport.name();
+        writer.text("Via", &format!("SIP/2.0/{transport} {public};branch={branch};rport"));
+        for route in &draft.routes {
+            writer.header("Route", route);
+        }
+        writer.text("Max-Forwards", "70");
+        writer.header("From", &draft.from).header("To", &draft.to).header("Call-ID", &draft.call_id);
+        let method = String::from_utf8_lossy(draft.method.as_bytes());
+        writer.text("CSeq", &format!("{} {method}", draft.cseq));
+        if let Some((user, params)) = &draft.contact {
+            let mut value = contact_uri(user, listener);
+            value.extend_from_slice(params);
+            writer.header("Contact", &value);
+        }
+        for (name, value) in &credentials {
+            writer.header(name, value);
+        }
+        for (name, value) in &draft.headers {
+            writer.header(name, value);
+        }
+        if matches!(draft.method, Method::Invite | Method::Update) {
+            writer.text("Allow", ALLOW).text("Accept", "application/sdp");
+        }
+        if !self.config.user_agent.is_empty() {
+            writer.text("User-Agent", &self.config.user_agent);
+        }
+        writer.end("application/sdp", &draft.sdp)?;
+        Ok(out)
+    }
+
+    /// Answers a 401 or 407; false if there is nothing better to answer with.
+    pub(crate) fn authorize(&mut self, request: u64, response: &Message<'_>, now: Instant) -> bool {
+        let Some(entry) = self.s.requests.get_mut(&request) else { return false };
+        let Some(account) = self.s.accounts.get_mut(&entry.account) else { return false };
+        let challenges = digest::choose(digest::challenges(response));
+        if challenges.is_empty() || account.spec.password.is_empty() || entry.rounds >= MAX_DIGEST_ROUNDS {
+            return false;
+        }
+        let registers = entry.draft.method == Method::Register;
+        let mut anything_new = false;
+        for challenge in challenges {
+            let key = (challenge.proxy, challenge.realm.clone());
+            if entry.answered.contains(&key) && !challenge.stale {
+                // A nonce of this very exchange was refused: the credentials are wrong.
+                continue;
+            }
+            anything_new = true;
+            entry.answered.push(key);
+            account.digest.retain(|(r, s)| {
+                *r != registers || s.challenge.proxy != challenge.proxy || s.challenge.realm != challenge.realm
+            });
+            if account.digest.len() >= MAX_DIGEST_SESSIONS {
+                account.digest.remove(0);
+            }
+            let cnonce = self.s.dice.hex(16);
+            account.digest.push((registers, digest::Session::new(challenge, cnonce)));
+        }
+        if !anything_new {
+            account.digest.retain(|(r, _)| *r != registers);
+            return false;
+        }
+        entry.rounds += 1;
+        entry.draft.cseq = entry.draft.cseq.saturating_add(1);
+        if let Some(hop) = entry.hop {
+            entry.hops.push_front(hop);
+        }
+        let (purpose, cseq) = (entry.purpose.clone(), entry.draft.cseq);
+        self.on_cseq_used(&purpose, cseq);
+        self.try_next_hop(request, Failure::default(), now);
+        true
+    }
+
+    pub(crate) fn on_hop_failed(&mut self, request: u64, now: Instant) {
+        let failure = Failure { cause: Cause::Unreachable, reason: "connection failed".into(), ..Failure::default() };
+        self.try_next_hop(request, failure, now);
+    }
+
+    /// A look-up took too long.
+    pub(crate) fn on_request_due(&mut self, request: u64, now: Instant) {
+        self.fail(request, Cause::Unreachable, "name look-up took too long", now);
+    }
+
+    pub(crate) fn on_client_timeout(&mut self, branch: &str, now: Instant) {
+        let Some(tx) = self.s.client.get_mut(branch) else { return };
+        let turn = match &mut tx.machine {
+            Machine::Invite(machine) => machine.on_timeout(now),
+            Machine::Other(machine) => machine.on_timeout(now),
+        };
+        self.after_client_turn(branch, turn, now);
+    }
+
+    /// The stream that a request went over is gone: no answer can come (RFC 3261 §17.1.4).
+    pub(crate) fn on_flow_lost(&mut self, branch: &str, now: Instant) {
+        let Some(tx) = self.s.client.get_mut(branch) else { return };
+        let waits = match &mut tx.machine {
+            Machine::Invite(machine) => {
+                // A callee may be ringing behind a proxy that closed an idle connection: wait on.
+                let waits = machine.is_calling();
+                if waits {
+                    machine.terminate();
+                }
+                waits
+            }
+            Machine::Other(machine) => {
+                let waits = machine.is_waiting();
+                machine.terminate();
+                waits
+            }
+        };
+        let turn = Turn { timed_out: waits, ..Turn::default() };
+        self.after_client_turn(branch, turn, now);
+    }
+
+    pub(crate) fn after_client_turn(&mut self, branch: &str, turn: Turn, now: Instant) {
+        let Some(tx) = self.s.client.get(branch) else { return };
+        let (path, request, purpose) = (tx.path, tx.request, tx.purpose.clone());
+        self.s.schedule.set(Due::Client(branch.to_string()), tx.next_timeout());
+        if turn.send {
+            let bytes = tx.repeats().to_vec();
+            self.transmit(path, bytes);
+        }
+        let terminated = self.s.client.get(branch).is_some_and(ClientTransaction::is_terminated);
+        if terminated {
+            self.s.schedule.set(Due::Client(branch.to_string()), None);
+            self.s.client.remove(branch);
+        }
+        if turn.timed_out {
+            let failure = Failure { cause: Cause::Timeout, status: 0, reason: "no answer".into(), raw: String::new() };
+            if matches!(purpose, Purpose::Cancel(_)) {
+                self.on_failure(&purpose, failure, now);
+            } else {
+                self.try_next_hop(request, failure, now);
+            }
+        }
+        if terminated && let Purpose::Invite(invite) = purpose {
+            self.forget_invite_if_over(invite);
+        }
+    }
+}
+
+fn entry_sent(requests: &mut std::collections::BTreeMap<u64, Request>, request: u64, branch: &str) {
+    if let Some(entry) = requests.get_mut(&request) {
+        entry.phase = Phase::Sent { branch: branch.to_string() };
+    }
+}
+
+/// `<sip:user@address>`, with the transport where it is not UDP.
+pub(crate) fn contact_uri(user: &str, listener: &Listener) -> Vec<u8> {
+    let transport = match listener.transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+    };
+    format!("<sip:{user}@{}{transport}>", listener.public()).into_bytes()
+}

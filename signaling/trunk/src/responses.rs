@@ -1,0 +1,110 @@
+//! Responses to our requests: matched to their transaction, then handed to whom they concern.
+
+use crate::agent::{Agent, Due};
+use crate::api::{Cause, Failure};
+use crate::hangup::cancel_key;
+use crate::net::Path;
+use crate::requests::{Machine, Purpose};
+use signaling_sip::message::{HeaderName, Message, Method, blotted};
+use signaling_sip::time::Instant;
+use signaling_sip::transaction::{Turn, ack_for};
+use std::net::SocketAddr;
+
+impl Agent {
+    pub(crate) fn on_response(&mut self, response: &Message<'_>, _path: Path, now: Instant) {
+        let usable = response.fault.is_none() && response.list(HeaderName::Via).count() == 1;
+        let (Ok(via), Ok((_, method)), true) = (response.top_via(), response.cseq(), usable) else { return };
+        if response.from().is_err() || response.to().is_err() || response.call_id().is_err() {
+            return;
+        }
+        let mut branch = String::from_utf8_lossy(via.branch().unwrap_or_default()).into_owned();
+        if method == b"CANCEL" {
+            branch = cancel_key(&branch);
+        }
+        let Some(tx) = self.s.client.get_mut(&branch) else { return };
+        let status = response.status();
+        let (turn, wanted) = match &mut tx.machine {
+            Machine::Invite(machine) => {
+                let head = &tx.head;
+                let ack = || match Message::parse(head) {
+                    Ok(invite) => ack_for(&invite, response).unwrap_or_default(),
+                    Err(_) => Vec::new(),
+                };
+                if method != b"INVITE" {
+                    return;
+                }
+                (machine.on_response(status, now, ack), Method::Invite)
+            }
+            Machine::Other(machine) => (machine.on_response(status, now), Method::from_bytes(method)),
+        };
+        if wanted.as_bytes() != method {
+            return;
+        }
+        let (path, request, purpose, head) = (tx.path, tx.request, tx.purpose.clone(), tx.head.clone());
+        self.s.schedule.set(Due::Client(branch.clone()), tx.next_timeout());
+        if turn.deliver {
+            self.deliver(response, path, request, purpose, &head, now);
+        }
+        self.after_client_turn(&branch, Turn { deliver: false, ..turn }, now);
+    }
+
+    fn deliver(&mut self, response: &Message<'_>, path: Path, request: u64, purpose: Purpose, head: &[u8], now: Instant) {
+        let status = response.status();
+        let source = path.remote();
+        if status < 200 {
+            if let Purpose::Invite(invite) = purpose {
+                self.on_provisional(invite, response, head, source, now);
+            }
+            return;
+        }
+        let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
+        if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
+            return;
+        }
+        let more_hops = self.s.requests.get(&request).is_some_and(|r| !r.hops.is_empty());
+        if !given_up && status == 503 && more_hops {
+            let failure = failure_of(response);
+            return self.try_next_hop(request, failure, now);
+        }
+        self.drop_request(request);
+        match purpose {
+            Purpose::Register(account) => self.on_register_response(account, response, path, now),
+            Purpose::Invite(invite) => self.on_invite_final(invite, response, head, source, now),
+            Purpose::Reinvite(invite) => self.on_reinvite_final(invite, response, source, now),
+            Purpose::Bye(invite, fork) => self.on_bye_done(invite, fork, blotted(response.raw())),
+            Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+        }
+    }
+
+    /// A request got no response at all.
+    pub(crate) fn on_failure(&mut self, purpose: &Purpose, failure: Failure, now: Instant) {
+        match purpose {
+            Purpose::Register(account) => self.on_register_failed(*account, failure, now),
+            Purpose::Invite(invite) => self.on_invite_failed(*invite, failure),
+            Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
+            Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new()),
+            Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
+            Purpose::Cancel(_) => {}
+        }
+    }
+}
+
+/// A refusal as the calls hear of it.
+pub(crate) fn failure_of(response: &Message<'_>) -> Failure {
+    Failure {
+        status: response.status(),
+        reason: reason_of(response),
+        cause: Cause::Response,
+        raw: blotted(response.raw()),
+    }
+}
+
+pub(crate) fn reason_of(message: &Message<'_>) -> String {
+    String::from_utf8_lossy(message.reason()).into_owned()
+}
+
+/// What every event of a message tells.
+pub(crate) fn told(message: &Message<'_>, source: SocketAddr) -> (u16, String, Option<Vec<u8>>, SocketAddr, String) {
+    let sdp = message.sdp().map(<[u8]>::to_vec);
+    (message.status(), reason_of(message), sdp, source, blotted(message.raw()))
+}

@@ -1,0 +1,248 @@
+//! From a URI to addresses (RFC 3263): numbers, explicit ports, SRV with weights, A and AAAA. NAPTR is
+//! left out: its answers are nearly always the SRV names that we ask for anyhow.
+
+use crate::agent::{Agent, Due, Output};
+use crate::allowed::is_allowed;
+use crate::api::{Cause, Failure};
+use crate::limits::{LOOKUP_TIMEOUT, MAX_HOPS, MAX_LOOKUPS, MAX_NAMES};
+use crate::net::{Hop, Transport};
+use crate::requests::{Phase, Purpose};
+use serde::{Deserialize, Serialize};
+use signaling_sip::message::{Host, SipUri, Uri};
+use signaling_sip::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Question {
+    /// A and AAAA of a name.
+    Addresses { name: String },
+    /// SRV of a name like `_sip._udp.pbx.example`.
+    Services { name: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    Addresses(Vec<IpAddr>),
+    Services(Vec<Service>),
+    /// No such name, or no answer in time.
+    Nothing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub priority: u16,
+    pub weight: u16,
+    pub port: u16,
+    pub target: String,
+}
+
+/// Where one request's look-up stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Lookup {
+    host: String,
+    transport: Option<Transport>,
+    /// Names in the order in which they are to be tried.
+    names: Vec<(Transport, String, u16)>,
+    services: Vec<(Transport, Service)>,
+    addresses: Vec<(String, Vec<IpAddr>)>,
+    waiting: Vec<(u64, Question)>,
+    /// The SRV answers are in; addresses are asked for.
+    second: bool,
+}
+
+impl Agent {
+    /// Finds out where a request goes and sends it there.
+    pub(crate) fn resolve(&mut self, request: u64, next_hop: &[u8], now: Instant) {
+        let uri = match Uri::parse(next_hop) {
+            Ok(Uri::Sip(uri)) => uri,
+            Ok(_) | Err(_) => return self.fail(request, Cause::BadRequest, "no SIP address to send to", now),
+        };
+        let transport = match transport_of(&uri) {
+            Ok(transport) => transport,
+            Err(what) => return self.fail(request, Cause::Unreachable, what, now),
+        };
+        let host = match uri.param("maddr").map(Host::parse) {
+            Some(Ok(maddr)) => maddr,
+            Some(Err(_)) | None => uri.host.clone(),
+        };
+        match host {
+            Host::Ip(ip) => {
+                let transport = transport.unwrap_or(Transport::Udp);
+                let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
+                let hop = Hop { transport, remote, whatever_length: false };
+                self.take_hops(request, &ip.to_string(), vec![hop], now);
+            }
+            Host::Name(name) => self.look_up(request, name, uri.port, transport, now),
+        }
+    }
+
+    fn look_up(&mut self, request: u64, host: String, port: Option<u16>, transport: Option<Transport>, now: Instant) {
+        if self.s.queries.len() >= MAX_LOOKUPS {
+            return self.fail(request, Cause::Overloaded, "too many look-ups", now);
+        }
+        let mut lookup = Lookup {
+            host: host.clone(),
+            transport,
+            names: Vec::new(),
+            services: Vec::new(),
+            addresses: Vec::new(),
+            waiting: Vec::new(),
+            second: false,
+        };
+        let mut questions = Vec::new();
+        if let Some(port) = port {
+            // An explicit port means no SRV (RFC 3263 §4.2).
+            lookup.second = true;
+            lookup.names.push((transport.unwrap_or(Transport::Udp), host.clone(), port));
+            questions.push(Question::Addresses { name: host });
+        } else {
+            if transport != Some(Transport::Tcp) {
+                questions.push(Question::Services { name: format!("_sip._udp.{host}") });
+            }
+            if transport != Some(Transport::Udp) {
+                questions.push(Question::Services { name: format!("_sip._tcp.{host}") });
+            }
+        }
+        self.ask(request, lookup, questions, now);
+    }
+
+    fn ask(&mut self, request: u64, mut lookup: Lookup, questions: Vec<Question>, now: Instant) {
+        for question in questions {
+            let query = self.draw();
+            lookup.waiting.push((query, question.clone()));
+            self.s.queries.insert(query, request);
+            self.push(Output::Ask { query, question });
+        }
+        if let Some(entry) = self.s.requests.get_mut(&request) {
+            entry.phase = Phase::Looking(Box::new(lookup));
+            self.s.schedule.set(Due::Request(request), Some(now + LOOKUP_TIMEOUT));
+        }
+    }
+
+    pub(crate) fn on_answer(&mut self, query: u64, answer: Answer, now: Instant) {
+        let Some(request) = self.s.queries.remove(&query) else { return };
+        let Some(entry) = self.s.requests.get_mut(&request) else { return };
+        let Phase::Looking(lookup) = &mut entry.phase else { return };
+        let Some(at) = lookup.waiting.iter().position(|(q, _)| *q == query) else { return };
+        let (_, question) = lookup.waiting.swap_remove(at);
+        match (question, answer) {
+            (Question::Services { name }, Answer::Services(services)) => {
+                let transport = if name.starts_with("_sip._tcp.") { Transport::Tcp } else { Transport::Udp };
+                // A target of "." says that the service is not there (RFC 2782).
+                let usable = services.into_iter().filter(|s| s.target.trim_end_matches('.') != "");
+                lookup.services.extend(usable.map(|s| (transport, s)));
+            }
+            (Question::Addresses { name }, Answer::Addresses(ips)) => lookup.addresses.push((name, ips)),
+            (_, _) => {}
+        }
+        if !lookup.waiting.is_empty() {
+            return;
+        }
+        let mut lookup = std::mem::replace(&mut **lookup, Lookup::nothing());
+        if lookup.second {
+            let host = lookup.host.clone();
+            let hops = lookup.hops();
+            return self.take_hops(request, &host, hops, now);
+        }
+        lookup.second = true;
+        let services = std::mem::take(&mut lookup.services);
+        lookup.names = self.order(services);
+        if lookup.names.is_empty() {
+            let transport = lookup.transport.unwrap_or(Transport::Udp);
+            lookup.names.push((transport, lookup.host.clone(), 5060));
+        }
+        let mut names: Vec<String> = lookup.names.iter().map(|(_, name, _)| name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let questions = names.into_iter().take(MAX_NAMES).map(|name| Question::Addresses { name }).collect();
+        self.ask(request, lookup, questions, now);
+    }
+
+    /// By priority; within one by weighted lot (RFC 2782). UDP before TCP where both are offered.
+    fn order(&mut self, mut services: Vec<(Transport, Service)>) -> Vec<(Transport, String, u16)> {
+        services.truncate(MAX_HOPS);
+        let mut ordered = Vec::new();
+        services.sort_by_key(|(transport, s)| (*transport, s.priority));
+        while let Some((transport, priority)) = services.first().map(|(t, s)| (*t, s.priority)) {
+            let group = services.iter().take_while(|(t, s)| *t == transport && s.priority == priority);
+            let weights: Vec<u64> = group.map(|(_, s)| u64::from(s.weight)).collect();
+            let total: u64 = weights.iter().sum();
+            let mut lot = self.s.dice.below(total + 1);
+            let mut chosen = 0;
+            for (at, weight) in weights.iter().enumerate() {
+                chosen = at;
+                if lot <= *weight {
+                    break;
+                }
+                lot -= weight;
+            }
+            let (transport, service) = services.remove(chosen);
+            let target = service.target.trim_end_matches('.').to_ascii_lowercase();
+            ordered.push((transport, target, service.port));
+        }
+        ordered
+    }
+
+    /// Keeps what may be sent to, and starts with the first.
+    fn take_hops(&mut self, request: u64, name: &str, mut hops: Vec<Hop>, now: Instant) {
+        if hops.is_empty() {
+            return self.fail(request, Cause::Unreachable, "no address found", now);
+        }
+        hops.truncate(MAX_HOPS);
+        let config = &self.config;
+        hops.retain(|hop| {
+            is_allowed(&config.allowed, &config.interfaces, &config.listeners, name, hop.remote)
+        });
+        if hops.is_empty() {
+            return self.fail(request, Cause::NotAllowed, "address not among sip.allowed_targets", now);
+        }
+        let Some(entry) = self.s.requests.get_mut(&request) else { return };
+        entry.hops = hops.iter().copied().collect();
+        let outside_dialog = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
+        let account = entry.account;
+        self.s.schedule.set(Due::Request(request), None);
+        if outside_dialog && let Some(account) = self.s.accounts.get_mut(&account) {
+            account.peers = hops.iter().map(|hop| hop.remote.ip()).collect();
+        }
+        let failure = Failure { cause: Cause::Unreachable, reason: "no address answers".into(), ..Failure::default() };
+        self.try_next_hop(request, failure, now);
+    }
+}
+
+impl Lookup {
+    fn nothing() -> Lookup {
+        Lookup {
+            host: String::new(),
+            transport: None,
+            names: Vec::new(),
+            services: Vec::new(),
+            addresses: Vec::new(),
+            waiting: Vec::new(),
+            second: true,
+        }
+    }
+
+    fn hops(&self) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        for (transport, name, port) in &self.names {
+            let ips = self.addresses.iter().filter(|(n, _)| n == name).flat_map(|(_, ips)| ips);
+            for ip in ips {
+                let remote = SocketAddr::new(*ip, *port);
+                hops.push(Hop { transport: *transport, remote, whatever_length: false });
+            }
+        }
+        hops
+    }
+}
+
+fn transport_of(uri: &SipUri) -> Result<Option<Transport>, &'static str> {
+    if uri.secure {
+        return Err("SIP over TLS is not there yet");
+    }
+    match uri.param("transport").map(<[u8]>::to_ascii_lowercase).as_deref() {
+        None | Some(b"") => Ok(None),
+        Some(b"udp") => Ok(Some(Transport::Udp)),
+        Some(b"tcp") => Ok(Some(Transport::Tcp)),
+        Some(_) => Err("unknown SIP transport"),
+    }
+}
