@@ -1,0 +1,432 @@
+//! What each command does to the legs.
+
+use crate::datagram::SocketId;
+use crate::forward::{Forward, Outcome, payload_types, roads};
+use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
+use crate::leg::{Leg, Timer, Timers};
+use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
+use crate::rewrite::OutStream;
+use crate::source::SourceState;
+use crate::stats::Inbound;
+use crate::transport::{
+    Expected, Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
+};
+use media_control::{
+    Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
+    Remote, RemoteTransport,
+};
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// Payload formats and m-lines of one description.
+const MAX_FORMATS: usize = 64;
+const MAX_MEDIA: usize = 8;
+
+impl Legs {
+    pub(crate) fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::CreateLeg { leg, group, spec } => self.create(leg, group, spec, now),
+            Command::ConnectLeg { leg, remote } => self.connect(leg, remote, now),
+            Command::Join { a, b } => self.join(a, b, now),
+            Command::Part { a, b } => self.part(a, b, now),
+            Command::CloseLeg { leg } => self.close(leg, now),
+            Command::SendDigits { leg, digits, duration_ms } => {
+                self.send_digits(leg, &digits, duration_ms, now);
+            }
+            Command::Retain { groups } => {
+                let kept: HashSet<GroupId> = groups.into_iter().collect();
+                let gone: Vec<LegId> = self
+                    .slots
+                    .iter()
+                    .flatten()
+                    .filter(|leg| !kept.contains(&leg.group))
+                    .map(|leg| leg.id)
+                    .collect();
+                for leg in gone {
+                    self.close(leg, now);
+                }
+            }
+        }
+    }
+
+    fn create(&mut self, id: LegId, group: GroupId, spec: LegSpec, now: Instant) {
+        if let Some(index) = self.by_id.get(&id).copied() {
+            self.tell_created(index);
+            return;
+        }
+        if self.by_id.len() >= MAX_LEGS {
+            self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
+            return;
+        }
+        let transport = match &spec {
+            LegSpec::WebRtc { face } => {
+                if !self.config.browser_sockets.iter().any(|socket| socket.face == *face) {
+                    self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
+                    return;
+                }
+                let mut creds = IceCreds::draw(&mut *self.random);
+                while self.by_ufrag.contains_key(&creds.ufrag) {
+                    creds = IceCreds::draw(&mut *self.random);
+                }
+                Transport::WebRtc(Box::new(WebRtc {
+                    ice: IceLite::new(creds),
+                    expected: None,
+                    handshake: None,
+                    keys: None,
+                }))
+            }
+            LegSpec::Rtp { sdes, .. } => {
+                let offered =
+                    if *sdes { draw_sdes(&mut *self.random) } else { Vec::new() };
+                Transport::Rtp(Box::new(RtpPort {
+                    ports: Vec::new(),
+                    offered,
+                    remote: None,
+                    keys: None,
+                    agreed: None,
+                }))
+            }
+            LegSpec::Source(source) => Transport::Source(SourceState::new(source.clone())),
+        };
+        let audio_out = self.draw_stream();
+        let video_out = self.draw_stream();
+        let leg = Leg {
+            id,
+            group,
+            spec: spec.clone(),
+            transport,
+            media: Vec::new(),
+            types: Box::new([None; 128]),
+            connected: false,
+            joined: None,
+            forward: None,
+            road: "",
+            audio_out,
+            video_out,
+            inbound: Inbound::new(),
+            sent: 0,
+            sent_bytes: 0,
+            sending_pt: None,
+            rtp_path: None,
+            rtcp_path: None,
+            timers: Timers::default(),
+            armed: None,
+            listening_since: None,
+            silence_told: 0,
+            round_trip_ms: 0.0,
+        };
+        let index = self.insert(leg);
+        match spec {
+            LegSpec::Rtp { face, .. } => {
+                self.outputs.push_back(Output::OpenPorts { leg: id, face });
+            }
+            LegSpec::WebRtc { .. } | LegSpec::Source(_) => self.tell_created(index),
+        }
+        let _ = now;
+    }
+
+    /// First sequence numbers in the lower half, so that the receiver's rollover counter starts where
+    /// ours does even if the first packets are lost (RFC 3711 §3.3.1).
+    fn draw_stream(&mut self) -> OutStream {
+        let mut dice = [0u8; 10];
+        (self.random)(&mut dice);
+        let [a, b, c, d, e, f, g, h, i, j] = dice;
+        let ssrc = u32::from_be_bytes([a, b, c, d]).max(1);
+        OutStream::new(ssrc, u16::from_be_bytes([e & 0x7f, f]), u32::from_be_bytes([g, h, i, j]))
+    }
+
+    fn insert(&mut self, leg: Leg) -> u32 {
+        let id = leg.id;
+        let ufrag = match &leg.transport {
+            Transport::WebRtc(webrtc) => Some(webrtc.ice.creds.ufrag.clone()),
+            Transport::Rtp(_) | Transport::Source(_) => None,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = Some(Box::new(leg));
+                index
+            }
+            None => {
+                self.slots.push(Some(Box::new(leg)));
+                u32::try_from(self.slots.len() - 1).expect("MAX_LEGS fits 32 bits")
+            }
+        };
+        self.by_id.insert(id, index);
+        if let Some(ufrag) = ufrag {
+            self.by_ufrag.insert(ufrag, index);
+        }
+        index
+    }
+
+    pub(crate) fn ports_opened(&mut self, id: LegId, ports: Vec<PortPair>) {
+        let Some(index) = self.by_id.get(&id).copied() else {
+            // Closed meanwhile.
+            self.outputs.push_back(Output::ClosePorts { ports });
+            return;
+        };
+        for pair in &ports {
+            self.use_socket(pair.rtp, SocketUse::Rtp { leg: index });
+            self.use_socket(pair.rtcp, SocketUse::Rtcp { leg: index });
+        }
+        if let Some(Leg { transport: Transport::Rtp(rtp), .. }) = self.leg_mut(index) {
+            rtp.ports = ports;
+        }
+        self.tell_created(index);
+    }
+
+    fn tell_created(&mut self, index: u32) {
+        let Some(leg) = self.leg(index) else { return };
+        let id = leg.id;
+        let local = match &leg.transport {
+            Transport::WebRtc(webrtc) => LocalTransport::WebRtc {
+                ufrag: webrtc.ice.creds.ufrag.clone(),
+                pwd: webrtc.ice.creds.pwd.clone(),
+                fingerprint: self.config.identity.fingerprint().clone(),
+                candidates: self.candidates(&leg.spec),
+            },
+            // Told when the ports are open.
+            Transport::Rtp(rtp) if rtp.ports.is_empty() => return,
+            Transport::Rtp(rtp) => LocalTransport::Rtp {
+                rtp: rtp.ports.iter().map(|pair| pair.announced).collect(),
+                sdes: rtp.offered.clone(),
+            },
+            Transport::Source(_) => LocalTransport::Source,
+        };
+        self.tell(Event::LegCreated { leg: id, local });
+    }
+
+    /// Host candidates, type preference 126, the sockets in the order given (RFC 8445 §5.1.2.1).
+    fn candidates(&self, spec: &LegSpec) -> Vec<Candidate> {
+        let wanted = match spec {
+            LegSpec::WebRtc { face } => *face,
+            LegSpec::Rtp { .. } | LegSpec::Source(_) => Face::Outside,
+        };
+        (0u32..)
+            .zip(self.config.browser_sockets.iter().filter(|socket| socket.face == wanted))
+            .map(|(order, socket)| Candidate {
+                address: socket.announced,
+                tcp: false,
+                priority: (126 << 24) | ((65_535u32.saturating_sub(order) & 0xffff) << 8) | 255,
+            })
+            .collect()
+    }
+
+    fn connect(&mut self, id: LegId, remote: Remote, now: Instant) {
+        let Some(index) = self.by_id.get(&id).copied() else {
+            self.tell(Event::LegFailed {
+                leg: id,
+                reason: LegFailure::Unsupported("no such leg".to_owned()),
+            });
+            return;
+        };
+        let formats: usize = remote.media.iter().map(|media| media.formats.len()).sum();
+        if remote.media.len() > MAX_MEDIA || formats > MAX_FORMATS {
+            let reason = LegFailure::Unsupported("too many media or formats".to_owned());
+            self.fail(index, reason, now);
+            return;
+        }
+        let Some(leg) = self.leg_mut(index) else { return };
+        let result = match (&mut leg.transport, remote.transport) {
+            (
+                Transport::WebRtc(webrtc),
+                RemoteTransport::WebRtc { ufrag, pwd, fingerprints, dtls },
+            ) => {
+                let creds = IceCreds { ufrag, pwd };
+                let mut forgotten = Vec::new();
+                if webrtc.ice.remote() != Some(&creds) {
+                    forgotten = webrtc.ice.set_remote(creds);
+                }
+                if webrtc.expected.is_none() {
+                    webrtc.expected = Some(Expected { role: dtls, fingerprints });
+                    leg.timers.set(Timer::Connect, now + CHECK_TIMEOUT);
+                }
+                for path in forgotten {
+                    self.forget_address(index, path.socket, path.remote);
+                }
+                Ok(())
+            }
+            (
+                Transport::Rtp(port),
+                RemoteTransport::Rtp { rtp, rtcp, signalling, sdes },
+            ) => {
+                let keys = match &sdes {
+                    // The same keys go on where they are: counters, windows and all.
+                    Some(agreed) if port.agreed.as_ref() == Some(agreed) => Ok(()),
+                    Some((open, close)) => {
+                        Keys::sdes(open, close).map(|keys| port.keys = Some(keys))
+                    }
+                    None => {
+                        port.keys = None;
+                        Ok(())
+                    }
+                };
+                port.remote = Some(RtpRemote::new(rtp, rtcp, signalling, sdes.is_some()));
+                port.agreed = sdes;
+                keys.map_err(|_| LegFailure::Unsupported("a=crypto key of a wrong length".to_owned()))
+            }
+            _ => Err(LegFailure::Unsupported("a description of another kind of leg".to_owned())),
+        };
+        if let Err(reason) = result {
+            self.fail(index, reason, now);
+            return;
+        }
+        let Some(leg) = self.leg_mut(index) else { return };
+        leg.types = Box::new(payload_types(&remote.media));
+        leg.media = remote.media;
+        leg.renew_paths();
+        let ready = match &leg.transport {
+            Transport::Rtp(rtp) => {
+                rtp.remote.as_ref().is_some_and(|remote| remote.rtp.destination().is_some())
+            }
+            Transport::WebRtc(_) => leg.connected,
+            Transport::Source(_) => false,
+        };
+        if ready {
+            leg.connected = true;
+            self.tell(Event::LegConnected { leg: id });
+        }
+        self.listen(index, now);
+        self.begin_handshake(index, now);
+        self.replan(index, now);
+        self.arm(index);
+    }
+
+    fn join(&mut self, a: LegId, b: LegId, now: Instant) {
+        let (Some(ia), Some(ib)) = (self.by_id.get(&a).copied(), self.by_id.get(&b).copied())
+        else {
+            return;
+        };
+        let same_group = match (self.leg(ia), self.leg(ib)) {
+            (Some(x), Some(y)) => x.group == y.group,
+            _ => false,
+        };
+        if ia == ib || !same_group {
+            tracing::warn!(%a, %b, "legs that cannot be joined");
+            return;
+        }
+        if self.leg(ia).and_then(|leg| leg.joined) != Some(ib) {
+            self.unjoin(ia, now);
+            self.unjoin(ib, now);
+            if let Some(leg) = self.leg_mut(ia) {
+                leg.joined = Some(ib);
+            }
+            if let Some(leg) = self.leg_mut(ib) {
+                leg.joined = Some(ia);
+            }
+        }
+        self.replan(ia, now);
+    }
+
+    fn part(&mut self, a: LegId, b: LegId, now: Instant) {
+        let (Some(ia), Some(ib)) = (self.by_id.get(&a).copied(), self.by_id.get(&b).copied())
+        else {
+            return;
+        };
+        if self.leg(ia).and_then(|leg| leg.joined) == Some(ib) {
+            self.unjoin(ia, now);
+        }
+    }
+
+    /// Ends the join of a leg, if it has one.
+    fn unjoin(&mut self, index: u32, now: Instant) {
+        let other = self.leg_mut(index).and_then(|leg| leg.joined.take());
+        let other = other.filter(|other| {
+            self.leg_mut(*other).is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
+        });
+        for end in [Some(index), other].into_iter().flatten() {
+            if let Some(leg) = self.leg_mut(end) {
+                leg.forward = None;
+                leg.audio_out.detach(now);
+                leg.video_out.detach(now);
+            }
+        }
+    }
+
+    /// Chooses the roads of both directions anew, after a join or a new description.
+    fn replan(&mut self, index: u32, now: Instant) {
+        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else { return };
+        for (from, to) in [(index, other), (other, index)] {
+            let planned = match (self.leg(from), self.leg(to)) {
+                (Some(a), Some(b)) if a.media.is_empty() || a.is_source() => {
+                    let _ = b;
+                    None
+                }
+                (Some(a), Some(b)) if b.is_echo() => Some((from, roads(&a.media, &a.media))),
+                (Some(a), Some(b)) if !b.media.is_empty() => {
+                    Some((to, roads(&a.media, &b.media)))
+                }
+                _ => None,
+            };
+            let Some((target, (roads, outcome))) = planned else {
+                if let Some(leg) = self.leg_mut(from) {
+                    leg.forward = None;
+                }
+                continue;
+            };
+            if outcome == Outcome::Impossible {
+                self.fail(from, LegFailure::NoCommonCodec, now);
+                return;
+            }
+            let Some(leg) = self.leg_mut(from) else { continue };
+            let before = leg.forward.as_ref().map(|f| &f.roads);
+            let changed = before.is_some_and(|before| *before != roads);
+            leg.forward = Some(Forward { to: target, roads });
+            if changed && let Some(leg) = self.leg_mut(target) {
+                // Whatever was on its way belongs to the road before.
+                leg.audio_out.detach(now);
+                leg.video_out.detach(now);
+            }
+        }
+    }
+
+    fn send_digits(&mut self, _leg: LegId, _digits: &str, _duration_ms: u32, _now: Instant) {}
+
+    fn close(&mut self, id: LegId, now: Instant) {
+        let Some(index) = self.by_id.get(&id).copied() else {
+            self.tell(Event::LegClosed { leg: id, stats: LegStats::default() });
+            return;
+        };
+        if let Some(leg) = self.remove(index, now) {
+            self.tell(Event::LegClosed { leg: id, stats: leg.stats() });
+        }
+    }
+
+    pub(crate) fn remove(&mut self, index: u32, now: Instant) -> Option<Box<Leg>> {
+        self.unjoin(index, now);
+        let leg = self.slots.get_mut(index as usize)?.take()?;
+        self.by_id.remove(&leg.id);
+        match &leg.transport {
+            Transport::WebRtc(webrtc) => {
+                self.by_ufrag.remove(&webrtc.ice.creds.ufrag);
+                let paths: Vec<_> = webrtc.ice.paths().collect();
+                for path in paths {
+                    self.forget_address(index, path.socket, path.remote);
+                }
+            }
+            Transport::Rtp(rtp) => {
+                if !rtp.ports.is_empty() {
+                    let ports = rtp.ports.clone();
+                    for pair in &ports {
+                        self.use_socket(pair.rtp, SocketUse::Free);
+                        self.use_socket(pair.rtcp, SocketUse::Free);
+                    }
+                    self.outputs.push_back(Output::ClosePorts { ports });
+                }
+            }
+            Transport::Source(_) => {}
+        }
+        self.free.push(index);
+        Some(leg)
+    }
+
+    pub(crate) fn forget_address(
+        &mut self,
+        index: u32,
+        socket: SocketId,
+        remote: std::net::SocketAddr,
+    ) {
+        if self.by_address.get(&(socket, remote)) == Some(&index) {
+            self.by_address.remove(&(socket, remote));
+        }
+    }
+}

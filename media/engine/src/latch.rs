@@ -1,0 +1,207 @@
+//! From whom a SIP leg takes media, and where its own goes.
+//!
+//! Plain RTP is taken only from the address and port that were signalled. A phone behind a NAT signals
+//! an address of its own network, which says nothing here; then the address that its SIP came from is
+//! trusted instead, any port of it, once three packets in a row look like the negotiated media. With
+//! SRTP the keys say who may speak, so an authentic packet moves the leg. A new remote description
+//! loosens the latch.
+
+use crate::datagram::Path;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// Packets in a row, of a negotiated payload type and one SSRC, before a guessed address is taken.
+const CONSECUTIVE: u8 = 3;
+
+/// What a packet's origin is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From the peer.
+    Peer,
+    /// Not yet, or never: dropped and counted. Nothing is sent there.
+    Stranger,
+    /// The peer's if it proves authentic (SRTP only).
+    Unproven,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    remote: SocketAddr,
+    ssrc: u32,
+    count: u8,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Latch {
+    signalled: Option<SocketAddr>,
+    /// The address of the peer's SIP, where any port may turn out to be its media.
+    guess: Option<IpAddr>,
+    /// SRTP decides.
+    keyed: bool,
+    candidate: Option<Candidate>,
+    latched: Option<Path>,
+}
+
+impl Latch {
+    pub fn new(signalled: Option<SocketAddr>, signalling: IpAddr, keyed: bool) -> Latch {
+        let signalling = signalling.to_canonical();
+        let signalled = signalled.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port()));
+        let guess = signalled
+            .filter(|address| is_private(address.ip()) && address.ip() != signalling)
+            .map(|_| signalling);
+        Latch { signalled, guess, keyed, candidate: None, latched: None }
+    }
+
+    /// One that was fixed before (a snapshot's).
+    pub fn restored(mut self, path: Option<Path>) -> Latch {
+        self.latched = path;
+        self
+    }
+
+    /// Where to send: the latched address, else the signalled one.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        self.latched.map(|path| path.remote).or(self.signalled)
+    }
+
+    pub fn path(&self) -> Option<Path> {
+        self.latched
+    }
+
+    /// Judges a packet by where it came from. `ssrc` is `None` if its payload type was not negotiated.
+    pub fn judge(&mut self, path: Path, ssrc: Option<u32>) -> Origin {
+        let remote = path.remote;
+        if let Some(latched) = self.latched {
+            if latched.remote == remote {
+                return Origin::Peer;
+            }
+            return if self.keyed { Origin::Unproven } else { Origin::Stranger };
+        }
+        if self.keyed {
+            return Origin::Unproven;
+        }
+        if self.signalled == Some(remote) {
+            self.latched = Some(path);
+            return Origin::Peer;
+        }
+        if self.guess == Some(remote.ip()) && self.counted(remote, ssrc) {
+            self.latched = Some(path);
+            return Origin::Peer;
+        }
+        Origin::Stranger
+    }
+
+    /// An unproven packet was authentic: the peer is where it came from.
+    pub fn proven(&mut self, path: Path) {
+        if self.keyed {
+            self.latched = Some(path);
+        }
+    }
+
+    /// Whether `remote` has now sent enough in a row.
+    fn counted(&mut self, remote: SocketAddr, ssrc: Option<u32>) -> bool {
+        let Some(ssrc) = ssrc else {
+            self.candidate = None;
+            return false;
+        };
+        let count = match &self.candidate {
+            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => seen.count.saturating_add(1),
+            _ => 1,
+        };
+        self.candidate = Some(Candidate { remote, ssrc, count });
+        count >= CONSECUTIVE
+    }
+}
+
+/// Addresses that mean nothing beyond the network they are in: RFC 1918, RFC 4193, loopback.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback(),
+    }
+}
+
+/// A latched address, written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latched {
+    pub remote: SocketAddr,
+    pub local: Option<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datagram::SocketId;
+    use Origin::{Peer, Stranger, Unproven};
+
+    fn from(remote: &str) -> Path {
+        Path { socket: SocketId(1), local: None, remote: remote.parse().unwrap() }
+    }
+
+    fn latch(signalled: &str, signalling: &str, keyed: bool) -> Latch {
+        Latch::new(Some(signalled.parse().unwrap()), signalling.parse().unwrap(), keyed)
+    }
+
+    #[test]
+    fn only_the_signalled_address_and_port_may_speak() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.2", false);
+        for _ in 0..5 {
+            assert_eq!(latch.judge(from("198.51.100.1:4001"), Some(1)), Stranger);
+            assert_eq!(latch.judge(from("198.51.100.2:4000"), Some(1)), Stranger);
+        }
+        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
+        assert_eq!(latch.judge(from("198.51.100.1:4000"), Some(1)), Peer);
+    }
+
+    #[test]
+    fn a_phone_behind_nat_is_found_after_three_packets_and_then_fixed() {
+        let mut latch = latch("192.168.1.5:4000", "203.0.113.9", false);
+        assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
+        assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
+        assert_eq!(latch.destination(), Some("192.168.1.5:4000".parse().unwrap()));
+        assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Peer);
+        assert_eq!(latch.destination(), Some("203.0.113.9:61000".parse().unwrap()));
+        for _ in 0..5 {
+            assert_eq!(latch.judge(from("203.0.113.9:61002"), Some(1)), Stranger);
+            assert_eq!(latch.judge(from("192.168.1.5:4000"), Some(1)), Stranger);
+        }
+    }
+
+    #[test]
+    fn three_in_a_row_means_one_port_one_ssrc_and_a_negotiated_type() {
+        let mut latch = latch("10.0.0.5:4000", "203.0.113.9", false);
+        for (port, ssrc) in
+            [(1, Some(1)), (1, Some(1)), (2, Some(1)), (1, Some(1)), (1, Some(2)), (1, None), (1, Some(2)), (1, Some(2))]
+        {
+            assert_eq!(latch.judge(from(&format!("203.0.113.9:{port}")), ssrc), Stranger);
+        }
+        assert_eq!(latch.judge(from("203.0.113.9:1"), Some(2)), Peer);
+    }
+
+    #[test]
+    fn a_public_address_is_never_guessed_around() {
+        let mut latch = latch("198.51.100.1:4000", "203.0.113.9", false);
+        for _ in 0..5 {
+            assert_eq!(latch.judge(from("203.0.113.9:4000"), Some(1)), Stranger);
+        }
+    }
+
+    #[test]
+    fn a_private_phone_on_our_own_network_needs_no_guess() {
+        let mut latch = latch("192.168.1.5:4000", "192.168.1.5", false);
+        for _ in 0..5 {
+            assert_eq!(latch.judge(from("192.168.1.5:4002"), Some(1)), Stranger);
+        }
+        assert_eq!(latch.judge(from("192.168.1.5:4000"), Some(1)), Peer);
+    }
+
+    #[test]
+    fn keys_move_the_latch_only_with_a_proof() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1", true);
+        assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Unproven);
+        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
+        latch.proven(from("203.0.113.9:1"));
+        assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Peer);
+        assert_eq!(latch.destination(), Some("203.0.113.9:1".parse().unwrap()));
+        assert_eq!(latch.judge(from("203.0.113.9:7"), Some(1)), Unproven);
+    }
+}

@@ -1,0 +1,27 @@
+//! The media core: legs, their joins, and the road of every packet between them.
+//!
+//! [`Legs`] is the front door. It is fed commands, batches of datagrams and the time, and drained of
+//! what is to be sent and told; it touches no socket, no clock and no dice. It knows legs and joins and
+//! has never heard of calls, SIP or SDP.
+
+mod batch;
+mod browser;
+mod commands;
+mod datagram;
+mod dtls;
+mod forward;
+mod ice;
+mod latch;
+mod leg;
+mod legs;
+mod rewrite;
+mod source;
+mod stats;
+mod transport;
+
+pub use datagram::{BUF_LEN, Buf, Datagram, MAX_DATAGRAM, Path, SocketId};
+pub use dtls::DtlsIdentity;
+pub use ice::IceCreds;
+pub use legs::{BrowserSocket, EngineConfig, Input, Legs, MAX_LEGS, Output, Random};
+pub use rewrite::OutStreamState;
+pub use transport::PortPair;

@@ -1,0 +1,194 @@
+//! How a leg's packets travel: a browser's ICE, DTLS and SRTP, a SIP peer's port pair, or nothing at all.
+
+use crate::datagram::{Path, SocketId};
+use crate::dtls::{ExportedKeys, Handshake};
+use crate::ice::IceLite;
+use crate::latch::Latch;
+use crate::source::SourceState;
+use media_control::{DtlsRole, Fingerprint, SdesKey, SrtpProfile};
+use media_packet::srtp;
+use std::net::{IpAddr, SocketAddr};
+
+/// Chosen when the leg is made.
+pub(crate) enum Transport {
+    WebRtc(Box<WebRtc>),
+    Rtp(Box<RtpPort>),
+    Source(SourceState),
+}
+
+impl Transport {
+    /// What opens and closes packets, once there are keys.
+    pub fn crypto(&mut self) -> Crypto<'_> {
+        match self {
+            Transport::WebRtc(webrtc) => match &mut webrtc.keys {
+                Some(keys) => Crypto::Srtp(keys),
+                None => Crypto::NotYet,
+            },
+            Transport::Rtp(rtp) => match &mut rtp.keys {
+                Some(keys) => Crypto::Srtp(keys),
+                None => Crypto::Plain,
+            },
+            Transport::Source(_) => Crypto::NotYet,
+        }
+    }
+
+    pub fn profile_name(&self) -> &'static str {
+        let keys = match self {
+            Transport::WebRtc(webrtc) => &webrtc.keys,
+            Transport::Rtp(rtp) => &rtp.keys,
+            Transport::Source(_) => return "",
+        };
+        keys.as_ref().map_or("", |keys| match keys.inbound.profile() {
+            SrtpProfile::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            SrtpProfile::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+            SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+        })
+    }
+}
+
+pub(crate) enum Crypto<'a> {
+    Plain,
+    Srtp(&'a mut Keys),
+    /// Nothing passes before there are keys.
+    NotYet,
+}
+
+/// Both directions of one SRTP session.
+pub(crate) struct Keys {
+    pub inbound: srtp::Context,
+    pub outbound: srtp::Context,
+}
+
+impl Keys {
+    pub fn new(profile: SrtpProfile, theirs: &[u8], ours: &[u8]) -> Result<Keys, srtp::Error> {
+        Ok(Keys {
+            inbound: srtp::Context::new(profile, theirs)?,
+            outbound: srtp::Context::new(profile, ours)?,
+        })
+    }
+
+    pub fn exported(keys: &ExportedKeys) -> Result<Keys, srtp::Error> {
+        Keys::new(keys.profile, &keys.theirs, &keys.ours)
+    }
+
+    /// The two keys of SDES may be of different suites, though nobody does it.
+    pub fn sdes(open: &SdesKey, close: &SdesKey) -> Result<Keys, srtp::Error> {
+        Ok(Keys {
+            inbound: srtp::Context::new(open.profile, &open.key_and_salt)?,
+            outbound: srtp::Context::new(close.profile, &close.key_and_salt)?,
+        })
+    }
+}
+
+/// What a browser's description said, kept for the handshake.
+#[derive(Clone)]
+pub(crate) struct Expected {
+    pub role: DtlsRole,
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+pub(crate) struct WebRtc {
+    pub ice: IceLite,
+    pub expected: Option<Expected>,
+    pub handshake: Option<Handshake>,
+    pub keys: Option<Keys>,
+}
+
+/// One address's two sockets of a SIP leg, opened by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPair {
+    pub rtp: SocketId,
+    pub rtcp: SocketId,
+    /// Where the RTP socket is bound; its port is written into snapshots.
+    pub bound: SocketAddr,
+    /// What the leg's description says.
+    pub announced: SocketAddr,
+}
+
+pub(crate) struct RtpPort {
+    /// Empty until the shell has opened them.
+    pub ports: Vec<PortPair>,
+    /// What we offer, if SDES is wished.
+    pub offered: Vec<SdesKey>,
+    pub remote: Option<RtpRemote>,
+    pub keys: Option<Keys>,
+    /// The keys in force, to see whether a new description changes them.
+    pub agreed: Option<(SdesKey, SdesKey)>,
+}
+
+pub(crate) struct RtpRemote {
+    pub rtp: Latch,
+    pub rtcp: Latch,
+    /// RTCP shares RTP's port (RFC 5761).
+    pub muxed: bool,
+}
+
+impl RtpRemote {
+    pub fn new(
+        rtp: Option<SocketAddr>,
+        rtcp: Option<SocketAddr>,
+        signalling: IpAddr,
+        keyed: bool,
+    ) -> RtpRemote {
+        let next = rtp.and_then(|a| Some(SocketAddr::new(a.ip(), a.port().checked_add(1)?)));
+        let muxed = rtcp.is_some() && rtcp == rtp;
+        RtpRemote {
+            rtp: Latch::new(rtp, signalling, keyed),
+            rtcp: Latch::new(rtcp.or(next), signalling, keyed),
+            muxed,
+        }
+    }
+}
+
+impl RtpPort {
+    pub fn rtp_path(&self) -> Option<Path> {
+        let latch = &self.remote.as_ref()?.rtp;
+        latch.path().or_else(|| self.path_to(latch.destination()?, false))
+    }
+
+    pub fn rtcp_path(&self) -> Option<Path> {
+        let remote = self.remote.as_ref()?;
+        if remote.muxed {
+            return self.rtp_path();
+        }
+        remote.rtcp.path().or_else(|| self.path_to(remote.rtcp.destination()?, true))
+    }
+
+    /// From which of our addresses to speak first to a peer that has not spoken yet: one of its family,
+    /// and loopback only to loopback.
+    fn path_to(&self, remote: SocketAddr, rtcp: bool) -> Option<Path> {
+        let rank = |port: &PortPair| {
+            let bound = port.bound.ip();
+            (
+                bound.is_ipv4() == remote.is_ipv4(),
+                bound.is_unspecified() || bound.is_loopback() == remote.ip().is_loopback(),
+            )
+        };
+        let port = self
+            .ports
+            .iter()
+            .rev() // of equals, max_by_key takes the last, which is then the first
+            .max_by_key(|port| rank(port))
+            .filter(|port| port.bound.is_ipv4() == remote.is_ipv4())?;
+        Some(Path { socket: if rtcp { port.rtcp } else { port.rtp }, local: None, remote })
+    }
+}
+
+/// Keys to offer for every suite that we have, the best first (RFC 4568 §6.1, RFC 7714 §14.2).
+pub(crate) fn draw_sdes(random: &mut dyn FnMut(&mut [u8])) -> Vec<SdesKey> {
+    let profiles = [
+        SrtpProfile::AeadAes256Gcm,
+        SrtpProfile::AeadAes128Gcm,
+        SrtpProfile::AesCm128HmacSha1_80,
+        SrtpProfile::AesCm128HmacSha1_32,
+    ];
+    (1..)
+        .zip(profiles)
+        .map(|(tag, profile)| {
+            let mut key_and_salt = vec![0; srtp::key_len(profile) + srtp::salt_len(profile)];
+            random(&mut key_and_salt);
+            SdesKey { tag, profile, key_and_salt }
+        })
+        .collect()
+}

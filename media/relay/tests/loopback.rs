@@ -1,0 +1,236 @@
+//! A node on loopback: real sockets, real time, ports chosen by the system.
+
+#[path = "../../engine/tests/bed/browser.rs"]
+#[allow(dead_code)]
+mod browser;
+
+use browser::{Browser, Heard, certificate, format};
+use media_control::{
+    Codec, Command, DtlsRole, Event, Face, GroupId, LegFailure, LegId, LegSpec, LocalTransport, Remote,
+    RemoteTransport, Source,
+};
+use media_packet::rtp::RtpHeader;
+use media_relay::{FaceAddress, Node, NodeConfig, PeerAddress};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Bed {
+    node: Node,
+    events: Receiver<Event>,
+}
+
+impl Bed {
+    fn new(bind: &str) -> Bed {
+        let (certificate, key) = certificate();
+        let config = NodeConfig {
+            outside: vec![FaceAddress { bind: bind.parse().unwrap(), announce: None }],
+            inside: vec![PeerAddress { bind: "127.0.0.1".parse().unwrap(), announce: None }],
+            rtp_ports: 0..=0,
+            workers: 2,
+            certificate,
+            key,
+        };
+        let (sender, events) = channel();
+        let node = Node::new(config, move |event| {
+            if !matches!(event, Event::Load(_)) {
+                let _ = sender.send(event);
+            }
+        })
+        .unwrap();
+        Bed { node, events }
+    }
+
+    fn event(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("an event")
+    }
+
+    fn create(&self, leg: u64, group: u64, spec: LegSpec) -> LocalTransport {
+        self.node.handle(Command::CreateLeg { leg: LegId(leg), group: GroupId(group), spec });
+        match self.event() {
+            Event::LegCreated { leg: id, local } if id == LegId(leg) => local,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A browser with a socket of its own.
+struct Page {
+    browser: Browser,
+    socket: UdpSocket,
+    gateway: SocketAddr,
+}
+
+impl Page {
+    fn new(local: &LocalTransport, at: Option<SocketAddr>) -> Page {
+        let LocalTransport::WebRtc { candidates, .. } = local else { panic!("{local:?}") };
+        let gateway = at.unwrap_or(candidates[0].address);
+        let bind = if gateway.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let socket = UdpSocket::bind(bind).unwrap();
+        // Connected: an answer from another address than the one spoken to is not heard.
+        socket.connect(gateway).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut browser = Browser::new(DtlsRole::Passive, true, Instant::now());
+        browser.set_remote(local);
+        Page { browser, socket, gateway }
+    }
+
+    fn flush(&mut self) {
+        for packet in std::mem::take(&mut self.browser.out) {
+            self.socket.send(&packet).unwrap();
+        }
+    }
+
+    fn hear(&mut self) -> Option<Heard> {
+        let mut packet = [0; 2048];
+        let len = self.socket.recv(&mut packet).ok()?;
+        let heard = self.browser.hear(&packet[..len], Instant::now());
+        self.flush();
+        Some(heard)
+    }
+
+    fn connect(&mut self) {
+        let check = self.browser.check(true);
+        self.socket.send(&check).unwrap();
+        let until = Instant::now() + PATIENCE;
+        while self.hear() != Some(Heard::CheckAnswered) {
+            assert!(Instant::now() < until, "no answer to the check from {}", self.gateway);
+        }
+        self.browser.start(Instant::now());
+        self.flush();
+        while !self.browser.connected {
+            assert!(Instant::now() < until, "no handshake");
+            if self.hear().is_none() {
+                self.browser.timeout(Instant::now());
+                self.flush();
+            }
+        }
+    }
+
+    fn hear_rtp(&mut self) -> (RtpHeader, Vec<u8>) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < until, "no sound");
+            if let Some(Heard::Rtp { header, payload }) = self.hear() {
+                return (header, payload);
+            }
+        }
+    }
+
+    fn speak(&mut self, pt: u8, seq: u16, payload: &[u8]) {
+        let header = RtpHeader::new(pt, seq, u32::from(seq) * 160, 0xbeef);
+        let packet = self.browser.rtp(&header, payload);
+        self.socket.send(&packet).unwrap();
+    }
+}
+
+fn echo_over(bind: &str, dial: impl Fn(SocketAddr) -> SocketAddr) {
+    let bed = Bed::new(bind);
+    let local = bed.create(1, 7, LegSpec::WebRtc { face: Face::Outside });
+    bed.create(2, 7, LegSpec::Source(Source::Echo));
+    bed.node.handle(Command::Join { a: LegId(1), b: LegId(2) });
+    let LocalTransport::WebRtc { candidates, .. } = &local else { panic!() };
+    let mut page = Page::new(&local, Some(dial(candidates[0].address)));
+    let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
+    bed.node.handle(Command::ConnectLeg { leg: LegId(1), remote });
+    page.connect();
+    assert_eq!(bed.event(), Event::LegConnected { leg: LegId(1) });
+    for seq in 0..20u16 {
+        let said = [seq.to_be_bytes()[1]; 160];
+        page.speak(0, seq, &said);
+        let (header, heard) = page.hear_rtp();
+        assert_eq!((header.pt, heard.as_slice()), (0, said.as_slice()));
+    }
+    assert_eq!(bed.event(), Event::MediaStarted { leg: LegId(1) });
+    bed.node.handle(Command::CloseLeg { leg: LegId(1) });
+    let Event::LegClosed { stats, .. } = bed.event() else { panic!() };
+    assert_eq!((stats.received, stats.sent, stats.lost), (20, 20, 0));
+    assert_eq!((stats.road.as_str(), stats.receiving.as_str()), ("relayed", "PCMU"));
+    bed.node.shutdown();
+}
+
+#[test]
+fn a_browser_hears_its_echo_over_a_real_socket() {
+    echo_over("127.0.0.1:0", |address| address);
+}
+
+#[test]
+fn a_browser_hears_its_echo_over_ipv6() {
+    echo_over("[::1]:0", |address| address);
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_spoken_to() {
+    // Bound to all addresses; the page speaks to one that is not the default of loopback.
+    echo_over("0.0.0.0:0", |address| SocketAddr::from(([127, 0, 0, 3], address.port())));
+    echo_over("[::]:0", |address| SocketAddr::new("::1".parse().unwrap(), address.port()));
+}
+
+#[test]
+fn a_browser_and_a_phone_hear_each_other() {
+    let bed = Bed::new("127.0.0.1:0");
+    let browser_end = bed.create(1, 7, LegSpec::WebRtc { face: Face::Outside });
+    let phone_end = bed.create(2, 7, LegSpec::Rtp { face: Face::Inside, sdes: false });
+    let LocalTransport::Rtp { rtp: announced, .. } = phone_end else { panic!() };
+    assert_eq!(announced[0].port() % 2, 0);
+    bed.node.handle(Command::Join { a: LegId(1), b: LegId(2) });
+    let mut page = Page::new(&browser_end, None);
+    let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
+    bed.node.handle(Command::ConnectLeg { leg: LegId(1), remote });
+    page.connect();
+    assert_eq!(bed.event(), Event::LegConnected { leg: LegId(1) });
+
+    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone.connect(announced[0]).unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    let remote = Remote {
+        transport: RemoteTransport::Rtp {
+            rtp: Some(phone.local_addr().unwrap()),
+            rtcp: None,
+            signalling: "127.0.0.1".parse().unwrap(),
+            sdes: None,
+        },
+        media: browser::audio(vec![format(Codec::Pcmu, 0, 8000)]),
+    };
+    bed.node.handle(Command::ConnectLeg { leg: LegId(2), remote });
+    assert_eq!(bed.event(), Event::LegConnected { leg: LegId(2) });
+    for seq in 0..20u16 {
+        page.speak(0, seq, &[1; 160]);
+        let mut packet = [0; 2048];
+        let len = phone.recv(&mut packet).unwrap();
+        let header = RtpHeader::parse(&packet[..len]).unwrap();
+        assert_eq!(packet[header.header_len..len], [1; 160]);
+
+        let header = RtpHeader::new(0, 500 + seq, 9000 + u32::from(seq) * 160, 77);
+        header.write(&mut packet).unwrap();
+        packet[12..172].fill(2);
+        phone.send(&packet[..172]).unwrap();
+        let (header, heard) = page.hear_rtp();
+        assert_ne!(header.ssrc, 77);
+        assert_eq!(heard, [2; 160]);
+    }
+    bed.node.shutdown();
+}
+
+#[test]
+fn a_lost_worker_ends_its_legs_and_is_replaced() {
+    let bed = Bed::new("127.0.0.1:0");
+    bed.create(1, 7, LegSpec::WebRtc { face: Face::Outside });
+    bed.create(2, 8, LegSpec::Rtp { face: Face::Inside, sdes: true });
+    bed.node.lose_worker(0);
+    assert_eq!(bed.event(), Event::LegFailed { leg: LegId(1), reason: LegFailure::WorkerLost });
+    let ports = bed.node.bound()[0].clone();
+    let local = bed.create(3, 9, LegSpec::WebRtc { face: Face::Outside });
+    let LocalTransport::WebRtc { candidates, .. } = &local else { panic!() };
+    assert_eq!(candidates[0].address, ports[0], "the same port again");
+    let mut page = Page::new(&local, None);
+    let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
+    bed.node.handle(Command::ConnectLeg { leg: LegId(3), remote });
+    page.connect();
+    assert_eq!(bed.event(), Event::LegConnected { leg: LegId(3) });
+    // The other worker's leg never noticed.
+    bed.node.handle(Command::CloseLeg { leg: LegId(2) });
+    assert!(matches!(bed.event(), Event::LegClosed { leg: LegId(2), .. }));
+}
