@@ -11,12 +11,15 @@ mod datagram;
 mod dtls;
 mod forward;
 mod ice;
+mod jitter;
 mod latch;
 mod leg;
 mod legs;
 mod rewrite;
 mod source;
+mod speech;
 mod stats;
+mod transcode;
 mod transport;
 
 pub use datagram::{BUF_LEN, Buf, Datagram, MAX_DATAGRAM, Path, SocketId};
