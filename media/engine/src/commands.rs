@@ -30,11 +30,7 @@ impl Legs {
             Command::Join { a, b } => self.join(a, b, now),
             Command::Part { a, b } => self.part(a, b, now),
             Command::CloseLeg { leg } => self.close(leg, now),
-            Command::SendDigits {
-                leg,
-                digits,
-                duration_ms,
-            } => {
+            Command::SendDigits { leg, digits, duration_ms } => {
                 self.send_digits(leg, &digits, duration_ms, now);
             }
             Command::Retain { groups } => {
@@ -59,24 +55,13 @@ impl Legs {
             return;
         }
         if self.by_id.len() >= MAX_LEGS {
-            self.tell(Event::LegFailed {
-                leg: id,
-                reason: LegFailure::NoResources,
-            });
+            self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
             return;
         }
         let transport = match &spec {
             LegSpec::WebRtc { face } => {
-                if !self
-                    .config
-                    .browser_sockets
-                    .iter()
-                    .any(|socket| socket.face == *face)
-                {
-                    self.tell(Event::LegFailed {
-                        leg: id,
-                        reason: LegFailure::NoResources,
-                    });
+                if !self.config.browser_sockets.iter().any(|socket| socket.face == *face) {
+                    self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
                     return;
                 }
                 let mut creds = IceCreds::draw(&mut *self.random);
@@ -91,11 +76,8 @@ impl Legs {
                 }))
             }
             LegSpec::Rtp { sdes, .. } => {
-                let offered = if *sdes {
-                    draw_sdes(&mut *self.random)
-                } else {
-                    Vec::new()
-                };
+                let offered =
+                    if *sdes { draw_sdes(&mut *self.random) } else { Vec::new() };
                 Transport::Rtp(Box::new(RtpPort {
                     ports: Vec::new(),
                     offered,
@@ -150,11 +132,7 @@ impl Legs {
         (self.random)(&mut dice);
         let [a, b, c, d, e, f, g, h, i, j] = dice;
         let ssrc = u32::from_be_bytes([a, b, c, d]).max(1);
-        OutStream::new(
-            ssrc,
-            u16::from_be_bytes([e & 0x7f, f]),
-            u32::from_be_bytes([g, h, i, j]),
-        )
+        OutStream::new(ssrc, u16::from_be_bytes([e & 0x7f, f]), u32::from_be_bytes([g, h, i, j]))
     }
 
     fn insert(&mut self, leg: Leg) -> u32 {
@@ -190,11 +168,7 @@ impl Legs {
             self.use_socket(pair.rtp, SocketUse::Rtp { leg: index });
             self.use_socket(pair.rtcp, SocketUse::Rtcp { leg: index });
         }
-        if let Some(Leg {
-            transport: Transport::Rtp(rtp),
-            ..
-        }) = self.leg_mut(index)
-        {
+        if let Some(Leg { transport: Transport::Rtp(rtp), .. }) = self.leg_mut(index) {
             rtp.ports = ports;
         }
         self.tell_created(index);
@@ -228,12 +202,7 @@ impl Legs {
             LegSpec::Rtp { .. } | LegSpec::Source(_) => Face::Outside,
         };
         (0u32..)
-            .zip(
-                self.config
-                    .browser_sockets
-                    .iter()
-                    .filter(|socket| socket.face == wanted),
-            )
+            .zip(self.config.browser_sockets.iter().filter(|socket| socket.face == wanted))
             .map(|(order, socket)| Candidate {
                 address: socket.announced,
                 tcp: false,
@@ -256,18 +225,11 @@ impl Legs {
             self.fail(index, reason, now);
             return;
         }
-        let Some(leg) = self.leg_mut(index) else {
-            return;
-        };
+        let Some(leg) = self.leg_mut(index) else { return };
         let result = match (&mut leg.transport, remote.transport) {
             (
                 Transport::WebRtc(webrtc),
-                RemoteTransport::WebRtc {
-                    ufrag,
-                    pwd,
-                    fingerprints,
-                    dtls,
-                },
+                RemoteTransport::WebRtc { ufrag, pwd, fingerprints, dtls },
             ) => {
                 let creds = IceCreds { ufrag, pwd };
                 let mut forgotten = Vec::new();
@@ -275,10 +237,7 @@ impl Legs {
                     forgotten = webrtc.ice.set_remote(creds);
                 }
                 if webrtc.expected.is_none() {
-                    webrtc.expected = Some(Expected {
-                        role: dtls,
-                        fingerprints,
-                    });
+                    webrtc.expected = Some(Expected { role: dtls, fingerprints });
                     leg.timers.set(Timer::Connect, now + CHECK_TIMEOUT);
                 }
                 for path in forgotten {
@@ -288,12 +247,7 @@ impl Legs {
             }
             (
                 Transport::Rtp(port),
-                RemoteTransport::Rtp {
-                    rtp,
-                    rtcp,
-                    signalling,
-                    sdes,
-                },
+                RemoteTransport::Rtp { rtp, rtcp, signalling, sdes },
             ) => {
                 let keys = match &sdes {
                     // The same keys go on where they are: counters, windows and all.
@@ -308,29 +262,22 @@ impl Legs {
                 };
                 port.remote = Some(RtpRemote::new(rtp, rtcp, signalling, sdes.is_some()));
                 port.agreed = sdes;
-                keys.map_err(|_| {
-                    LegFailure::Unsupported("a=crypto key of a wrong length".to_owned())
-                })
+                keys.map_err(|_| LegFailure::Unsupported("a=crypto key of a wrong length".to_owned()))
             }
-            _ => Err(LegFailure::Unsupported(
-                "a description of another kind of leg".to_owned(),
-            )),
+            _ => Err(LegFailure::Unsupported("a description of another kind of leg".to_owned())),
         };
         if let Err(reason) = result {
             self.fail(index, reason, now);
             return;
         }
-        let Some(leg) = self.leg_mut(index) else {
-            return;
-        };
+        let Some(leg) = self.leg_mut(index) else { return };
         leg.types = Box::new(payload_types(&remote.media));
         leg.media = remote.media;
         leg.renew_paths();
         let ready = match &leg.transport {
-            Transport::Rtp(rtp) => rtp
-                .remote
-                .as_ref()
-                .is_some_and(|remote| remote.rtp.destination().is_some()),
+            Transport::Rtp(rtp) => {
+                rtp.remote.as_ref().is_some_and(|remote| remote.rtp.destination().is_some())
+            }
             Transport::WebRtc(_) => leg.connected,
             Transport::Source(_) => false,
         };
@@ -384,8 +331,7 @@ impl Legs {
     fn unjoin(&mut self, index: u32, now: Instant) {
         let other = self.leg_mut(index).and_then(|leg| leg.joined.take());
         let other = other.filter(|other| {
-            self.leg_mut(*other)
-                .is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
+            self.leg_mut(*other).is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
         });
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
@@ -398,9 +344,7 @@ impl Legs {
 
     /// Chooses the roads of both directions anew, after a join or a new description.
     fn replan(&mut self, index: u32, now: Instant) {
-        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else {
-            return;
-        };
+        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else { return };
         for (from, to) in [(index, other), (other, index)] {
             let planned = match (self.leg(from), self.leg(to)) {
                 (Some(a), Some(b)) if a.media.is_empty() || a.is_source() => {
@@ -408,7 +352,9 @@ impl Legs {
                     None
                 }
                 (Some(a), Some(b)) if b.is_echo() => Some((from, roads(&a.media, &a.media))),
-                (Some(a), Some(b)) if !b.media.is_empty() => Some((to, roads(&a.media, &b.media))),
+                (Some(a), Some(b)) if !b.media.is_empty() => {
+                    Some((to, roads(&a.media, &b.media)))
+                }
                 _ => None,
             };
             let Some((target, (roads, outcome))) = planned else {
@@ -421,9 +367,7 @@ impl Legs {
                 self.fail(from, LegFailure::NoCommonCodec, now);
                 return;
             }
-            let Some(leg) = self.leg_mut(from) else {
-                continue;
-            };
+            let Some(leg) = self.leg_mut(from) else { continue };
             let before = leg.forward.as_ref().map(|f| &f.roads);
             let changed = before.is_some_and(|before| *before != roads);
             leg.forward = Some(Forward { to: target, roads });
@@ -439,17 +383,11 @@ impl Legs {
 
     fn close(&mut self, id: LegId, now: Instant) {
         let Some(index) = self.by_id.get(&id).copied() else {
-            self.tell(Event::LegClosed {
-                leg: id,
-                stats: LegStats::default(),
-            });
+            self.tell(Event::LegClosed { leg: id, stats: LegStats::default() });
             return;
         };
         if let Some(leg) = self.remove(index, now) {
-            self.tell(Event::LegClosed {
-                leg: id,
-                stats: leg.stats(),
-            });
+            self.tell(Event::LegClosed { leg: id, stats: leg.stats() });
         }
     }
 

@@ -49,13 +49,7 @@ impl Latch {
         let guess = signalled
             .filter(|address| is_private(address.ip()) && address.ip() != signalling)
             .map(|_| signalling);
-        Latch {
-            signalled,
-            guess,
-            keyed,
-            candidate: None,
-            latched: None,
-        }
+        Latch { signalled, guess, keyed, candidate: None, latched: None }
     }
 
     /// One that was fixed before (a snapshot's).
@@ -80,11 +74,7 @@ impl Latch {
             if latched.remote == remote {
                 return Origin::Peer;
             }
-            return if self.keyed {
-                Origin::Unproven
-            } else {
-                Origin::Stranger
-            };
+            return if self.keyed { Origin::Unproven } else { Origin::Stranger };
         }
         if self.keyed {
             return Origin::Unproven;
@@ -114,16 +104,10 @@ impl Latch {
             return false;
         };
         let count = match &self.candidate {
-            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => {
-                seen.count.saturating_add(1)
-            }
+            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => seen.count.saturating_add(1),
             _ => 1,
         };
-        self.candidate = Some(Candidate {
-            remote,
-            ssrc,
-            count,
-        });
+        self.candidate = Some(Candidate { remote, ssrc, count });
         count >= CONSECUTIVE
     }
 }
@@ -150,19 +134,11 @@ mod tests {
     use Origin::{Peer, Stranger, Unproven};
 
     fn from(remote: &str) -> Path {
-        Path {
-            socket: SocketId(1),
-            local: None,
-            remote: remote.parse().unwrap(),
-        }
+        Path { socket: SocketId(1), local: None, remote: remote.parse().unwrap() }
     }
 
     fn latch(signalled: &str, signalling: &str, keyed: bool) -> Latch {
-        Latch::new(
-            Some(signalled.parse().unwrap()),
-            signalling.parse().unwrap(),
-            keyed,
-        )
+        Latch::new(Some(signalled.parse().unwrap()), signalling.parse().unwrap(), keyed)
     }
 
     #[test]
@@ -172,10 +148,7 @@ mod tests {
             assert_eq!(latch.judge(from("198.51.100.1:4001"), Some(1)), Stranger);
             assert_eq!(latch.judge(from("198.51.100.2:4000"), Some(1)), Stranger);
         }
-        assert_eq!(
-            latch.destination(),
-            Some("198.51.100.1:4000".parse().unwrap())
-        );
+        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
         assert_eq!(latch.judge(from("198.51.100.1:4000"), Some(1)), Peer);
     }
 
@@ -184,15 +157,9 @@ mod tests {
         let mut latch = latch("192.168.1.5:4000", "203.0.113.9", false);
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
-        assert_eq!(
-            latch.destination(),
-            Some("192.168.1.5:4000".parse().unwrap())
-        );
+        assert_eq!(latch.destination(), Some("192.168.1.5:4000".parse().unwrap()));
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Peer);
-        assert_eq!(
-            latch.destination(),
-            Some("203.0.113.9:61000".parse().unwrap())
-        );
+        assert_eq!(latch.destination(), Some("203.0.113.9:61000".parse().unwrap()));
         for _ in 0..5 {
             assert_eq!(latch.judge(from("203.0.113.9:61002"), Some(1)), Stranger);
             assert_eq!(latch.judge(from("192.168.1.5:4000"), Some(1)), Stranger);
@@ -202,20 +169,10 @@ mod tests {
     #[test]
     fn three_in_a_row_means_one_port_one_ssrc_and_a_negotiated_type() {
         let mut latch = latch("10.0.0.5:4000", "203.0.113.9", false);
-        for (port, ssrc) in [
-            (1, Some(1)),
-            (1, Some(1)),
-            (2, Some(1)),
-            (1, Some(1)),
-            (1, Some(2)),
-            (1, None),
-            (1, Some(2)),
-            (1, Some(2)),
-        ] {
-            assert_eq!(
-                latch.judge(from(&format!("203.0.113.9:{port}")), ssrc),
-                Stranger
-            );
+        for (port, ssrc) in
+            [(1, Some(1)), (1, Some(1)), (2, Some(1)), (1, Some(1)), (1, Some(2)), (1, None), (1, Some(2)), (1, Some(2))]
+        {
+            assert_eq!(latch.judge(from(&format!("203.0.113.9:{port}")), ssrc), Stranger);
         }
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(2)), Peer);
     }
@@ -241,10 +198,7 @@ mod tests {
     fn keys_move_the_latch_only_with_a_proof() {
         let mut latch = latch("198.51.100.1:4000", "198.51.100.1", true);
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Unproven);
-        assert_eq!(
-            latch.destination(),
-            Some("198.51.100.1:4000".parse().unwrap())
-        );
+        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
         latch.proven(from("203.0.113.9:1"));
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Peer);
         assert_eq!(latch.destination(), Some("203.0.113.9:1".parse().unwrap()));
