@@ -5,10 +5,10 @@ use crate::datagram::{Buf, Datagram, Path, Step};
 use crate::forward::Road;
 use crate::latch::Origin;
 use crate::leg::Leg;
-use crate::legs::{Legs, Output, SocketUse};
+use crate::legs::{Legs, MAX_WAITING_PACKETS, Output, SocketUse};
 use crate::rewrite::SourceKey;
 use crate::transport::{Crypto, Transport};
-use media_control::Event;
+use media_control::{Event, MediaKind};
 use media_packet::demux::{Class, classify};
 use media_packet::rtp::{self, RtpHeader};
 use std::time::Instant;
@@ -141,6 +141,9 @@ impl Legs {
             let id = leg.id;
             self.tell(Event::MediaStarted { leg: id });
         }
+        if known.event {
+            self.hear_event(index, datagram, known.clock_hz, now);
+        }
         Step::Opened { leg: index }
     }
 
@@ -165,6 +168,10 @@ impl Legs {
         let source = SourceKey { leg: index, ssrc: header.ssrc };
         let Some(to) = self.leg_mut(target) else { return Step::Done };
         match road {
+            Road::Relay { out_pt: _, kind: MediaKind::Audio } if to.digits.is_sending() => {
+                to.audio_out.skip(source, header.seq);
+                Step::Done
+            }
             Road::Relay { out_pt, kind } => {
                 let Some(stamp) = to.out(kind).place(source, &header, clock_hz, now) else {
                     return Step::Done;
@@ -187,7 +194,10 @@ impl Legs {
                 to.out(kind).count(datagram.buf.len().saturating_sub(header.header_len));
                 Step::Leaving { leg: target }
             }
-            Road::Event { .. } | Road::Transcode => Step::Done,
+            Road::Event { out_pt, in_clock, out_clock } => {
+                self.forward_event(source, target, (out_pt, in_clock, out_clock), datagram, now)
+            }
+            Road::Transcode => Step::Done,
             Road::Drop => {
                 // Sound of which nothing goes out (comfort noise that the far side did not ask for) must
                 // not look lost there.
@@ -212,7 +222,6 @@ impl Legs {
 
     fn open_rtcp(&mut self, index: u32, datagram: &mut Datagram, now: Instant) {
         let path = datagram.path;
-        let _ = now;
         let muxed = matches!(self.socket_use(path.socket), SocketUse::Rtp { .. });
         let Some(leg) = self.leg_mut(index) else { return };
         let ssrc = rtcp_sender(datagram.buf.data());
@@ -249,9 +258,14 @@ impl Legs {
             latch.proven(path);
         }
         leg.renew_paths();
+        self.reported(index, datagram.buf.data(), now);
     }
 
     pub(crate) fn transmit_buf(&mut self, path: Path, buf: Buf) {
+        if self.waiting_packets >= MAX_WAITING_PACKETS {
+            self.recycle(buf);
+            return;
+        }
         self.waiting_packets += 1;
         self.outputs.push_back(Output::Transmit { path, buf });
     }

@@ -1,6 +1,7 @@
 //! What each command does to the legs.
 
 use crate::datagram::SocketId;
+use crate::digits::Digits;
 use crate::forward::{Forward, Outcome, payload_types, roads};
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
 use crate::leg::{Leg, Timer, Timers};
@@ -15,6 +16,7 @@ use media_control::{
     Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
     Remote, RemoteTransport,
 };
+use media_packet::dtmf::Detector;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -114,6 +116,12 @@ impl Legs {
             listening_since: None,
             silence_told: 0,
             round_trip_ms: 0.0,
+            reported_packets: [0; 2],
+            cname: self.draw_cname(),
+            digits: Digits::default(),
+            detector: Detector::new(),
+            detector_clock_hz: 8000,
+            translated: None,
         };
         let index = self.insert(leg);
         match spec {
@@ -133,6 +141,13 @@ impl Legs {
         let [a, b, c, d, e, f, g, h, i, j] = dice;
         let ssrc = u32::from_be_bytes([a, b, c, d]).max(1);
         OutStream::new(ssrc, u16::from_be_bytes([e & 0x7f, f]), u32::from_be_bytes([g, h, i, j]))
+    }
+
+    /// 96 bits that say nothing about us (RFC 7022 §4.2).
+    fn draw_cname(&mut self) -> String {
+        let mut dice = [0u8; 12];
+        (self.random)(&mut dice);
+        dice.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn insert(&mut self, leg: Leg) -> u32 {
@@ -378,8 +393,6 @@ impl Legs {
             }
         }
     }
-
-    fn send_digits(&mut self, _leg: LegId, _digits: &str, _duration_ms: u32, _now: Instant) {}
 
     fn close(&mut self, id: LegId, now: Instant) {
         let Some(index) = self.by_id.get(&id).copied() else {

@@ -1,11 +1,13 @@
 //! One side of a call: its peer, its roads and its streams.
 
 use crate::datagram::Path;
+use crate::digits::{Digits, Translated};
 use crate::forward::{Forward, PayloadTypes};
 use crate::rewrite::OutStream;
 use crate::stats::Inbound;
 use crate::transport::Transport;
 use media_control::{Codec, GroupId, LegId, LegSpec, LegStats, MediaKind, RemoteMedia};
+use media_packet::dtmf::Detector;
 use std::time::Instant;
 
 /// What a leg may be waiting for.
@@ -19,17 +21,20 @@ pub(crate) enum Timer {
     Report,
     Silence,
     Digits,
+    /// The end of an incoming event whose end packets were lost.
+    Detect,
     /// The next packet of a tone, or of transcoded sound.
     Pace,
 }
 
-const TIMERS: [Timer; 7] = [
+const TIMERS: [Timer; 8] = [
     Timer::Connect,
     Timer::Handshake,
     Timer::Consent,
     Timer::Report,
     Timer::Silence,
     Timer::Digits,
+    Timer::Detect,
     Timer::Pace,
 ];
 
@@ -99,6 +104,14 @@ pub(crate) struct Leg {
     pub silence_told: usize,
     /// Round trip by the peer's reports, in milliseconds.
     pub round_trip_ms: f32,
+    /// Packets of the audio and the video stream at the last report.
+    pub reported_packets: [u32; 2],
+    /// RFC 7022 §4.2.
+    pub cname: String,
+    pub digits: Digits,
+    pub detector: Detector,
+    pub detector_clock_hz: u32,
+    pub translated: Option<Translated>,
 }
 
 impl Leg {

@@ -3,6 +3,7 @@
 use crate::datagram::{Buf, Datagram, Path, SocketId};
 use crate::dtls::DtlsIdentity;
 use crate::leg::{Leg, Timer};
+use crate::rtcp::WallClock;
 use crate::transport::PortPair;
 use media_control::{Command, Event, Face, LegFailure, LegId, Load};
 use std::cmp::Reverse;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Legs of one worker; a further one is refused with `NoResources`.
 pub const MAX_LEGS: usize = 20_000;
 /// Packets of our own making that wait to be sent; a further one is dropped, as a full network would.
-const MAX_WAITING_PACKETS: usize = 4096;
+pub(crate) const MAX_WAITING_PACKETS: usize = 4096;
 /// Buffers kept for packets of our own making.
 const MAX_SPARE_BUFS: usize = 256;
 /// A leg that expects media is reported silent after each of these.
@@ -35,6 +36,7 @@ pub struct BrowserSocket {
 pub struct EngineConfig {
     pub identity: DtlsIdentity,
     pub browser_sockets: Vec<BrowserSocket>,
+    pub wall: WallClock,
 }
 
 pub enum Input<'a> {
@@ -195,7 +197,10 @@ impl Legs {
             Timer::Handshake => self.handshake_timeout(index, now),
             Timer::Consent => self.consent_timeout(index, now),
             Timer::Silence => self.silence_timeout(index, now),
-            Timer::Report | Timer::Digits | Timer::Pace => {}
+            Timer::Report => self.report(index, now),
+            Timer::Digits => self.digits_timeout(index, now),
+            Timer::Detect => self.tell_digits(index, now),
+            Timer::Pace => {}
         }
     }
 
@@ -239,6 +244,9 @@ impl Legs {
             leg.listening_since = None;
             leg.timers.stop(Timer::Silence);
         }
+        if leg_connected(self.leg(index)) {
+            self.begin_reports(index, now);
+        }
         self.arm(index);
     }
 
@@ -256,13 +264,9 @@ impl Legs {
 
     /// Sends `packet` on `path`, from a spare buffer.
     pub(crate) fn transmit(&mut self, path: Path, packet: &[u8]) {
-        if self.waiting_packets >= MAX_WAITING_PACKETS {
-            return;
-        }
         let mut buf = self.spare.pop().unwrap_or_default();
         buf.fill(packet);
-        self.waiting_packets += 1;
-        self.outputs.push_back(Output::Transmit { path, buf });
+        self.transmit_buf(path, buf);
     }
 
     pub(crate) fn use_socket(&mut self, socket: SocketId, what: SocketUse) {
@@ -293,4 +297,8 @@ impl Legs {
             self.tell(Event::LegFailed { leg: leg.id, reason });
         }
     }
+}
+
+fn leg_connected(leg: Option<&Leg>) -> bool {
+    leg.is_some_and(|leg| leg.connected)
 }

@@ -177,7 +177,11 @@ impl OutStream {
         }
         let seq = self.state.highest_seq.wrapping_add(1);
         self.state.highest_seq = seq;
-        Stamp { ssrc: self.state.ssrc, seq, timestamp, marker: marker || self.last_at.replace(now).is_none() }
+        if self.last_at.is_none() {
+            self.state.last_timestamp = timestamp;
+            self.last_at = Some(now);
+        }
+        Stamp { ssrc: self.state.ssrc, seq, timestamp, marker }
     }
 
     /// An incoming event placed at a timestamp that was drawn for it, in the order it came.
@@ -219,6 +223,17 @@ impl OutStream {
         if let Some(mapping) = self.mapping.take() {
             self.retire(mapping, now);
         }
+    }
+
+    /// Where the packets come from at present.
+    pub fn source(&self) -> Option<SourceKey> {
+        self.mapping.as_ref().map(|mapping| mapping.source)
+    }
+
+    /// An incoming timestamp as it would leave, if that source is the present one.
+    pub fn translate(&self, source: SourceKey, timestamp: u32) -> Option<u32> {
+        let mapping = self.mapping.as_ref().filter(|mapping| mapping.source == source)?;
+        Some(timestamp.wrapping_add(mapping.timestamp_offset))
     }
 
     /// Counts what went out, for sender reports.

@@ -100,6 +100,10 @@ impl InStream {
         self.jitter_ticks * 1000.0 / self.clock_hz as f32
     }
 
+    pub fn is_stale(&self, now: Instant, after: Duration) -> bool {
+        now.saturating_duration_since(self.last_arrival) > after
+    }
+
     /// For the next report; begins a new interval.
     pub fn report(&mut self) -> Reception {
         let expected = self.expected();

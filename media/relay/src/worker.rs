@@ -8,13 +8,14 @@ use crate::socket::{Calls, Socket};
 use media_control::{Event, Face, LegFailure, LegId};
 use media_engine::{
     BrowserSocket, Buf, DtlsIdentity, EngineConfig, Input, Legs, Output, Path, PortPair, SocketId,
+    WallClock,
 };
 use mio::{Events, Interest, Poll, Token};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Packets are gathered for so long before they are carried: it saves a third of the CPU.
 const GATHER: Duration = Duration::from_millis(1);
@@ -83,7 +84,12 @@ impl Worker {
                 announced: browser.announced,
             });
         }
-        let config = EngineConfig { identity: plan.identity.clone(), browser_sockets };
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let config = EngineConfig {
+            identity: plan.identity.clone(),
+            browser_sockets,
+            wall: WallClock::new(Instant::now(), since_1970),
+        };
         let random = Box::new(|bytes: &mut [u8]| {
             getrandom::fill(bytes).expect("the system's generator works since boot");
         });

@@ -7,7 +7,7 @@ use browser::{Browser, Heard};
 use media_control::{Command, Event, Face, GroupId, LegId, LegSpec, LocalTransport, Source};
 use media_engine::{
     BrowserSocket, Buf, Datagram, DtlsIdentity, EngineConfig, Input, Legs, Output, Path, PortPair,
-    SocketId,
+    SocketId, WallClock,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -57,6 +57,7 @@ impl Bed {
                 socket: BROWSERS,
                 announced: addr("203.0.113.1:9000"),
             }],
+            wall: WallClock::new(Instant::now(), Duration::from_secs(1_800_000_000)),
         }
     }
 
@@ -197,5 +198,12 @@ impl Bed {
 
     pub fn has_failed(&self) -> bool {
         self.events.iter().any(|event| matches!(event, Event::LegFailed { .. }))
+    }
+}
+
+impl Bed {
+    /// The leg is not known any more: closing it answers with an empty record.
+    pub fn by_id_gone(&self, leg: u64) -> bool {
+        self.legs.leg_ids().all(|id| id != LegId(leg))
     }
 }
