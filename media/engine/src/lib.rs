@@ -12,13 +12,16 @@ mod digits;
 mod dtls;
 mod forward;
 mod ice;
+mod jitter;
 mod latch;
 mod leg;
 mod legs;
 mod rewrite;
 mod rtcp;
 mod source;
+mod speech;
 mod stats;
+mod transcode;
 mod transport;
 
 pub use datagram::{BUF_LEN, Buf, Datagram, MAX_DATAGRAM, Path, SocketId};
