@@ -207,12 +207,17 @@ impl<T: Arguments> serde::Serialize for Data<'_, T> {
     }
 }
 
-/// A name cut to what an error or a log may repeat of it.
+/// A name cut to what an error or a log may repeat of it. Control characters are replaced rather than left
+/// out, or else an unknown name could look like a known one.
 pub(crate) fn short_name(name: &str) -> String {
-    name.chars()
-        .filter(|c| !c.is_control())
-        .take(NAME_MAX)
-        .collect()
+    let visible = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    name.chars().take(NAME_MAX).map(visible).collect()
 }
 
 /// Declares an enum of messages: one variant for each name, and the way from one to the other.

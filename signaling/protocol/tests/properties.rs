@@ -331,3 +331,20 @@ fn a_refused_call_is_told_with_its_id() {
         r#"{"message":"fail","data":[{"status":"FAILED","info":"Forbidden","apiMethod":"CallStatusEvent","id":"c"}]}"#
     );
 }
+
+#[test]
+fn an_unknown_name_never_looks_like_a_known_one() {
+    let Ok(ClientMessage::Unknown { name }) =
+        ClientMessage::parse(r#"{"message":"hang\u0000up\n"}"#)
+    else {
+        panic!("known after all");
+    };
+    assert_eq!(name, "hang\u{fffd}up\u{fffd}");
+    let long = ClientMessage::parse(&json!({ "message": "x".repeat(1000) }).to_string());
+    assert_eq!(
+        long,
+        Ok(ClientMessage::Unknown {
+            name: "x".repeat(64)
+        })
+    );
+}

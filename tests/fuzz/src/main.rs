@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         }
     };
     std::panic::set_hook(Box::new(|info| {
-        LAST_PANIC.with_borrow_mut(|last| *last = info.to_string())
+        LAST_PANIC.with_borrow_mut(|last| *last = brief(&info.to_string()))
     }));
     let mut failures = 0;
     for target in &options.targets {
@@ -143,6 +143,16 @@ fn fuzz(target: &Target, options: &Options) -> usize {
     failures
 }
 
+/// A text cut to what a terminal bears; the whole input is in its file.
+fn brief(text: &str) -> String {
+    const LONG: usize = 600;
+    if text.chars().count() > LONG {
+        text.chars().take(LONG).chain("…".chars()).collect()
+    } else {
+        text.to_owned()
+    }
+}
+
 fn replay(target: &Target, files: &[String]) -> usize {
     let mut failures = 0;
     for file in files {
@@ -173,7 +183,7 @@ fn passes(target: &Target, data: &[u8], origin: &str) -> bool {
         "  input, {} bytes of {}: {}",
         small.len(),
         data.len(),
-        small.escape_ascii()
+        brief(&small.escape_ascii().to_string())
     );
     match keep(target, &small) {
         Ok(path) => println!("  kept as {path}"),

@@ -87,7 +87,9 @@ pub fn input(corpus: &[Vec<u8>], words: &[&[u8]], max_len: usize, dice: &mut Dic
         0 => (0..dice.below(200)).map(|_| dice.byte()).collect(),
         _ => dice.pick(corpus).cloned().unwrap_or_default(),
     };
-    for _ in 0..=dice.below(8) {
+    // Mostly one or two: after eight changes little of a message is left to believe.
+    let most = 1 << dice.below(4);
+    for _ in 0..=dice.below(most) {
         change(&mut data, corpus, words, dice);
     }
     data.truncate(max_len);
@@ -99,10 +101,10 @@ fn change(data: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]], dice: &mut Di
     // Half of the ranges are short: a field, a number, a line end.
     let longest = if dice.below(2) == 0 { 8 } else { data.len() };
     let end = (at + 1 + dice.below(longest)).min(data.len());
-    match dice.below(12) {
-        0 => flip_bit(data, at, dice),
-        1 => set(data, at, dice.byte()),
-        2 => set_near(data, at, dice),
+    match dice.below(20) {
+        0 | 15 => flip_bit(data, at, dice),
+        1 | 16 => set(data, at, dice.byte()),
+        2 | 17 | 18 => set_near(data, at, dice),
         3 => drop(data.drain(at.min(end)..end)),
         4 => {
             let piece = data.get(at..end).unwrap_or_default().to_vec();
@@ -117,19 +119,19 @@ fn change(data: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]], dice: &mut Di
                 .repeat(1 + dice.below(64));
             data.splice(at..at, piece);
         }
-        6 | 7 => {
+        6..=8 => {
             let word = dice.pick(words).copied().unwrap_or_default();
             insert(data, word, dice);
         }
-        8 => {
+        9 | 10 => {
             let word = dice.pick(COMMON).copied().unwrap_or_default();
             insert(data, word, dice);
         }
-        9 => {
+        11..=13 => {
             let word = dice.pick(words).copied().unwrap_or_default().to_vec();
             data.splice(at.min(end)..end, word);
         }
-        10 => {
+        14 => {
             // The head of this one, the tail of another.
             let other = dice.pick(corpus).cloned().unwrap_or_default();
             let from = dice.below(other.len());
