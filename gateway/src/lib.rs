@@ -1,0 +1,4 @@
+//! The appliance: puts signaling, trunk and media together and runs them. It knows files, environment,
+//! sockets and signals, and nothing of calls.
+
+pub mod link;
