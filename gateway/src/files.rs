@@ -19,20 +19,34 @@ pub enum FileError {
 
 impl FileError {
     pub fn unusable(path: &Path, why: impl Display) -> FileError {
-        FileError::Unusable { path: path.to_owned(), why: why.to_string() }
+        FileError::Unusable {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
     }
 }
 
 pub fn read_text(path: &Path) -> Result<String, FileError> {
-    fs::read_to_string(path).map_err(|error| FileError::Read { path: path.to_owned(), error })
+    fs::read_to_string(path).map_err(|error| FileError::Read {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// Makes `dir` (0700) if need be, and holds off other processes that make files in it until dropped.
 pub fn lock_dir(dir: &Path) -> Result<File, FileError> {
-    let failed = |error| FileError::Write { path: dir.to_owned(), error };
+    let failed = |error| FileError::Write {
+        path: dir.to_owned(),
+        error,
+    };
     make_private_dir(dir).map_err(failed)?;
     let lock = dir.join(".lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(lock)
+        .map_err(failed)?;
     file.lock().map_err(failed)?;
     Ok(file)
 }
@@ -52,7 +66,9 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let next = PathBuf::from(next);
     let written = (|| {
         let mut options = OpenOptions::new();
-        options.create(true).truncate(true).write(true);
+        // What a crash left behind may have another mode.
+        let _ = fs::remove_file(&next);
+        options.create_new(true).write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
         let mut file = options.open(&next)?;
@@ -60,7 +76,10 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
         file.sync_all()?;
         fs::rename(&next, path)
     })();
-    written.map_err(|error| FileError::Write { path: path.to_owned(), error })
+    written.map_err(|error| FileError::Write {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 fn make_private_dir(dir: &Path) -> io::Result<()> {

@@ -138,7 +138,11 @@ pub fn write_frame<T: Serialize>(value: &T, out: &mut Vec<u8>) {
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     let mut rest = bytes;
     let value = ciborium::from_reader(&mut rest).map_err(|_| FrameError::Malformed)?;
-    if rest.is_empty() { Ok(value) } else { Err(FrameError::Malformed) }
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(FrameError::Malformed)
+    }
 }
 
 /// Finds frames in a stream that comes in pieces.
@@ -184,7 +188,13 @@ mod tests {
     #[test]
     fn a_message_travels_as_a_byte_string() {
         let mut out = Vec::new();
-        write_frame(&Batch { first: 7, messages: vec![Bytes(vec![1, 2, 3])] }, &mut out);
+        write_frame(
+            &Batch {
+                first: 7,
+                messages: vec![Bytes(vec![1, 2, 3])],
+            },
+            &mut out,
+        );
         // 0x43: byte string of three.
         assert!(out.windows(4).any(|w| w == [0x43, 1, 2, 3]), "{out:02x?}");
     }
@@ -215,14 +225,20 @@ mod tests {
         let mut reader = FrameReader::default();
         reader.extend(&out);
         let hello: Hello = reader.next().unwrap().unwrap();
-        assert_eq!((hello.newest, hello.session, hello.peer), (9, u64::MAX, None));
+        assert_eq!(
+            (hello.newest, hello.session, hello.peer),
+            (9, u64::MAX, None)
+        );
     }
 
     #[test]
     fn an_oversized_length_is_refused_before_anything_is_kept() {
         let mut reader = FrameReader::default();
         reader.extend(&u32::MAX.to_be_bytes());
-        assert!(matches!(reader.next::<Batch>(), Err(FrameError::TooLarge(_))));
+        assert!(matches!(
+            reader.next::<Batch>(),
+            Err(FrameError::TooLarge(_))
+        ));
     }
 
     proptest! {

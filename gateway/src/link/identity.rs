@@ -47,8 +47,9 @@ impl Identity {
         let [node_pem, node_key] = ["node.pem", "node.key"].map(|name| dir.join(name));
         if !ca_pem.exists() {
             let key = generate(&ca_key)?;
-            let certificate =
-                authority_params().self_signed(&key).map_err(|e| FileError::unusable(&ca_pem, e))?;
+            let certificate = authority_params()
+                .self_signed(&key)
+                .map_err(|e| FileError::unusable(&ca_pem, e))?;
             files::write_private(&ca_key, key.serialize_pem().as_bytes())?;
             files::write_public(&ca_pem, certificate.pem().as_bytes())?;
         }
@@ -58,8 +59,9 @@ impl Identity {
             // Subject and key make an issuer; the rest of its certificate is not looked at.
             let issuer = Issuer::new(authority_params(), key);
             let key = generate(&node_key)?;
-            let certificate =
-                node_params().signed_by(&key, &issuer).map_err(|e| FileError::unusable(&node_pem, e))?;
+            let certificate = node_params()
+                .signed_by(&key, &issuer)
+                .map_err(|e| FileError::unusable(&node_pem, e))?;
             files::write_private(&node_key, key.serialize_pem().as_bytes())?;
             files::write_public(&node_pem, certificate.pem().as_bytes())?;
         }
@@ -73,9 +75,10 @@ impl Identity {
 
     pub(super) fn server(&self) -> Result<quinn::crypto::rustls::QuicServerConfig, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider.clone())
-            .build()
-            .map_err(|e| rustls::Error::General(e.to_string()))?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider.clone())
+                .build()
+                .map_err(|e| rustls::Error::General(e.to_string()))?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
@@ -115,19 +118,26 @@ fn read_certificate(path: &Path) -> Result<CertificateDer<'static>, FileError> {
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, AUTHORITY_NAME);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, AUTHORITY_NAME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
 fn node_params() -> CertificateParams {
-    let mut params = CertificateParams::new(vec![NODE_NAME.to_owned()]).expect("the name is plain ASCII");
+    let mut params =
+        CertificateParams::new(vec![NODE_NAME.to_owned()]).expect("the name is plain ASCII");
     params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, "Trunkgate node");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Trunkgate node");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     params.use_authority_key_identifier_extension = true;
     params
 }
@@ -146,7 +156,13 @@ mod tests {
         let again = Identity::load_or_make(dir.path()).unwrap();
         assert_eq!(first.certificate, again.certificate);
         for name in ["ca.key", "node.key"] {
-            let mode = dir.path().join(name).metadata().unwrap().permissions().mode();
+            let mode = dir
+                .path()
+                .join(name)
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
     }
@@ -168,7 +184,10 @@ mod tests {
         let dir = test_dir();
         std::fs::write(dir.path().join("ca.pem"), "nonsense").unwrap();
         std::fs::write(dir.path().join("node.pem"), "nonsense").unwrap();
-        let error = Identity::load_or_make(dir.path()).err().unwrap().to_string();
+        let error = Identity::load_or_make(dir.path())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("ca.pem"), "{error}");
     }
 }

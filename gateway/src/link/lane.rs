@@ -78,7 +78,9 @@ impl Lane {
         let Some(known) = self.seen.checked_sub(batch.first) else {
             return Err(LaneError::Gap);
         };
-        let known = usize::try_from(known).unwrap_or(usize::MAX).min(batch.messages.len());
+        let known = usize::try_from(known)
+            .unwrap_or(usize::MAX)
+            .min(batch.messages.len());
         let fresh = batch.messages.len() - known;
         self.seen += fresh as u64;
         Ok(batch.messages.into_iter().skip(known).map(|bytes| bytes.0))
@@ -100,7 +102,9 @@ impl Lane {
 
     /// A connection to the same peer that has seen so many messages of ours.
     pub fn resume(&mut self, peer_seen: u64) -> Result<(), LaneError> {
-        let done = peer_seen.checked_sub(self.first_kept).ok_or(LaneError::ImpossibleSeen)?;
+        let done = peer_seen
+            .checked_sub(self.first_kept)
+            .ok_or(LaneError::ImpossibleSeen)?;
         let done = usize::try_from(done).map_err(|_| LaneError::ImpossibleSeen)?;
         if done > self.kept.len() {
             return Err(LaneError::ImpossibleSeen);
@@ -113,9 +117,17 @@ impl Lane {
 
     /// Starts to count at 0 in both directions. `keep`: what waits is still to be sent.
     pub fn restart(&mut self, keep: bool) {
-        let kept = if keep { std::mem::take(&mut self.kept) } else { VecDeque::new() };
+        let kept = if keep {
+            std::mem::take(&mut self.kept)
+        } else {
+            VecDeque::new()
+        };
         let kept_bytes = kept.iter().map(|m| m.0.len()).sum();
-        *self = Lane { kept, kept_bytes, ..Lane::default() };
+        *self = Lane {
+            kept,
+            kept_bytes,
+            ..Lane::default()
+        };
     }
 
     fn forget(&mut self, done: usize) {
@@ -175,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_gap_is_an_error() {
-        let batch = Batch { first: 1, messages: vec![] };
+        let batch = Batch {
+            first: 1,
+            messages: vec![],
+        };
         assert_eq!(Lane::default().receive(batch).err(), Some(LaneError::Gap));
     }
 

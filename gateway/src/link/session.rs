@@ -34,7 +34,9 @@ pub struct Ourselves {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// `fresh`: the peer is new and knows nothing of what was said before.
-    Up { fresh: bool },
+    Up {
+        fresh: bool,
+    },
     Down,
     /// Grace is over.
     Lost,
@@ -79,6 +81,15 @@ impl Session {
         self.number
     }
 
+    pub fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    /// Whether these are the session and instance that the last connection was with.
+    pub fn knows(&self, number: u64, peer_instance: u64) -> bool {
+        self.told == Some((number, peer_instance))
+    }
+
     pub fn is_connected(&self) -> bool {
         self.connected
     }
@@ -107,7 +118,13 @@ impl Session {
         let resumed = self.told == Some((hello.session, hello.instance))
             && hello.peer == Some(self.instance)
             && hello.seen.len() == LANES;
-        Reply { refused: None, version, instance: self.instance, resumed, seen: self.seen() }
+        Reply {
+            refused: None,
+            version,
+            instance: self.instance,
+            resumed,
+            seen: self.seen(),
+        }
     }
 
     /// A connection stands. `resumed` and `peer_seen` are what the first frames said.
@@ -146,7 +163,8 @@ impl Session {
 
     /// Whether a peer that comes with these words would be a new one, so that what waits is void.
     pub fn would_drop(&self, number: u64, peer_instance: u64) -> bool {
-        self.told.is_some_and(|told| told != (number, peer_instance))
+        self.told
+            .is_some_and(|told| told != (number, peer_instance))
     }
 
     /// The connection is gone. `None`: there was none.
@@ -162,6 +180,7 @@ impl Session {
     /// Gives the peer up and goes on under another random number, so that it will find us new as well.
     pub fn abandon(&mut self, next: u64) -> Option<Change> {
         let was_up = self.told.is_some() && !self.lost;
+        self.told = None;
         self.number = next;
         self.instance = next;
         self.lost = true;
@@ -214,7 +233,12 @@ impl Session {
     }
 
     /// What a lane brought; gives back the messages that are new, in order.
-    pub fn receive(&mut self, lane: usize, batch: Batch, now: Instant) -> Result<Vec<Vec<u8>>, LaneError> {
+    pub fn receive(
+        &mut self,
+        lane: usize,
+        batch: Batch,
+        now: Instant,
+    ) -> Result<Vec<Vec<u8>>, LaneError> {
         let messages: Vec<_> = self.lanes[lane].receive(batch)?.collect();
         if !messages.is_empty() {
             self.unsaid += messages.len();

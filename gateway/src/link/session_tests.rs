@@ -5,7 +5,11 @@ use std::collections::VecDeque;
 const GRACE: Duration = Duration::from_secs(30);
 
 fn us(role: &str) -> Ourselves {
-    Ourselves { role: role.into(), newest: 2, oldest: 1 }
+    Ourselves {
+        role: role.into(),
+        newest: 2,
+        oldest: 1,
+    }
 }
 
 /// A dialer, a listener and the wires between them.
@@ -53,7 +57,9 @@ impl Pair {
     }
 
     fn send(&mut self, side: usize, lane: usize, message: u64) -> bool {
-        self.sides[side].session.send(lane, message.to_be_bytes().to_vec())
+        self.sides[side]
+            .session
+            .send(lane, message.to_be_bytes().to_vec())
     }
 
     /// Puts on the wires all that the sides have for them.
@@ -116,7 +122,10 @@ impl Pair {
         let version = agree(&hello, &listener.us).unwrap();
         let reply = listener.session.judge(&hello, version);
         let number = dialer.session.number();
-        let change = dialer.session.connected(number, reply.instance, reply.resumed, &reply.seen).unwrap();
+        let change = dialer
+            .session
+            .connected(number, reply.instance, reply.resumed, &reply.seen)
+            .unwrap();
         dialer.changes.push(change);
         self.half = Some((hello, reply));
     }
@@ -124,8 +133,10 @@ impl Pair {
     fn follow(&mut self) {
         if let Some((hello, reply)) = self.half.take() {
             let listener = &mut self.sides[LISTENER];
-            let change =
-                listener.session.connected(hello.session, hello.instance, reply.resumed, &hello.seen).unwrap();
+            let change = listener
+                .session
+                .connected(hello.session, hello.instance, reply.resumed, &hello.seen)
+                .unwrap();
             listener.changes.push(change);
         }
     }
@@ -176,7 +187,11 @@ fn a_replaced_peer_is_fresh_and_is_not_told_what_was_said_to_the_old_one() {
     assert_eq!(pair.sides[LISTENER].got[3], [2]);
     assert_eq!(
         pair.sides[DIALER].changes,
-        [Change::Up { fresh: true }, Change::Down, Change::Up { fresh: true }]
+        [
+            Change::Up { fresh: true },
+            Change::Down,
+            Change::Up { fresh: true }
+        ]
     );
 }
 
@@ -190,7 +205,10 @@ fn a_dialer_that_comes_with_another_session_is_fresh_for_the_listener() {
     pair.connect();
     pair.deliver_all();
     assert_eq!(pair.sides[DIALER].got[1], [] as [u64; 0]);
-    assert_eq!(pair.sides[LISTENER].changes.last(), Some(&Change::Up { fresh: true }));
+    assert_eq!(
+        pair.sides[LISTENER].changes.last(),
+        Some(&Change::Up { fresh: true })
+    );
 }
 
 #[test]
@@ -206,8 +224,14 @@ fn after_grace_the_peer_is_lost_and_messages_go_nowhere_until_it_is_back() {
     assert_eq!(session.poll_timeout(), None);
     assert!(!pair.send(DIALER, 0, 1));
     pair.connect();
-    assert_eq!(pair.sides[DIALER].changes.last(), Some(&Change::Up { fresh: true }));
-    assert_eq!(pair.sides[LISTENER].changes.last(), Some(&Change::Up { fresh: true }));
+    assert_eq!(
+        pair.sides[DIALER].changes.last(),
+        Some(&Change::Up { fresh: true })
+    );
+    assert_eq!(
+        pair.sides[LISTENER].changes.last(),
+        Some(&Change::Up { fresh: true })
+    );
     assert!(pair.send(DIALER, 0, 2));
     pair.deliver_all();
     assert_eq!(pair.sides[LISTENER].got[0], [2]);
@@ -241,7 +265,10 @@ fn a_listener_that_never_followed_gets_all_at_the_next_attempt() {
     pair.connect();
     pair.deliver_all();
     assert_eq!(pair.sides[LISTENER].got[0], [1]);
-    assert_eq!(pair.sides[DIALER].changes.last(), Some(&Change::Up { fresh: false }));
+    assert_eq!(
+        pair.sides[DIALER].changes.last(),
+        Some(&Change::Up { fresh: false })
+    );
 }
 
 #[test]
@@ -251,7 +278,11 @@ fn versions_n_and_n_minus_1_agree_and_n_minus_2_is_refused_with_a_sentence() {
         oldest,
         ..Session::new(1, GRACE).hello(&us("signaling"), "media")
     };
-    let us = Ourselves { newest: 5, oldest: 4, ..us("media") };
+    let us = Ourselves {
+        newest: 5,
+        oldest: 4,
+        ..us("media")
+    };
     assert_eq!(agree(&hello(5, 4), &us), Ok(5));
     assert_eq!(agree(&hello(4, 3), &us), Ok(4));
     assert_eq!(agree(&hello(6, 5), &us), Ok(5));
