@@ -153,6 +153,12 @@ impl<Out: Serialize> Sender<Out> {
         self.shared.stats()
     }
 
+    /// The same for somebody who outlives the sender; holding it does not hold the link.
+    pub fn watch(&self) -> Arc<dyn Fn() -> LinkStats + Send + Sync> {
+        let shared = self.shared.clone();
+        Arc::new(move || shared.stats())
+    }
+
     /// Closes the present connection, if there is one, as if the network had.
     pub fn cut(&self) {
         self.shared.cut.notify_one();

@@ -77,6 +77,7 @@ impl Session {
         }
     }
 
+    #[cfg(test)]
     pub fn number(&self) -> u64 {
         self.number
     }
