@@ -1,0 +1,107 @@
+//! The command line.
+
+use crate::config::{Arguments, Role};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  trunkgate
+      All on this box, with defaults: open http://localhost:8080/ and dial echo.
+  trunkgate --set sip.allowed_targets=203.0.113.7 --set calls.codec_policy=opus
+      Pages may reach the PBX at 203.0.113.7, and Opus is spoken with browsers.
+  trunkgate check-config --config /etc/trunkgate/trunkgate.toml
+      Tells all that is wrong with a file before a restart does.
+  TRUNKGATE_SIGNALING__WS=:80 trunkgate run --config trunkgate.toml
+      One setting by the environment.
+  trunkgate --roles media --set link.listen=10.0.0.7:7000
+      Only the media role, for a gateway elsewhere.
+
+Settings are described in trunkgate.toml, which comes with the program: each key with its default, unit and
+reason. In --set and the environment the value is TOML; what is not TOML is a text.";
+
+/// SIP-to-WebRTC gateway: browsers call telephones, telephones call browsers.
+#[derive(Debug, Parser)]
+#[command(name = "trunkgate", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Action>,
+    #[command(flatten)]
+    settings: SettingArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Runs the gateway (what happens without a command, too).
+    #[command(after_help = EXAMPLES)]
+    Run(SettingArguments),
+    /// Tells whether the settings are right, and all that is wrong otherwise.
+    CheckConfig(SettingArguments),
+}
+
+#[derive(Debug, Args)]
+struct SettingArguments {
+    /// File of settings (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, over file and environment; can be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Which parts run in this process.
+    #[arg(long, value_name = "ROLE,...", value_delimiter = ',', value_enum)]
+    roles: Vec<Role>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Task {
+    Run,
+    CheckConfig,
+}
+
+impl CommandLine {
+    pub fn task(self) -> (Task, Arguments) {
+        let (task, given) = match self.command {
+            None => (Task::Run, self.settings),
+            Some(Action::Run(given)) => (Task::Run, given),
+            Some(Action::CheckConfig(given)) => (Task::CheckConfig, given),
+        };
+        (
+            task,
+            Arguments {
+                file: given.config,
+                set: given.set,
+                roles: given.roles,
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Task, Arguments), clap::Error> {
+        CommandLine::try_parse_from(line.split(' ')).map(CommandLine::task)
+    }
+
+    #[test]
+    fn run_may_be_left_out() {
+        for line in ["trunkgate", "trunkgate run"] {
+            let line = format!("{line} --config a.toml --set b=1 --set c=2 --roles trunk,media");
+            let (task, arguments) = parse(&line).unwrap();
+            assert_eq!(task, Task::Run);
+            assert_eq!(arguments.file, Some("a.toml".into()));
+            assert_eq!(arguments.set, ["b=1", "c=2"]);
+            assert_eq!(arguments.roles, [Role::Trunk, Role::Media]);
+        }
+        assert_eq!(
+            parse("trunkgate check-config --set a=1").unwrap().0,
+            Task::CheckConfig
+        );
+    }
+
+    #[test]
+    fn a_wrong_role_is_refused_with_code_2() {
+        assert_eq!(parse("trunkgate --roles pbx").unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,486 @@
+//! All settings, read whole before a socket opens: text in, typed [`Config`] or every complaint out.
+//!
+//! Each key has a default that works on one box. A file is overruled by the environment, and that by `--set`.
+//! `deploy/trunkgate.toml` shows every key with its unit and reason; a test holds the two together.
+
+mod read;
+mod source;
+mod surroundings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use surroundings::Surroundings;
+pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, Target};
+
+use crate::files;
+use read::{Reader, Shown};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use values::Address;
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments {
+    pub file: Option<PathBuf>,
+    /// `KEY=VALUE` each.
+    pub set: Vec<String>,
+    /// Empty: all of them.
+    pub roles: Vec<Role>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub roles: BTreeSet<Role>,
+    pub signaling: Signaling,
+    pub sip: Sip,
+    pub calls: Calls,
+    pub media: Media,
+    pub link: Link,
+    pub admin: Admin,
+    pub dns: Dns,
+    /// Everything that the gateway makes for itself.
+    pub data_dir: PathBuf,
+    /// As for `tracing_subscriber::EnvFilter`.
+    pub log_level: String,
+    /// Whether this box speaks IPv6 at all.
+    pub ipv6: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signaling {
+    pub ws: Option<Listen>,
+    pub wss: Option<Listen>,
+    /// Certificate chain and key in PEM; `None`: made and kept under `data_dir`.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sip {
+    pub listen: Vec<SipListen>,
+    /// Beyond loopback and the private networks of this box's interfaces.
+    pub allowed_targets: Vec<Target>,
+    /// The setting as written, for messages.
+    pub allowed_targets_listed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecPolicy {
+    /// The SIP side's codec first, so that nothing is transcoded.
+    Relay,
+    /// Opus first, whatever the SIP side speaks.
+    Opus,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calls {
+    pub codec_policy: CodecPolicy,
+    pub max_echo_calls: usize,
+    pub max_echo: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Media {
+    pub webrtc: Face,
+    /// Worker n listens on this port plus n, on each address; 0: any port for each.
+    pub webrtc_port: u16,
+    pub rtp: Face,
+    /// `0..=0`: any.
+    pub rtp_ports: RangeInclusive<u16>,
+    /// At least 1.
+    pub workers: usize,
+}
+
+/// The addresses of one side of the media role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Face {
+    /// To bind, none of them unspecified.
+    pub addresses: Vec<IpAddr>,
+    /// What is told to peers instead, by family.
+    pub announce: Vec<Announce>,
+}
+
+impl Face {
+    /// What peers are told of a socket that is bound to `bound`.
+    ///
+    /// Loopback is announced as itself beside other addresses, for the page that came over loopback.
+    pub fn announced(&self, bound: SocketAddr) -> SocketAddr {
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == bound.is_ipv4();
+        let only_loopback = self
+            .addresses
+            .iter()
+            .filter(same_family)
+            .all(IpAddr::is_loopback);
+        let announce = self
+            .announce
+            .iter()
+            .find(|announce| announce.ip.is_ipv4() == bound.is_ipv4());
+        match announce {
+            Some(announce) if only_loopback || !bound.ip().is_loopback() => {
+                SocketAddr::new(announce.ip, announce.port.unwrap_or(bound.port()))
+            }
+            _ => bound,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    pub listen: Option<SocketAddr>,
+    pub peers: Vec<LinkPeer>,
+    pub dir: PathBuf,
+    pub grace: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    pub listen: Option<Listen>,
+    /// `None`: what needs it is refused to everybody.
+    pub token: Option<Secret>,
+    /// Origins.
+    pub cors: Vec<String>,
+    /// Names in the `Host` header beyond loopback's and our own addresses, in lower case.
+    pub hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// Empty: the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl Config {
+    /// Reads everything. The error is all that is wrong, a sentence each.
+    pub fn load(arguments: &Arguments, around: &Surroundings) -> Result<Config, Vec<String>> {
+        Self::load_and_name(arguments, around).map(|(config, _)| config)
+    }
+
+    fn load_and_name(
+        arguments: &Arguments,
+        around: &Surroundings,
+    ) -> Result<(Config, Vec<&'static str>), Vec<String>> {
+        let mut settings = source::Settings::new();
+        let mut complaints = Vec::new();
+        if let Some(path) = &arguments.file {
+            match files::read_text(path) {
+                Ok(text) => source::add_file(&mut settings, path, &text, &mut complaints),
+                Err(error) => complaints.push(format!("--config: {error}.")),
+            }
+        }
+        source::add_environment(&mut settings, around.variables.clone());
+        for argument in &arguments.set {
+            source::add_argument(&mut settings, argument, &mut complaints);
+        }
+        let mut reader = Reader::new(settings, complaints);
+        let config = read_all(&mut reader, arguments, around);
+        let names = reader.names();
+        let complaints = reader.finish();
+        match config {
+            Some(config) if complaints.is_empty() => Ok((config, names)),
+            _ => Err(complaints),
+        }
+    }
+}
+
+/// Every setting is asked for before any `?`, so that all complaints are heard.
+fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -> Option<Config> {
+    let roles: BTreeSet<Role> = match arguments.roles.as_slice() {
+        [] => [Role::Signaling, Role::Trunk, Role::Media].into(),
+        some => some.iter().copied().collect(),
+    };
+    let data_dir = reader.text("data_dir", "auto", Shown::Plainly, path_or_auto);
+    let data_dir = data_dir.map(|dir| dir.unwrap_or_else(|| around.default_data_dir()));
+    let log_level = reader.text("log.level", "info", Shown::Plainly, |text| {
+        match tracing_subscriber::EnvFilter::try_new(text) {
+            Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+            _ => Err(
+                "is not error, warn, info, debug or trace (or a list of MODULE=LEVEL)".to_owned(),
+            ),
+        }
+    });
+    let signaling = read_signaling(reader);
+    let sip = read_sip(reader);
+    let calls = read_calls(reader);
+    let media = read_media(reader, around);
+    let link = read_link(reader, &roles, data_dir.as_deref());
+    let admin = read_admin(reader);
+    let servers = reader.list("dns.servers", &[], |text| {
+        values::ip(text)
+            .map(|ip| SocketAddr::new(ip, 53))
+            .or_else(|_| values::socket_address(text))
+    });
+    Some(Config {
+        roles,
+        signaling: signaling?,
+        sip: sip?,
+        calls: calls?,
+        media: media?,
+        link: link?,
+        admin: admin?,
+        dns: Dns { servers: servers? },
+        data_dir: data_dir?,
+        log_level: log_level?,
+        ipv6: around.ipv6,
+    })
+}
+
+fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
+    let ws = reader.text(
+        "signaling.ws",
+        ":8080",
+        Shown::Plainly,
+        values::listen_or_off,
+    );
+    let wss = reader.text(
+        "signaling.wss",
+        ":8443",
+        Shown::Plainly,
+        values::listen_or_off,
+    );
+    let certificate = reader.text(
+        "signaling.certificate",
+        "auto",
+        Shown::Plainly,
+        path_or_auto,
+    );
+    let key = reader.text("signaling.key", "auto", Shown::Plainly, path_or_auto);
+    if let (Some(Some(ws)), Some(Some(wss))) = (&ws, &wss)
+        && ws == wss
+        && ws.port != 0
+    {
+        let places = (reader.place("signaling.ws"), reader.place("signaling.wss"));
+        reader.complaints.push(format!(
+            "signaling.ws{} and signaling.wss{} cannot both be {ws}.",
+            places.0, places.1
+        ));
+    }
+    let certificate = match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (certificate, _) => {
+            let (given, missing) = match certificate {
+                Some(_) => ("signaling.certificate", "signaling.key"),
+                None => ("signaling.key", "signaling.certificate"),
+            };
+            let place = reader.place(given);
+            reader
+                .complaints
+                .push(format!("{given}{place} is of no use without {missing}."));
+            None
+        }
+    };
+    Some(Signaling {
+        ws: ws?,
+        wss: wss?,
+        certificate,
+    })
+}
+
+fn read_sip(reader: &mut Reader) -> Option<Sip> {
+    let listen = reader.list(
+        "sip.listen",
+        &["udp::5060", "tcp::5060"],
+        values::sip_listen,
+    );
+    let allowed_targets = reader.list("sip.allowed_targets", &[], values::target)?;
+    let allowed_targets_listed = !allowed_targets.is_empty();
+    Some(Sip {
+        listen: listen?,
+        allowed_targets,
+        allowed_targets_listed,
+    })
+}
+
+fn read_calls(reader: &mut Reader) -> Option<Calls> {
+    let codec_policy = reader.text(
+        "calls.codec_policy",
+        "relay",
+        Shown::Plainly,
+        |text| match text {
+            "relay" => Ok(CodecPolicy::Relay),
+            "opus" => Ok(CodecPolicy::Opus),
+            _ => Err("is neither \"relay\" nor \"opus\"".to_owned()),
+        },
+    );
+    let max_echo_calls = reader.integer("calls.max_echo_calls", 16, 0..=100_000, "");
+    let max_echo = reader.integer("calls.max_echo_seconds", 180, 1..=86_400, " seconds");
+    Some(Calls {
+        codec_policy: codec_policy?,
+        max_echo_calls: usize::try_from(max_echo_calls?).ok()?,
+        max_echo: seconds(max_echo?)?,
+    })
+}
+
+fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
+    let addresses = reader.list("media.address", &["auto"], values::address);
+    let mut face = |bind: &'static str, announce: &'static str| {
+        let own = reader.list(bind, &[], values::address);
+        let announce = reader.list(announce, &[], values::announce);
+        let own = own?;
+        let bind = if own.is_empty() {
+            addresses.clone()?
+        } else {
+            own
+        };
+        let mut resolved = Vec::new();
+        for address in bind {
+            let found = match address {
+                Address::Auto => around.interfaces.as_slice(),
+                Address::Ip(ip) => &[ip],
+            };
+            for ip in found {
+                if !resolved.contains(ip) {
+                    resolved.push(*ip);
+                }
+            }
+        }
+        Some(Face {
+            addresses: resolved,
+            announce: announce?,
+        })
+    };
+    let webrtc = face("media.webrtc.bind", "media.webrtc.announce");
+    let rtp = face("media.rtp.bind", "media.rtp.announce");
+    if addresses.as_ref().is_some_and(Vec::is_empty) {
+        let place = reader.place("media.address");
+        reader.complaints.push(format!(
+            "media.address{place} names no address; \"auto\" takes them all."
+        ));
+    }
+    let port = reader.integer("media.webrtc.port", 10_000, 0..=65_535, "");
+    let ports = reader.text(
+        "media.rtp.ports",
+        "20000-29999",
+        Shown::Plainly,
+        values::ports,
+    );
+    let workers = reader.integer("media.workers", 0, 0..=1024, "");
+    let (webrtc_port, rtp_ports) = (u16::try_from(port?).ok()?, ports?);
+    let workers = match usize::try_from(workers?).ok()? {
+        0 => around.cores.max(1),
+        workers => workers,
+    };
+    let last = u32::from(webrtc_port) + u32::try_from(workers).ok()? - 1;
+    let place = reader.place("media.webrtc.port");
+    if webrtc_port != 0 && last > 65_535 {
+        reader.complaints.push(format!(
+            "media.webrtc.port = {webrtc_port} leaves no room for a port for each of {workers} workers{place}."
+        ));
+    } else if webrtc_port != 0
+        && u32::from(*rtp_ports.start()) <= last
+        && rtp_ports.end() >= &webrtc_port
+    {
+        reader.complaints.push(format!(
+            "media.rtp.ports{} overlap media.webrtc.port{place}, which takes {webrtc_port} to {last}, one for each worker.",
+            reader.place("media.rtp.ports")
+        ));
+    }
+    if *rtp_ports.end() != 0 && rtp_ports.end() - rtp_ports.start() < 1 {
+        let place = reader.place("media.rtp.ports");
+        reader.complaints.push(format!(
+            "media.rtp.ports{place} must hold at least one pair of ports."
+        ));
+    }
+    Some(Media {
+        webrtc: webrtc?,
+        webrtc_port,
+        rtp: rtp?,
+        rtp_ports,
+        workers,
+    })
+}
+
+fn read_link(reader: &mut Reader, roles: &BTreeSet<Role>, data_dir: Option<&Path>) -> Option<Link> {
+    let listen = reader.text("link.listen", "off", Shown::Plainly, |text| {
+        if text == "off" {
+            Ok(None)
+        } else {
+            values::socket_address(text).map(Some)
+        }
+    });
+    let peers = reader.list("link.peers", &[], values::link_peer);
+    let dir = reader.text("link.dir", "auto", Shown::Plainly, path_or_auto);
+    let grace = reader.integer("link.grace", 30, 0..=3600, " seconds");
+    let (listen, peers) = (listen?, peers?);
+    if roles.contains(&Role::Signaling) {
+        for role in [Role::Trunk, Role::Media] {
+            let named = peers.iter().filter(|peer| peer.role == role).count();
+            let name = role.name();
+            if !roles.contains(&role) && named == 0 {
+                reader.complaints.push(format!(
+                    "link.peers must name where the {name} role is ({name}=ADDR:PORT), since it is not played here."
+                ));
+            } else if roles.contains(&role) && named > 0 {
+                reader.complaints.push(format!(
+                    "link.peers{} names a {name} role elsewhere, but it is played here: use --roles.",
+                    reader.place("link.peers")
+                ));
+            } else if named > 1 {
+                reader.complaints.push(format!(
+                    "link.peers{} names more than one {name} role, which is not there yet.",
+                    reader.place("link.peers")
+                ));
+            }
+        }
+    } else if listen.is_none() {
+        reader.complaints.push(
+            "link.listen must be set (ADDR:PORT) where the signaling role is not played, or nothing could reach this process.".to_owned(),
+        );
+    }
+    let dir = match dir? {
+        Some(dir) => dir,
+        None => data_dir?.join("link"),
+    };
+    Some(Link {
+        listen,
+        peers,
+        dir,
+        grace: seconds(grace?)?,
+    })
+}
+
+fn read_admin(reader: &mut Reader) -> Option<Admin> {
+    let listen = reader.text(
+        "admin.listen",
+        "127.0.0.1:9090",
+        Shown::Plainly,
+        values::listen_or_off,
+    );
+    let token = reader.text("admin.token", "", Shown::Secret, |text| match text {
+        "" => Ok(None),
+        text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(Secret::new(text.to_owned()))),
+        _ => Err("has characters that no Authorization header can carry; use visible ASCII without spaces".to_owned()),
+    });
+    let cors = reader.list("admin.cors", &[], values::origin);
+    let hosts = reader.list("admin.hosts", &[], |text| {
+        let plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+        if plain && !text.is_empty() {
+            Ok(text.to_ascii_lowercase())
+        } else {
+            Err("is not a host name without a port".to_owned())
+        }
+    });
+    Some(Admin {
+        listen: listen?,
+        token: token?,
+        cors: cors?,
+        hosts: hosts?,
+    })
+}
+
+fn path_or_auto(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "" => Err("is empty".to_owned()),
+        "auto" => Ok(None),
+        path => Ok(Some(PathBuf::from(path))),
+    }
+}
+
+fn seconds(value: i64) -> Option<Duration> {
+    u64::try_from(value).ok().map(Duration::from_secs)
+}

@@ -1,0 +1,250 @@
+//! Takes settings out of the table one by one, and complains about each that is wrong instead of stopping
+//! at the first.
+
+use super::source::{Setting, Settings, Value};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+pub struct Reader {
+    settings: Settings,
+    known: BTreeSet<&'static str>,
+    pub complaints: Vec<String>,
+}
+
+/// How a value reads back in a complaint; secrets do not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Plainly,
+    Secret,
+}
+
+impl Reader {
+    pub fn new(settings: Settings, complaints: Vec<String>) -> Reader {
+        Reader {
+            settings,
+            known: BTreeSet::new(),
+            complaints,
+        }
+    }
+
+    /// One text. `parse` says what is wrong with it, as the end of a sentence that begins with the setting.
+    pub fn text<T>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        shown: Shown,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let setting = self.take(name);
+        let text = match &setting {
+            None => default.to_owned(),
+            Some(setting) => match &setting.value {
+                Value::Text(text) => text.clone(),
+                Value::Integer(_) | Value::Other(_) if !from_file(setting) => {
+                    setting.written.clone()
+                }
+                other => {
+                    return self.complain(name, Some(setting), shown, &wants("a text", other));
+                }
+            },
+        };
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(why) => self.complain(name, setting.as_ref(), shown, &why),
+        }
+    }
+
+    /// A list of texts; a lone text is a list of one.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        default: &[&str],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let setting = self.take(name);
+        let texts: Vec<String> = match setting.as_ref().map(|setting| &setting.value) {
+            None => default.iter().map(|text| (*text).to_owned()).collect(),
+            Some(Value::Text(text)) if text.is_empty() => Vec::new(),
+            Some(Value::Text(text)) => vec![text.clone()],
+            Some(Value::List(items)) => {
+                let mut texts = Vec::new();
+                for item in items {
+                    match item {
+                        Value::Text(text) => texts.push(text.clone()),
+                        other => {
+                            let why = wants("a list of texts", other);
+                            return self.complain(name, setting.as_ref(), Shown::Plainly, &why);
+                        }
+                    }
+                }
+                texts
+            }
+            Some(other) => {
+                let why = wants("a list of texts", other);
+                return self.complain(name, setting.as_ref(), Shown::Plainly, &why);
+            }
+        };
+        let mut values = Vec::new();
+        let mut whole = true;
+        for text in &texts {
+            match parse(text) {
+                Ok(value) => values.push(value),
+                Err(why) => {
+                    whole = false;
+                    let why = format!("has an entry \"{}\" that {why}", shorten(text));
+                    let _: Option<()> = self.complain_bare(name, setting.as_ref(), &why);
+                }
+            }
+        }
+        whole.then_some(values)
+    }
+
+    pub fn integer(
+        &mut self,
+        name: &'static str,
+        default: i64,
+        range: RangeInclusive<i64>,
+        unit: &str,
+    ) -> Option<i64> {
+        let setting = self.take(name);
+        let value = match setting.as_ref().map(|setting| &setting.value) {
+            None => Ok(default),
+            Some(Value::Integer(value)) => Ok(*value),
+            // A quoted number, as shells and charts like to write them.
+            Some(Value::Text(text)) => text.trim().parse().map_err(|_| ()),
+            Some(_) => Err(()),
+        };
+        match value {
+            Ok(value) if range.contains(&value) => Some(value),
+            _ => {
+                let why = format!(
+                    "is not a whole number from {} to {}{unit}",
+                    range.start(),
+                    range.end()
+                );
+                self.complain(name, setting.as_ref(), Shown::Plainly, &why)
+            }
+        }
+    }
+
+    /// Where a setting was made, for complaints about settings that do not go together.
+    pub fn place(&self, name: &str) -> String {
+        self.settings.get(name).map_or_else(
+            || " (the default)".to_owned(),
+            |s| format!(" ({})", s.place),
+        )
+    }
+
+    /// What nobody asked for is unknown, and probably a slip of the pen.
+    pub fn finish(mut self) -> Vec<String> {
+        for (name, setting) in &self.settings {
+            if self.known.contains(name.as_str()) {
+                continue;
+            }
+            let hint = match nearest(name, &self.known) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "`trunkgate --help` tells where all settings are described.".to_owned(),
+            };
+            self.complaints
+                .push(format!("{name} ({}) is no setting; {hint}", setting.place));
+        }
+        self.complaints
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.known.iter().copied().collect()
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Setting> {
+        self.known.insert(name);
+        self.settings.get(name).cloned()
+    }
+
+    fn complain<T>(
+        &mut self,
+        name: &str,
+        setting: Option<&Setting>,
+        shown: Shown,
+        why: &str,
+    ) -> Option<T> {
+        let written = match (setting, shown) {
+            (Some(setting), Shown::Plainly) => format!("= {} ", shorten(&setting.written)),
+            _ => String::new(),
+        };
+        self.complain_bare(name, setting, &format!("{written}{why}"))
+    }
+
+    fn complain_bare<T>(&mut self, name: &str, setting: Option<&Setting>, why: &str) -> Option<T> {
+        let place = setting.map_or_else(
+            || "the default".to_owned(),
+            |setting| setting.place.to_string(),
+        );
+        self.complaints.push(format!("{name} {why} ({place})."));
+        None
+    }
+}
+
+fn from_file(setting: &Setting) -> bool {
+    matches!(setting.place, super::source::Place::File { .. })
+}
+
+fn wants(what: &str, got: &Value) -> String {
+    let got = match got {
+        Value::Text(_) => "a text",
+        Value::Integer(_) => "a number",
+        Value::List(_) => "a list",
+        Value::Other(what) => what,
+    };
+    format!("wants {what} and is {got}")
+}
+
+/// Complaints stay one line.
+fn shorten(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(80)
+        .collect();
+    if text.chars().count() > 80 {
+        format!("{line}…")
+    } else {
+        line
+    }
+}
+
+/// The known name that needs the fewest changes, if that is few enough to have been meant.
+fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
+    let bare = |name: &str| name.replace(['.', '_', '-'], "");
+    known
+        .iter()
+        .map(|candidate| {
+            // The right last word in the wrong section is a likely slip, too.
+            let same_end = candidate.rsplit('.').next() == name.rsplit('.').next();
+            let distance = distance(&bare(name), &bare(candidate));
+            (
+                if same_end { distance.min(2) } else { distance },
+                *candidate,
+            )
+        })
+        .min()
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let here = row[j + 1];
+            row[j + 1] = (corner + usize::from(x != *y))
+                .min(here + 1)
+                .min(row[j] + 1);
+            corner = here;
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,306 @@
+use super::*;
+use crate::files::{TestDir, test_dir};
+
+fn around() -> Surroundings {
+    Surroundings {
+        variables: Vec::new(),
+        interfaces: ["192.0.2.10", "127.0.0.1", "2001:db8::10", "::1"]
+            .map(|ip| ip.parse().unwrap())
+            .to_vec(),
+        ipv6: true,
+        cores: 4,
+        root: false,
+    }
+}
+
+fn set(arguments: &[&str]) -> Result<Config, Vec<String>> {
+    let set = arguments
+        .iter()
+        .map(|argument| (*argument).to_owned())
+        .collect();
+    Config::load(
+        &Arguments {
+            set,
+            ..Arguments::default()
+        },
+        &around(),
+    )
+}
+
+fn file(text: &str) -> (TestDir, Arguments) {
+    let dir = test_dir();
+    let path = dir.path().join("trunkgate.toml");
+    std::fs::write(&path, text).unwrap();
+    (
+        dir,
+        Arguments {
+            file: Some(path),
+            ..Arguments::default()
+        },
+    )
+}
+
+fn complaints(result: Result<Config, Vec<String>>) -> Vec<String> {
+    result.expect_err("complaints")
+}
+
+#[test]
+fn everything_has_a_default_that_works() {
+    let config = set(&[]).unwrap();
+    assert_eq!(
+        config.signaling.ws,
+        Some(Listen {
+            ip: None,
+            port: 8080
+        })
+    );
+    assert_eq!(config.media.workers, 4);
+    assert_eq!(config.media.webrtc.addresses, around().interfaces);
+    assert_eq!(config.link.dir, Path::new("data/link"));
+    assert_eq!(config.roles.len(), 3);
+}
+
+#[test]
+fn the_annotated_file_names_every_key_and_has_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/trunkgate.toml");
+    let arguments = Arguments {
+        file: Some(path.clone()),
+        ..Arguments::default()
+    };
+    let (config, known) = Config::load_and_name(&arguments, &around()).unwrap();
+    assert_eq!(config, set(&[]).unwrap());
+
+    let mut settings = source::Settings::new();
+    source::add_file(
+        &mut settings,
+        &path,
+        &std::fs::read_to_string(&path).unwrap(),
+        &mut Vec::new(),
+    );
+    let shown: Vec<&str> = settings.keys().map(String::as_str).collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn the_environment_overrules_the_file_and_set_overrules_both() {
+    let (_dir, mut arguments) =
+        file("[media]\nworkers = 1\n[link]\ngrace = 1\n[calls]\nmax_echo_calls = 1\n");
+    let mut around = around();
+    around.variables = vec![
+        ("TRUNKGATE_LINK__GRACE".into(), "2".into()),
+        ("TRUNKGATE_CALLS__MAX_ECHO_CALLS".into(), "2".into()),
+        ("HOME".into(), "/".into()),
+    ];
+    arguments.set = vec!["calls.max_echo_calls=3".into()];
+    let config = Config::load(&arguments, &around).unwrap();
+    assert_eq!(config.media.workers, 1);
+    assert_eq!(config.link.grace, Duration::from_secs(2));
+    assert_eq!(config.calls.max_echo_calls, 3);
+}
+
+#[test]
+fn what_is_not_toml_is_a_text() {
+    let config = set(&[
+        "signaling.ws=127.0.0.1:0",
+        "calls.codec_policy=opus",
+        "sip.listen=[\"udp:127.0.0.1:5070;announce=192.0.2.1:5060\", \"tcp:[::1]:0\"]",
+        "media.address=127.0.0.1",
+        "media.rtp.ports=30000-30099",
+        "admin.token=0123456789",
+        "link={grace=5}",
+        "media.webrtc.port=\"12000\"",
+    ])
+    .unwrap();
+    assert_eq!(config.signaling.ws.unwrap().to_string(), "127.0.0.1:0");
+    assert_eq!(config.calls.codec_policy, CodecPolicy::Opus);
+    assert_eq!(config.sip.listen[0].announce.unwrap().port, Some(5060));
+    assert_eq!(config.sip.listen[1].transport, SipTransport::Tcp);
+    assert_eq!(
+        config.media.rtp.addresses,
+        ["127.0.0.1".parse::<IpAddr>().unwrap()]
+    );
+    assert_eq!(config.media.rtp_ports, 30000..=30099);
+    assert_eq!(config.admin.token.as_ref().unwrap().reveal(), "0123456789");
+    assert_eq!(config.link.grace, Duration::from_secs(5));
+    assert_eq!(config.media.webrtc_port, 12000);
+}
+
+#[test]
+fn every_wrong_setting_is_told_at_once_with_its_place() {
+    let (_dir, mut arguments) = file(
+        "[signaling]\nws = \"nowhere\"\n\n[media]\nwebrtc = { port = 70000 }\nadress = \"auto\"\n",
+    );
+    let mut around = around();
+    around.variables = vec![("TRUNKGATE_CALLS__CODEC_POLICY".into(), "mp3".into())];
+    arguments.set = vec![
+        "link.grace=soon".into(),
+        "sip.listen=tls:0.0.0.0:5061".into(),
+    ];
+    let complaints = complaints(Config::load(&arguments, &around));
+    let path = arguments.file.unwrap().display().to_string();
+    for wanted in [
+        format!("signaling.ws = \"nowhere\" is not ADDR:PORT ([ADDR]:PORT for IPv6, :PORT for all addresses) ({path} line 2)."),
+        format!("media.webrtc.port = 70000 is not a whole number from 0 to 65535 ({path} line 5)."),
+        format!("media.adress ({path} line 6) is no setting; did you mean media.address?"),
+        "calls.codec_policy = mp3 is neither \"relay\" nor \"opus\" (environment variable TRUNKGATE_CALLS__CODEC_POLICY).".into(),
+        "link.grace = soon is not a whole number from 0 to 3600 seconds (--set).".into(),
+        "sip.listen has an entry \"tls:0.0.0.0:5061\" that asks for SIP over TLS, which is not there yet; use udp: or tcp: (--set).".into(),
+    ] {
+        assert!(complaints.contains(&wanted), "{wanted}\nis not in\n{complaints:#?}");
+    }
+    assert_eq!(complaints.len(), 6, "{complaints:#?}");
+}
+
+#[test]
+fn a_secret_is_neither_in_complaints_nor_in_debug() {
+    let told = complaints(set(&["admin.token=sesam öffne", "nonsense with sesam"]));
+    assert_eq!(told.len(), 2);
+    assert!(!told.concat().contains("sesam"), "{told:?}");
+    let config = set(&["admin.token=sesam"]).unwrap();
+    assert!(!format!("{config:?}").contains("sesam"));
+}
+
+#[test]
+fn an_unknown_key_gets_the_nearest_known_one() {
+    for (wrong, right) in [
+        ("signaling.wsss", "signaling.wss"),
+        ("sip.allowed-targets", "sip.allowed_targets"),
+        ("rtp.ports", "media.rtp.ports"),
+        ("datadir", "data_dir"),
+    ] {
+        let told = complaints(set(&[&format!("{wrong}=1")]));
+        assert!(
+            told[0].ends_with(&format!("did you mean {right}?")),
+            "{told:?}"
+        );
+    }
+    let told = complaints(set(&["zebra.stripes=1"]));
+    assert!(!told[0].contains("did you mean"), "{told:?}");
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line() {
+    let (_dir, arguments) = file("[signaling]\nws = \":8080\n");
+    let told = complaints(Config::load(&arguments, &around()));
+    assert!(told[0].contains("line 2 is not TOML"), "{told:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let arguments = Arguments {
+        file: Some("/nowhere/trunkgate.toml".into()),
+        ..Arguments::default()
+    };
+    let told = complaints(Config::load(&arguments, &around()));
+    assert!(
+        told[0].starts_with("--config: /nowhere/trunkgate.toml cannot be read"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_told() {
+    for (settings, wanted) in [
+        (
+            vec!["signaling.certificate=/c.pem"],
+            "without signaling.key",
+        ),
+        (
+            vec!["signaling.ws=:1", "signaling.wss=:1"],
+            "cannot both be :1",
+        ),
+        (
+            vec!["media.rtp.ports=9000-10000"],
+            "overlap media.webrtc.port",
+        ),
+        (vec!["media.webrtc.port=65534"], "no room"),
+        (vec!["media.rtp.ports=20000-20000"], "at least one pair"),
+        (vec!["link.peers=media=10.0.0.1:7000"], "is played here"),
+        (vec!["media.address=0.0.0.0"], "\"auto\" takes them all"),
+    ] {
+        let told = complaints(set(&settings));
+        assert!(
+            told.len() == 1 && told[0].contains(wanted),
+            "{settings:?}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn roles_apart_must_be_able_to_find_each_other() {
+    let with = |roles: &[Role], set: &[&str]| {
+        let arguments = Arguments {
+            roles: roles.to_vec(),
+            set: set.iter().map(|s| (*s).to_owned()).collect(),
+            ..Arguments::default()
+        };
+        Config::load(&arguments, &around())
+    };
+    assert!(complaints(with(&[Role::Media], &[]))[0].starts_with("link.listen must be set"));
+    assert!(with(&[Role::Media], &["link.listen=10.0.0.7:7000"]).is_ok());
+    let told = complaints(with(&[Role::Signaling, Role::Trunk], &[]));
+    assert!(told[0].contains("media=ADDR:PORT"), "{told:?}");
+    assert!(
+        with(
+            &[Role::Signaling, Role::Trunk],
+            &["link.peers=media=10.0.0.7:7000"]
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn targets_match_what_they_say_and_see_through_v4_mapped_addresses() {
+    let holds = |target: &str, address: &str| {
+        values::target(target)
+            .unwrap()
+            .contains(address.parse().unwrap())
+    };
+    assert!(holds("203.0.113.7", "203.0.113.7:1234"));
+    assert!(!holds("203.0.113.7", "203.0.113.8:1234"));
+    assert!(holds("203.0.113.0/24:5060", "203.0.113.200:5060"));
+    assert!(holds("203.0.113.0/24:5060", "[::ffff:203.0.113.200]:5060"));
+    assert!(!holds("203.0.113.0/24:5060", "203.0.113.200:5061"));
+    assert!(holds("0.0.0.0/0", "8.8.8.8:1"));
+    assert!(holds("[2001:db8::]/32:5060-5080", "[2001:db8:1::1]:5070"));
+    assert!(holds("2001:db8::/32", "[2001:db8:1::1]:5070"));
+    for wrong in [
+        "pbx.example",
+        "10.0.0.0/33",
+        "10.0.0.1:",
+        "10.0.0.1:6-5",
+        "",
+        "[::1",
+        "/8",
+    ] {
+        assert!(values::target(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn announced_addresses_replace_bound_ones_of_their_family_but_not_loopback_beside_others() {
+    let config = set(&["media.webrtc.announce=203.0.113.7"]).unwrap();
+    let announced = |bound: &str| {
+        config
+            .media
+            .webrtc
+            .announced(bound.parse().unwrap())
+            .to_string()
+    };
+    assert_eq!(announced("192.0.2.10:10000"), "203.0.113.7:10000");
+    assert_eq!(announced("127.0.0.1:10000"), "127.0.0.1:10000");
+    assert_eq!(announced("[2001:db8::10]:10000"), "[2001:db8::10]:10000");
+    let config = set(&[
+        "media.webrtc.bind=127.0.0.1",
+        "media.webrtc.announce=203.0.113.7:99",
+    ])
+    .unwrap();
+    assert_eq!(
+        config
+            .media
+            .webrtc
+            .announced("127.0.0.1:1".parse().unwrap())
+            .to_string(),
+        "203.0.113.7:99"
+    );
+}

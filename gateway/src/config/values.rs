@@ -1,0 +1,375 @@
+//! The forms that values take, each read from text with the end of a sentence for what is wrong.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where to listen: `ADDR:PORT`, or `:PORT` for all addresses of both families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub ip: Option<IpAddr>,
+    pub port: u16,
+}
+
+impl Listen {
+    /// One address for each socket to open.
+    pub fn addresses(self, ipv6: bool) -> Vec<SocketAddr> {
+        match self.ip {
+            Some(ip) => vec![SocketAddr::new(ip, self.port)],
+            None => everywhere(ipv6)
+                .map(|ip| SocketAddr::new(ip, self.port))
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip {
+            Some(ip) => SocketAddr::new(ip, self.port).fmt(f),
+            None => write!(f, ":{}", self.port),
+        }
+    }
+}
+
+pub fn everywhere(ipv6: bool) -> impl Iterator<Item = IpAddr> {
+    let v6 = ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    [IpAddr::V4(Ipv4Addr::UNSPECIFIED)].into_iter().chain(v6)
+}
+
+pub fn listen(text: &str) -> Result<Listen, String> {
+    if let Some(port) = text.strip_prefix(':') {
+        return Ok(Listen {
+            ip: None,
+            port: self::port(port)?,
+        });
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) => Ok(Listen {
+            ip: Some(address.ip()),
+            port: address.port(),
+        }),
+        Err(_) => {
+            Err("is not ADDR:PORT ([ADDR]:PORT for IPv6, :PORT for all addresses)".to_owned())
+        }
+    }
+}
+
+/// The same, or `off`.
+pub fn listen_or_off(text: &str) -> Result<Option<Listen>, String> {
+    if text == "off" {
+        Ok(None)
+    } else {
+        listen(text).map(Some)
+    }
+}
+
+pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "is not ADDR:PORT ([ADDR]:PORT for IPv6)".to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "does not end with a port from 0 to 65535".to_owned())
+}
+
+pub fn ip(text: &str) -> Result<IpAddr, String> {
+    bare_ip(text).ok_or_else(|| "is not an IPv4 or IPv6 address".to_owned())
+}
+
+fn bare_ip(text: &str) -> Option<IpAddr> {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
+
+/// `auto`, or an address of this box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The addresses of all interfaces that are up.
+    Auto,
+    Ip(IpAddr),
+}
+
+pub fn address(text: &str) -> Result<Address, String> {
+    if text == "auto" {
+        return Ok(Address::Auto);
+    }
+    match bare_ip(text) {
+        Some(ip) if ip.is_unspecified() => {
+            Err("is no address of an interface; \"auto\" takes them all".to_owned())
+        }
+        Some(ip) => Ok(Address::Ip(ip)),
+        None => Err("is neither an IP address nor \"auto\"".to_owned()),
+    }
+}
+
+/// What peers are told instead of the bound address: behind a NAT, the outer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce {
+    pub ip: IpAddr,
+    /// `None`: the bound port.
+    pub port: Option<u16>,
+}
+
+pub fn announce(text: &str) -> Result<Announce, String> {
+    let announce = match (bare_ip(text), text.parse::<SocketAddr>()) {
+        (Some(ip), _) => Announce { ip, port: None },
+        (None, Ok(address)) => Announce {
+            ip: address.ip(),
+            port: Some(address.port()),
+        },
+        (None, Err(_)) => return Err("is not ADDR[:PORT]".to_owned()),
+    };
+    if announce.ip.is_unspecified() || announce.port == Some(0) {
+        return Err("cannot be reached by anybody: announce a real address and port".to_owned());
+    }
+    Ok(announce)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SipTransport {
+    Udp,
+    Tcp,
+}
+
+impl fmt::Display for SipTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SipTransport::Udp => "udp",
+            SipTransport::Tcp => "tcp",
+        })
+    }
+}
+
+/// `udp:ADDR:PORT` or `tcp:ADDR:PORT`, ADDR empty for all addresses, with an optional
+/// `;announce=ADDR[:PORT]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipListen {
+    pub transport: SipTransport,
+    pub listen: Listen,
+    pub announce: Option<Announce>,
+}
+
+pub fn sip_listen(text: &str) -> Result<SipListen, String> {
+    let mut parts = text.split(';');
+    let address = parts.next().unwrap_or_default().trim();
+    let (transport, rest) = match address.split_once(':') {
+        Some(("udp", rest)) => (SipTransport::Udp, rest),
+        Some(("tcp", rest)) => (SipTransport::Tcp, rest),
+        Some(("tls", _)) => {
+            return Err(
+                "asks for SIP over TLS, which is not there yet; use udp: or tcp:".to_owned(),
+            );
+        }
+        _ => return Err("is not udp:ADDR:PORT or tcp:ADDR:PORT".to_owned()),
+    };
+    // `udp::5060` leaves `:5060`, `udp:0.0.0.0:5060` a whole address.
+    let listen = listen(rest)?;
+    let mut sip = SipListen {
+        transport,
+        listen,
+        announce: None,
+    };
+    for parameter in parts {
+        match parameter.trim().split_once('=') {
+            Some(("announce", value)) => {
+                sip.announce =
+                    Some(announce(value).map_err(|why| format!("has an announce= that {why}"))?);
+            }
+            _ => {
+                return Err(format!(
+                    "has a parameter \"{}\" other than announce=",
+                    parameter.trim()
+                ));
+            }
+        }
+    }
+    Ok(sip)
+}
+
+/// Where SIP may be sent in addition to the networks of this box: an address or a network, with optional
+/// ports: `203.0.113.7`, `203.0.113.0/24:5060`, `[2001:db8::]/32:5060-5080`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub network: IpAddr,
+    pub prefix: u8,
+    pub ports: Option<RangeInclusive<u16>>,
+}
+
+impl Target {
+    /// v4-mapped forms are the v4 addresses that they mean.
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        let ports = self
+            .ports
+            .as_ref()
+            .is_none_or(|ports| ports.contains(&address.port()));
+        let inside = match (self.network, address.ip().to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix))
+                    .unwrap_or(0);
+                network.to_bits() & mask == ip.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.prefix))
+                    .unwrap_or(0);
+                network.to_bits() & mask == ip.to_bits() & mask
+            }
+            _ => false,
+        };
+        ports && inside
+    }
+}
+
+pub fn target(text: &str) -> Result<Target, String> {
+    const FORM: &str =
+        "is not ADDR, ADDR/PREFIX, ADDR:PORT or ADDR/PREFIX:PORT-PORT ([ADDR] for IPv6 with ports)";
+    let wrong = || FORM.to_owned();
+    if let Some(ip) = bare_ip(text) {
+        return Ok(Target {
+            network: ip,
+            prefix: full(ip),
+            ports: None,
+        });
+    }
+    // Brackets first, since IPv6 is full of colons.
+    let (ip, rest) = match text.strip_prefix('[') {
+        Some(text) => {
+            let (ip, rest) = text.split_once(']').ok_or_else(wrong)?;
+            (ip, rest)
+        }
+        None => text.split_at(
+            text.find(['/'])
+                .or_else(|| text.find(':'))
+                .ok_or_else(wrong)?,
+        ),
+    };
+    let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
+    let (prefix, ports) = match rest.strip_prefix('/') {
+        Some(rest) => rest
+            .split_once(':')
+            .map_or((Some(rest), None), |(prefix, ports)| {
+                (Some(prefix), Some(ports))
+            }),
+        None => (None, Some(rest.strip_prefix(':').ok_or_else(wrong)?)),
+    };
+    let prefix = match prefix {
+        None => full(ip),
+        Some(prefix) => prefix
+            .parse()
+            .ok()
+            .filter(|prefix| *prefix <= full(ip))
+            .ok_or_else(wrong)?,
+    };
+    let ports = ports.map(port_or_range).transpose().map_err(|_| wrong())?;
+    Ok(Target {
+        network: ip,
+        prefix,
+        ports,
+    })
+}
+
+fn full(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+fn port_or_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    match text.split_once('-') {
+        None => port(text).map(|port| port..=port),
+        Some(_) => ports(text),
+    }
+}
+
+/// `FIRST-LAST`; `0` (or `0-0`) lets the system choose each.
+pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    if text == "0" {
+        return Ok(0..=0);
+    }
+    let range = text.split_once('-').and_then(|(first, last)| {
+        Some(first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?)
+    });
+    match range {
+        Some(range) if range.start() <= range.end() => Ok(range),
+        _ => Err("is not a range of ports such as 20000-29999".to_owned()),
+    }
+}
+
+/// Another role's address on the link: `media=ADDR:PORT` or `trunk=ADDR:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkPeer {
+    pub role: Role,
+    pub address: SocketAddr,
+}
+
+pub fn link_peer(text: &str) -> Result<LinkPeer, String> {
+    let (role, address) = match text.split_once('=') {
+        Some(("media", address)) => (Role::Media, address),
+        Some(("trunk", address)) => (Role::Trunk, address),
+        _ => return Err("is not media=ADDR:PORT or trunk=ADDR:PORT".to_owned()),
+    };
+    Ok(LinkPeer {
+        role,
+        address: socket_address(address)?,
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
+pub enum Role {
+    Signaling,
+    Trunk,
+    Media,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Signaling => "signaling",
+            Role::Trunk => "trunk",
+            Role::Media => "media",
+        }
+    }
+}
+
+/// An origin that may read the admin pages from a browser: `https://console.example`.
+pub fn origin(text: &str) -> Result<String, String> {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let plain = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'*' | b'@' | b'?' | b'#'))
+    };
+    match host {
+        Some(host) if plain(host) => Ok(text.to_ascii_lowercase()),
+        _ => Err("is not an origin such as https://console.example, without a path".to_owned()),
+    }
+}

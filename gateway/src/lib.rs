@@ -1,0 +1,13 @@
+//! The appliance: puts signaling, trunk and media together and runs them. It knows files, environment,
+//! sockets and signals, and nothing of calls.
+
+pub mod admin;
+pub mod certificate;
+pub mod cli;
+pub mod config;
+pub mod files;
+pub mod link;
+pub mod metrics;
+pub mod roles;
+pub mod sockets;
+pub mod start;

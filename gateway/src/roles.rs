@@ -1,0 +1,312 @@
+//! Which roles run here, and which link joins which.
+//!
+//! Roles talk over the QUIC link and nothing else, in one process as well: there the listener takes a port of
+//! loopback that the system chooses, and signaling dials it. What a role needs from here is its side of the links
+//! and the configuration; what it gives back is where it listens and how to end it.
+
+use crate::config::{Config, Role};
+use crate::link::{self, Identity, LinkConfig, LinkEvent, LinkStats, Listener, Receiver, Sender};
+use crate::metrics::Metrics;
+use crate::sockets;
+use signaling_trunk::api as trunk;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+/// How long calls may take to end politely.
+const STOP_TIME: Duration = Duration::from_secs(8);
+
+/// One line for machines at the start: `listening signaling.ws 127.0.0.1:40123`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub what: &'static str,
+    pub address: String,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listening {} {}", self.what, self.address)
+    }
+}
+
+/// The signaling role's side of its links.
+pub struct SignalingLinks {
+    pub to_trunk: Sender<trunk::Command>,
+    pub from_trunk: Receiver<trunk::Event>,
+    pub to_media: Sender<media_control::Command>,
+    pub from_media: Receiver<media_control::Event>,
+}
+
+/// The trunk role's side.
+pub struct TrunkLink {
+    pub commands: Receiver<trunk::Command>,
+    pub events: Sender<trunk::Event>,
+}
+
+/// The media role's side.
+pub struct MediaLink {
+    pub commands: Receiver<media_control::Command>,
+    pub events: Sender<media_control::Event>,
+}
+
+/// Turns true when the process is asked to end: finish what there is, take nothing new.
+pub type Stopping = watch::Receiver<bool>;
+
+/// Everything that runs.
+pub struct Running {
+    pub listening: Vec<Listening>,
+    /// By the role at the far end, from the side that dials, else from the one that serves.
+    pub links: Vec<(&'static str, Arc<dyn Fn() -> LinkStats + Send + Sync>)>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    listener: Option<Listener>,
+}
+
+impl Running {
+    /// Ends calls politely, for as long as that may take.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIME, all).await.is_err() {
+            warn!("not everything ended in time");
+        }
+        if let Some(listener) = &self.listener {
+            listener.close();
+        }
+    }
+
+    /// `true` while a role that should run for ever has ended: the process is of no use then.
+    pub async fn role_ended(&mut self) {
+        self.tasks.join_next().await;
+    }
+}
+
+/// Starts the roles of this process.
+///
+/// # Errors
+/// A sentence that names the setting.
+pub async fn start(config: &Config, metrics: &Metrics) -> Result<Running, String> {
+    let plays = |role| config.roles.contains(&role);
+    let identity =
+        Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
+    let runtime = link::thread("link")
+        .map_err(|e| format!("No thread could be started for the link: {e}."))?;
+    let link_config = LinkConfig {
+        grace: config.link.grace,
+        ..LinkConfig::new(Arc::new(identity), runtime)
+    };
+    let serves = plays(Role::Trunk) || plays(Role::Media);
+    let listener = if serves {
+        Some(listen(&link_config, config)?)
+    } else {
+        None
+    };
+    let here = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok())
+        .map(reachable);
+
+    let (stop, stopping) = watch::channel(false);
+    let mut running = Running {
+        listening: Vec::new(),
+        links: Vec::new(),
+        tasks: JoinSet::new(),
+        stop,
+        listener,
+    };
+    if let (Some(_), Some(here)) = (config.link.listen, here) {
+        running.listening.push(Listening {
+            what: "link",
+            address: here.to_string(),
+        });
+    }
+    if plays(Role::Media)
+        && let Some(listener) = &running.listener
+    {
+        let (events, commands) = listener.serve(Role::Media.name());
+        running.watch_link("signaling to media", &events, metrics);
+        running
+            .start_media(config, MediaLink { commands, events }, stopping.clone())
+            .await?;
+    }
+    if plays(Role::Trunk)
+        && let Some(listener) = &running.listener
+    {
+        let (events, commands) = listener.serve(Role::Trunk.name());
+        running.watch_link("signaling to trunk", &events, metrics);
+        running
+            .start_trunk(config, TrunkLink { commands, events }, stopping.clone())
+            .await?;
+    }
+    if plays(Role::Signaling) {
+        let (to_trunk, from_trunk) = dial(&link_config, config, Role::Trunk, here)?;
+        let (to_media, from_media) = dial(&link_config, config, Role::Media, here)?;
+        running.watch_link("trunk", &to_trunk, metrics);
+        running.watch_link("media", &to_media, metrics);
+        let links = SignalingLinks {
+            to_trunk,
+            from_trunk,
+            to_media,
+            from_media,
+        };
+        running.start_signaling(config, links, stopping).await?;
+    }
+    Ok(running)
+}
+
+/// The adapters: one for each role, from what stands here to what the role's own package wants.
+impl Running {
+    async fn start_media(
+        &mut self,
+        _config: &Config,
+        link: MediaLink,
+        stopping: Stopping,
+    ) -> Result<(), String> {
+        // The link's side ends when it is dropped, so it is held until the end.
+        self.tasks.spawn(hold(link.commands, link.events, stopping));
+        Ok(())
+    }
+
+    async fn start_trunk(
+        &mut self,
+        _config: &Config,
+        link: TrunkLink,
+        stopping: Stopping,
+    ) -> Result<(), String> {
+        self.tasks.spawn(hold(link.commands, link.events, stopping));
+        Ok(())
+    }
+
+    async fn start_signaling(
+        &mut self,
+        _config: &Config,
+        links: SignalingLinks,
+        stopping: Stopping,
+    ) -> Result<(), String> {
+        self.tasks
+            .spawn(hold(links.from_trunk, links.to_trunk, stopping.clone()));
+        self.tasks
+            .spawn(hold(links.from_media, links.to_media, stopping));
+        Ok(())
+    }
+
+    fn watch_link<Out: serde::Serialize + 'static>(
+        &mut self,
+        name: &'static str,
+        sender: &Sender<Out>,
+        metrics: &Metrics,
+    ) {
+        let watched = sender.watch();
+        let stats = watched.clone();
+        metrics.on_scrape(move |metrics| {
+            let stats = stats();
+            let labels = [("link", name)];
+            let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            metrics
+                .gauge(
+                    "trunkgate_link_up",
+                    "Whether the link is connected.",
+                    &labels,
+                )
+                .set(stats.up.into());
+            for (name, help, n) in [
+                (
+                    "trunkgate_link_sent_total",
+                    "Messages given to the link.",
+                    stats.sent,
+                ),
+                (
+                    "trunkgate_link_received_total",
+                    "Messages that came over the link.",
+                    stats.received,
+                ),
+                (
+                    "trunkgate_link_skipped_total",
+                    "Messages of a variant that this version does not know.",
+                    stats.skipped,
+                ),
+                (
+                    "trunkgate_link_dropped_total",
+                    "Messages for a peer that was lost or replaced.",
+                    stats.dropped,
+                ),
+                (
+                    "trunkgate_link_connections_total",
+                    "Connections of the link.",
+                    stats.connections,
+                ),
+            ] {
+                metrics.counter(name, help, &labels).set(count(n));
+            }
+        });
+        self.links.push((name, watched));
+    }
+}
+
+/// Reads and forgets, until the end.
+async fn hold<In, Out>(mut receiver: Receiver<In>, sender: Sender<Out>, mut stopping: Stopping) {
+    loop {
+        tokio::select! {
+            event = receiver.recv() => match event {
+                Some(LinkEvent::Message(_)) => warn!("a role that is not there yet was asked for something"),
+                Some(_) => (),
+                None => break,
+            },
+            stopped = stopping.wait_for(|stopping| *stopping) => {
+                let _ = stopped;
+                break;
+            }
+        }
+    }
+    drop(sender);
+}
+
+fn listen(link: &LinkConfig, config: &Config) -> Result<Listener, String> {
+    let address = config
+        .link
+        .listen
+        .unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
+    Listener::bind(link.clone(), address)
+        .map_err(|error| sockets::cannot_listen("link.listen", address, &error))
+}
+
+fn dial<Out, In>(
+    link: &LinkConfig,
+    config: &Config,
+    role: Role,
+    here: Option<SocketAddr>,
+) -> Result<(Sender<Out>, Receiver<In>), String>
+where
+    Out: serde::Serialize,
+    In: serde::de::DeserializeOwned + Send + 'static,
+{
+    let elsewhere = config
+        .link
+        .peers
+        .iter()
+        .find(|peer| peer.role == role)
+        .map(|peer| peer.address);
+    let address = if config.roles.contains(&role) {
+        here
+    } else {
+        elsewhere
+    };
+    let address = address
+        .ok_or_else(|| format!("link.peers does not say where the {} role is.", role.name()))?;
+    link::dial(link, Role::Signaling.name(), role.name(), address)
+        .map_err(|error| format!("link.peers: {address} cannot be dialed from here: {error}."))
+}
+
+/// An address of our own as we can dial it.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}

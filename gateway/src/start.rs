@@ -1,0 +1,197 @@
+//! One process from its first line to its last: logs, roles, admin, the words for whoever started it, and
+//! the signal to stop.
+
+use crate::admin::{self, Pages, Readiness};
+use crate::config::{Config, Role, Surroundings};
+use crate::metrics::Metrics;
+use crate::roles::{self, Listening, Running};
+use crate::sockets;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Runs until a signal.
+///
+/// # Errors
+/// A sentence for the operator: something that the settings ask for cannot be had.
+pub fn run(config: Config, around: Surroundings) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // Another subscriber can only be there in a test.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("The process cannot start its threads: {error}."))?;
+    let ended = runtime.block_on(live(config, around));
+    // Whatever still runs has had its time.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn live(config: Config, around: Surroundings) -> Result<(), String> {
+    // Before anything can be interrupted: a signal that comes early must not be the system's default.
+    let mut signals =
+        Signals::new().map_err(|error| format!("Signals cannot be listened to: {error}."))?;
+    let metrics = Arc::new(Metrics::default());
+    let readiness = Readiness::default();
+    readiness.set("roles", false);
+
+    let mut running = roles::start(&config, &metrics).await?;
+    let mut listening = running.listening.clone();
+    listening.extend(start_admin(
+        &config, &around, &metrics, &readiness, &running,
+    )?);
+    readiness.set("roles", true);
+    tell(&config, &listening);
+
+    let first = tokio::select! {
+        signal = signals.next() => signal,
+        () = running.role_ended() => return Err("A part of the gateway has ended that never should; see the log.".to_owned()),
+    };
+    info!("{first}: ending calls");
+    readiness.set("roles", false);
+    tokio::select! {
+        () = running.stop() => info!("all has ended"),
+        second = signals.next() => info!("{second} again: ending at once"),
+    }
+    Ok(())
+}
+
+fn start_admin(
+    config: &Config,
+    around: &Surroundings,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    running: &Running,
+) -> Result<Vec<Listening>, String> {
+    let Some(listen) = config.admin.listen else {
+        return Ok(Vec::new());
+    };
+    let begun = Instant::now();
+    let links = running.links.clone();
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
+    let status = move || {
+        let links: serde_json::Map<String, serde_json::Value> = links
+            .iter()
+            .map(|(name, stats)| {
+                let stats = stats();
+                let told = serde_json::json!({
+                    "up": stats.up,
+                    "sent": stats.sent,
+                    "received": stats.received,
+                    "skipped": stats.skipped,
+                    "dropped": stats.dropped,
+                    "connections": stats.connections,
+                    "trouble": stats.trouble,
+                });
+                ((*name).to_owned(), told)
+            })
+            .collect();
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "roles": roles,
+            "up_seconds": begun.elapsed().as_secs(),
+            "links": links,
+        })
+    };
+    let pages = Pages {
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        status: Arc::new(status),
+    };
+    let router = admin::router(
+        &config.admin,
+        &around.interfaces,
+        pages,
+        axum::Router::new(),
+    );
+    let mut listening = Vec::new();
+    for listener in sockets::tcp("admin.listen", listen, config.ipv6)? {
+        let address = listener
+            .local_addr()
+            .map_err(|error| format!("admin.listen: {error}."))?;
+        listening.push(Listening {
+            what: "admin",
+            address: address.to_string(),
+        });
+        tokio::spawn(admin::serve(listener, router.clone()));
+    }
+    Ok(listening)
+}
+
+/// Lines for machines, then sentences for people, then `ready`. Nobody may be reading.
+fn tell(config: &Config, listening: &[Listening]) {
+    let mut out = std::io::stdout().lock();
+    for line in listening {
+        let _ = writeln!(out, "{line}");
+    }
+    for sentence in welcome(config, listening) {
+        let _ = writeln!(out, "{sentence}");
+    }
+    let _ = writeln!(out, "ready");
+    let _ = out.flush();
+}
+
+fn welcome(config: &Config, listening: &[Listening]) -> Vec<String> {
+    let port = |what: &str| {
+        let line = listening.iter().find(|line| line.what == what)?;
+        line.address.rsplit(':').next()?.parse::<u16>().ok()
+    };
+    let mut sentences = Vec::new();
+    if let Some(port) = port("signaling.ws") {
+        sentences.push(format!(
+            "On this computer open http://localhost:{port}/ and dial echo."
+        ));
+    }
+    if let Some(port) = port("signaling.wss") {
+        let host = crate::certificate::host_name().unwrap_or_else(|| "HOST".to_owned());
+        sentences.push(format!(
+            "On other computers open https://{host}:{port}/ (or this computer's address): only there a browser gives a microphone."
+        ));
+        if config.signaling.certificate.is_none() {
+            sentences.push(
+                "The browser will warn once, since the certificate is our own: choose Advanced, then Proceed (Firefox: Accept the Risk and Continue).".to_owned(),
+            );
+        }
+    }
+    if config.roles.contains(&Role::Trunk) {
+        sentences.push(if config.sip.allowed_targets.is_empty() {
+            "SIP goes to loopback and the private networks of this computer only; list other PBXs and carriers in sip.allowed_targets.".to_owned()
+        } else {
+            format!(
+                "SIP goes to loopback, the private networks of this computer and {} more in sip.allowed_targets.",
+                config.sip.allowed_targets.len()
+            )
+        });
+    }
+    sentences
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
