@@ -1,0 +1,513 @@
+//! A PBX and its phone in one: registrar, callee and caller, written apart from our own SIP so that it is a
+//! second opinion. It knows only UDP, and no more of RFC 3261 than a plain phone needs.
+
+use signaling_sip::time::Instant;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+const GIVE_UP: Duration = Duration::from_secs(32);
+
+const SDP: &str = "v=0\r\no=phone 1 1 IN IP4 127.0.0.2\r\ns=-\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0 101\r\n\
+a=rtpmap:101 telephone-event/8000\r\n";
+
+/// What the phone does with a call that comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Rings, and answers after so long.
+    Answers(Duration),
+    RingsForEver,
+    Busy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// An INVITE of theirs, not answered for good.
+    Ringing,
+    /// Our INVITE is out.
+    Calling,
+    Talking,
+    /// We said BYE or a refusal, and wait for what that asks for.
+    Ending,
+    Over,
+}
+
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub state: State,
+    /// Whether it ever was talking.
+    pub talked: bool,
+    id: String,
+    /// Our tag and URI, theirs, as they stand in From and To.
+    ours: String,
+    theirs: String,
+    /// Where requests to them go.
+    target: String,
+    cseq: u32,
+    /// Their INVITE, whose headers each response repeats.
+    invite: String,
+    cancel_when_ringing: bool,
+    /// What is repeated until something comes for it.
+    repeat: Option<Repeat>,
+    answer_at: Option<Instant>,
+    last_response: String,
+}
+
+#[derive(Clone, Debug)]
+struct Repeat {
+    text: String,
+    at: Instant,
+    interval: Duration,
+    until: Instant,
+}
+
+pub struct Phone {
+    pub address: SocketAddr,
+    pub gateway: SocketAddr,
+    pub manner: Manner,
+    /// Contact of the gateway's account, once it has registered.
+    pub contact: Option<String>,
+    pub calls: BTreeMap<String, Call>,
+    pub out: Vec<String>,
+    next: u32,
+}
+
+impl Phone {
+    pub fn new(address: SocketAddr, gateway: SocketAddr, manner: Manner) -> Phone {
+        Phone {
+            address,
+            gateway,
+            manner,
+            contact: None,
+            calls: BTreeMap::new(),
+            out: Vec::new(),
+            next: 1,
+        }
+    }
+
+    pub fn handle(&mut self, bytes: &[u8], now: Instant) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let id = header(&text, "Call-ID");
+        if id.is_empty() {
+            // Keep-alive (RFC 5626 §3.5.1).
+            return;
+        }
+        if let Some(status) = text.strip_prefix("SIP/2.0 ") {
+            let status: u16 = status[..3].parse().expect("a status");
+            return self.response(&text, &id, status, now);
+        }
+        let method = text.split(' ').next().unwrap_or_default().to_owned();
+        match method.as_str() {
+            "REGISTER" => self.register(&text),
+            "OPTIONS" => self.respond(&text, 200, "OK", ""),
+            "INVITE" => self.invited(text, id, now),
+            "ACK" => {
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.repeat = None;
+                    if call.state == State::Ending {
+                        call.state = State::Over;
+                    }
+                }
+            }
+            "CANCEL" => {
+                self.respond(&text, 200, "OK", "");
+                if self
+                    .calls
+                    .get(&id)
+                    .is_some_and(|c| c.state == State::Ringing)
+                {
+                    self.finally(&id, 487, "Request Terminated", now);
+                }
+            }
+            "BYE" => {
+                let known = self.calls.get_mut(&id);
+                match known {
+                    Some(call) => {
+                        call.state = State::Over;
+                        call.repeat = None;
+                        call.answer_at = None;
+                        self.respond(&text, 200, "OK", "");
+                    }
+                    None => self.respond(&text, 481, "Call/Transaction Does Not Exist", ""),
+                }
+            }
+            _ => self.respond(&text, 501, "Not Implemented", ""),
+        }
+    }
+
+    /// Once challenged, any answer is taken: whether the digest is right is tested elsewhere.
+    fn register(&mut self, text: &str) {
+        if header(text, "Authorization").is_empty() {
+            let challenge = "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\", algorithm=SHA-256\r\n";
+            return self.respond(text, 401, "Unauthorized", challenge);
+        }
+        let contact = header(text, "Contact");
+        let uri = contact
+            .split(['<', '>'])
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
+        let gone = header(text, "Expires") == "0" || contact.contains("expires=0");
+        let line = if gone {
+            String::new()
+        } else {
+            format!("Contact: <{uri}>;expires=60\r\n")
+        };
+        self.contact = (!gone).then_some(uri);
+        self.respond(text, 200, "OK", &line);
+    }
+
+    fn invited(&mut self, text: String, id: String, now: Instant) {
+        if let Some(call) = self.calls.get(&id) {
+            // A repetition gets the last response once more.
+            if same_transaction(&call.invite, &text) && !call.last_response.is_empty() {
+                self.out.push(call.last_response.clone());
+            }
+            return;
+        }
+        if header(&text, "Proxy-Authorization").is_empty() {
+            let challenge =
+                "Proxy-Authenticate: Digest realm=\"pbx\", nonce=\"n2\", algorithm=MD5\r\n";
+            return self.respond(&text, 407, "Proxy Authentication Required", challenge);
+        }
+        let tag = self.tag();
+        let contact = header(&text, "Contact");
+        let call = Call {
+            state: State::Ringing,
+            talked: false,
+            id: id.clone(),
+            ours: format!("{};tag={tag}", header(&text, "To")),
+            theirs: header(&text, "From"),
+            target: contact
+                .split(['<', '>'])
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned(),
+            cseq: 1,
+            invite: text,
+            cancel_when_ringing: false,
+            repeat: None,
+            answer_at: match self.manner {
+                Manner::Answers(after) => Some(now + after),
+                Manner::RingsForEver | Manner::Busy => None,
+            },
+            last_response: String::new(),
+        };
+        self.calls.insert(id.clone(), call);
+        if self.manner == Manner::Busy {
+            self.finally(&id, 486, "Busy Here", now);
+        } else {
+            self.provisional(&id);
+        }
+    }
+
+    fn provisional(&mut self, id: &str) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let response = response(
+            &call.invite,
+            180,
+            "Ringing",
+            &call.ours,
+            self.address,
+            "",
+            "",
+        );
+        call.last_response = response.clone();
+        self.out.push(response);
+    }
+
+    /// A final response of ours, repeated until the ACK.
+    fn finally(&mut self, id: &str, status: u16, reason: &str, now: Instant) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let body = if status == 200 { SDP } else { "" };
+        let text = response(
+            &call.invite,
+            status,
+            reason,
+            &call.ours,
+            self.address,
+            "",
+            body,
+        );
+        call.state = if status == 200 {
+            State::Talking
+        } else {
+            State::Ending
+        };
+        call.talked |= status == 200;
+        call.answer_at = None;
+        call.last_response = text.clone();
+        call.repeat = Some(Repeat {
+            text: text.clone(),
+            at: now + T1,
+            interval: T1,
+            until: now + GIVE_UP,
+        });
+        self.out.push(text);
+    }
+
+    fn respond(&mut self, request: &str, status: u16, reason: &str, more: &str) {
+        let to = header(request, "To");
+        let to = if to.contains("tag=") {
+            to
+        } else {
+            format!("{to};tag={}", self.tag())
+        };
+        self.out.push(response(
+            request,
+            status,
+            reason,
+            &to,
+            self.address,
+            more,
+            "",
+        ));
+    }
+
+    /// Calls the gateway's account.
+    pub fn call(&mut self, now: Instant) -> Option<String> {
+        let target = self.contact.clone()?;
+        let id = format!("phone-{}@pbx", self.next);
+        let call = Call {
+            state: State::Calling,
+            talked: false,
+            id: id.clone(),
+            ours: format!("\"Bob\" <sip:1002@pbx>;tag={}", self.tag()),
+            theirs: "<sip:1001@pbx>".to_owned(),
+            target,
+            cseq: 1,
+            invite: String::new(),
+            cancel_when_ringing: false,
+            repeat: None,
+            answer_at: None,
+            last_response: String::new(),
+        };
+        let text = self.request(
+            &call,
+            "INVITE",
+            call.cseq,
+            SDP,
+            &self.branch(&call, "INVITE"),
+        );
+        self.begin(call, text, now);
+        Some(id)
+    }
+
+    pub fn hang_up(&mut self, id: &str, now: Instant) {
+        let Some(mut call) = self.calls.get(id).cloned() else {
+            return;
+        };
+        match call.state {
+            State::Talking => {
+                call.cseq += 1;
+                call.state = State::Ending;
+                let text = self.request(&call, "BYE", call.cseq, "", &self.branch(&call, "BYE"));
+                self.begin(call, text, now);
+            }
+            State::Ringing => self.finally(id, 480, "Temporarily Unavailable", now),
+            // CANCEL may go only after a provisional response (RFC 3261 §9.1).
+            State::Calling => {
+                call.cancel_when_ringing = true;
+                self.calls.insert(id.to_owned(), call);
+            }
+            State::Ending | State::Over => {}
+        }
+    }
+
+    fn begin(&mut self, mut call: Call, text: String, now: Instant) {
+        call.repeat = Some(Repeat {
+            text: text.clone(),
+            at: now + T1,
+            interval: T1,
+            until: now + GIVE_UP,
+        });
+        self.calls.insert(call.id.clone(), call);
+        self.out.push(text);
+    }
+
+    fn response(&mut self, text: &str, id: &str, status: u16, now: Instant) {
+        let Some(mut call) = self.calls.get(id).cloned() else {
+            return;
+        };
+        let cseq = header(text, "CSeq");
+        if cseq.ends_with("BYE") && status >= 200 {
+            call.state = State::Over;
+            call.repeat = None;
+        } else if cseq.ends_with("INVITE") && status < 200 {
+            if call.state == State::Calling {
+                call.repeat = None;
+                if call.cancel_when_ringing {
+                    let cancel = self.request(
+                        &call,
+                        "CANCEL",
+                        call.cseq,
+                        "",
+                        &self.branch(&call, "INVITE"),
+                    );
+                    call.cancel_when_ringing = false;
+                    let text = cancel.clone();
+                    call.repeat = Some(Repeat {
+                        text,
+                        at: now + T1,
+                        interval: T1,
+                        until: now + GIVE_UP,
+                    });
+                    self.out.push(cancel);
+                }
+            }
+        } else if cseq.ends_with("INVITE") && status < 300 {
+            call.theirs = header(text, "To");
+            let contact = header(text, "Contact");
+            call.target = contact
+                .split(['<', '>'])
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned();
+            // Each 200 gets its ACK, a transaction of its own (RFC 3261 §13.2.2.4).
+            let ack = self.request(&call, "ACK", 1, "", &self.branch(&call, "ACK"));
+            self.out.push(ack);
+            if call.state == State::Calling {
+                call.state = State::Talking;
+                call.talked = true;
+                call.repeat = None;
+            }
+            if call.cancel_when_ringing {
+                call.cancel_when_ringing = false;
+                self.calls.insert(id.to_owned(), call);
+                return self.hang_up(id, now);
+            }
+        } else if cseq.ends_with("INVITE") {
+            call.theirs = header(text, "To");
+            let ack = self.request(&call, "ACK", 1, "", &self.branch(&call, "INVITE"));
+            self.out.push(ack);
+            call.state = State::Over;
+            call.repeat = None;
+        }
+        self.calls.insert(id.to_owned(), call);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<String> = self
+            .calls
+            .values()
+            .filter(|c| c.answer_at.is_some_and(|at| at <= now))
+            .map(|c| c.id.clone())
+            .collect();
+        for id in due {
+            self.finally(&id, 200, "OK", now);
+        }
+        for call in self.calls.values_mut() {
+            let Some(repeat) = call.repeat.as_mut().filter(|r| r.at <= now) else {
+                continue;
+            };
+            if now >= repeat.until {
+                call.repeat = None;
+                call.state = State::Over;
+                continue;
+            }
+            self.out.push(repeat.text.clone());
+            repeat.interval = (repeat.interval * 2).min(T2);
+            repeat.at = now + repeat.interval;
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let times = |c: &Call| [c.answer_at, c.repeat.as_ref().map(|r| r.at)];
+        self.calls.values().flat_map(times).flatten().min()
+    }
+
+    fn request(&self, call: &Call, method: &str, cseq: u32, body: &str, branch: &str) -> String {
+        let Call {
+            target,
+            ours,
+            theirs,
+            id,
+            ..
+        } = call;
+        let address = self.address;
+        let kind = if body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/sdp\r\n"
+        };
+        format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: {ours}\r\nTo: {theirs}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:1002@{address}>\r\n\
+             {kind}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn branch(&self, call: &Call, method: &str) -> String {
+        format!(
+            "z9hG4bK{}{}{}",
+            call.id.replace('@', "-"),
+            method,
+            call.cseq
+        )
+    }
+
+    fn tag(&mut self) -> String {
+        self.next += 1;
+        format!("p{}", self.next)
+    }
+}
+
+fn response(
+    request: &str,
+    status: u16,
+    reason: &str,
+    to: &str,
+    address: SocketAddr,
+    more: &str,
+    body: &str,
+) -> String {
+    let vias: String = headers(request, "Via")
+        .map(|v| format!("Via: {v}\r\n"))
+        .collect();
+    let (from, id, cseq) = (
+        header(request, "From"),
+        header(request, "Call-ID"),
+        header(request, "CSeq"),
+    );
+    let kind = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/sdp\r\n"
+    };
+    let contact = if cseq.ends_with("INVITE") && status < 300 {
+        format!("Contact: <sip:1002@{address}>\r\n")
+    } else {
+        String::new()
+    };
+    format!(
+        "SIP/2.0 {status} {reason}\r\n{vias}From: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq}\r\n{contact}{more}{kind}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn headers<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    head.split("\r\n").skip(1).filter_map(move |line| {
+        let (found, value) = line.split_once(':')?;
+        found
+            .trim()
+            .eq_ignore_ascii_case(name)
+            .then_some(value.trim())
+    })
+}
+
+fn header(text: &str, name: &str) -> String {
+    headers(text, name).next().unwrap_or_default().to_owned()
+}
+
+fn same_transaction(a: &str, b: &str) -> bool {
+    header(a, "Via") == header(b, "Via")
+}
