@@ -4,6 +4,9 @@
 //! browsers. An `if` about calls in this package would be happier, and testable, in a core.
 
 pub mod clock;
+pub mod dns;
 pub mod peer;
 pub mod signaling;
+pub mod sip_socket;
+pub mod trunk;
 pub mod websocket;

@@ -22,5 +22,5 @@ mod responses;
 mod schedule;
 mod server;
 mod stranger;
-mod targets;
+pub mod targets;
 mod validate;

@@ -1,0 +1,293 @@
+//! The trunk's sockets: one UDP socket for each address, TCP listeners, and a task for each connection.
+
+use signaling_trunk::net::{Listener, StreamId, Transport};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// What arrived and was not looked at; beyond that the kernel's buffers fill, and then datagrams are lost.
+const MAX_ARRIVED: usize = 4_096;
+/// Messages waiting for one slow peer; one more and its connection is dropped.
+const MAX_QUEUED: usize = 256;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that takes nothing for this long is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The kernel's buffer behind a UDP socket, in bytes.
+const UDP_BUFFER: usize = 4 << 20;
+
+/// Something that the network did.
+#[derive(Debug)]
+pub enum Arrival {
+    Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Accepted { stream: StreamId, remote: SocketAddr, writer: mpsc::Sender<Vec<u8>> },
+    Connected { stream: StreamId },
+    Data { stream: StreamId, bytes: Vec<u8> },
+    Closed { stream: StreamId },
+}
+
+/// An address to listen on, as the configuration says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub transport: Transport,
+    /// A wildcard address means every address of this box, each with a socket of its own, so that what is
+    /// sent leaves from the address that was written to.
+    pub bind: SocketAddr,
+    /// Address, and port if it differs, that peers are told instead.
+    pub announce: Option<(IpAddr, Option<u16>)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {transport} {address}: {source}")]
+pub struct BindError {
+    pub transport: &'static str,
+    pub address: SocketAddr,
+    pub source: io::Error,
+}
+
+pub struct SipSockets {
+    listeners: Vec<Listener>,
+    udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    streams: HashMap<StreamId, mpsc::Sender<Vec<u8>>>,
+    arrived: mpsc::Sender<Arrival>,
+    arrivals: mpsc::Receiver<Arrival>,
+    tasks: JoinSet<()>,
+}
+
+impl SipSockets {
+    /// `interfaces`: this box's addresses, for wildcards.
+    pub fn bind(listen: &[Listen], interfaces: &[(IpAddr, u8)]) -> Result<SipSockets, BindError> {
+        let (arrived, arrivals) = mpsc::channel(MAX_ARRIVED);
+        let mut sockets = SipSockets {
+            listeners: Vec::new(),
+            udp: Vec::new(),
+            streams: HashMap::new(),
+            arrived,
+            arrivals,
+            tasks: JoinSet::new(),
+        };
+        let accepted = Arc::new(AtomicU64::new(0));
+        for listen in listen {
+            for address in expanded(listen.bind, interfaces) {
+                let told = |source| BindError { transport: listen.transport.name(), address, source };
+                let bound = match listen.transport {
+                    Transport::Udp => sockets.bind_udp(address).map_err(told)?,
+                    Transport::Tcp => sockets.bind_tcp(address, accepted.clone()).map_err(told)?,
+                };
+                let announce = listen.announce.map(|(ip, port)| SocketAddr::new(ip, port.unwrap_or(bound.port())));
+                sockets.listeners.push(Listener { transport: listen.transport, bound, announce });
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// The addresses really bound, port 0 replaced.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    fn bind_udp(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // As much as the system allows; less is not a reason not to start.
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        let socket = Arc::new(UdpSocket::from_std(socket.into())?);
+        let bound = socket.local_addr()?;
+        self.udp.push((bound, socket.clone()));
+        self.tasks.spawn(read_datagrams(socket, bound, self.arrived.clone()));
+        Ok(bound)
+    }
+
+    fn bind_tcp(&mut self, address: SocketAddr, accepted: Arc<AtomicU64>) -> io::Result<SocketAddr> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1024)?;
+        let listener = TcpListener::from_std(socket.into())?;
+        let bound = listener.local_addr()?;
+        self.tasks.spawn(accept(listener, accepted, self.arrived.clone()));
+        Ok(bound)
+    }
+
+    pub async fn next(&mut self) -> Option<Arrival> {
+        // Finished tasks are swept here, or their remains would pile up.
+        while self.tasks.try_join_next().is_some() {}
+        let arrival = self.arrivals.recv().await?;
+        Some(self.noted(arrival))
+    }
+
+    /// What has arrived already, without waiting.
+    pub fn try_next(&mut self) -> Option<Arrival> {
+        let arrival = self.arrivals.try_recv().ok()?;
+        Some(self.noted(arrival))
+    }
+
+    fn noted(&mut self, arrival: Arrival) -> Arrival {
+        match &arrival {
+            Arrival::Accepted { stream, writer, .. } => {
+                self.streams.insert(*stream, writer.clone());
+            }
+            Arrival::Closed { stream } => {
+                self.streams.remove(stream);
+            }
+            Arrival::Datagram { .. } | Arrival::Connected { .. } | Arrival::Data { .. } => {}
+        }
+        arrival
+    }
+
+    pub fn send_datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        let Some((_, socket)) = self.udp.iter().find(|(bound, _)| *bound == local) else { return };
+        if let Err(error) = socket.try_send_to(bytes, remote) {
+            tracing::debug!(%remote, %error, "SIP datagram not sent");
+        }
+    }
+
+    /// False if the peer takes too little: the connection is dropped.
+    pub fn send_stream(&mut self, stream: StreamId, bytes: Vec<u8>) -> bool {
+        let Some(writer) = self.streams.get(&stream) else { return true };
+        match writer.try_send(bytes) {
+            Ok(()) => true,
+            Err(_) => {
+                self.streams.remove(&stream);
+                false
+            }
+        }
+    }
+
+    pub fn open(&mut self, stream: StreamId, from: IpAddr, remote: SocketAddr) {
+        let (writer, queue) = mpsc::channel(MAX_QUEUED);
+        self.streams.insert(stream, writer);
+        let arrived = self.arrived.clone();
+        self.tasks.spawn(async move {
+            let opened = tokio::time::timeout(CONNECT_TIMEOUT, connect(from, remote)).await;
+            match opened {
+                Ok(Ok(connection)) => {
+                    if arrived.send(Arrival::Connected { stream }).await.is_ok() {
+                        serve(stream, connection, queue, arrived).await;
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%remote, %error, "SIP connection failed");
+                    let _ = arrived.send(Arrival::Closed { stream }).await;
+                }
+                Err(_) => {
+                    let _ = arrived.send(Arrival::Closed { stream }).await;
+                }
+            }
+        });
+    }
+
+    /// What was written before still goes out.
+    pub fn close(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+    }
+}
+
+fn expanded(bind: SocketAddr, interfaces: &[(IpAddr, u8)]) -> Vec<SocketAddr> {
+    if !bind.ip().is_unspecified() {
+        return vec![bind];
+    }
+    let fits = |ip: &IpAddr| match ip {
+        IpAddr::V4(_) => bind.is_ipv4(),
+        // A link-local address needs its interface beside it: nobody's SIP lives there.
+        IpAddr::V6(v6) => bind.is_ipv6() && v6.segments()[0] & 0xffc0 != 0xfe80,
+    };
+    let mut found: Vec<SocketAddr> =
+        interfaces.iter().map(|(ip, _)| *ip).filter(fits).map(|ip| SocketAddr::new(ip, bind.port())).collect();
+    found.dedup();
+    found
+}
+
+async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, arrived: mpsc::Sender<Arrival>) {
+    let mut buf = vec![0; 65_536];
+    loop {
+        let (len, remote) = match socket.recv_from(&mut buf).await {
+            Ok(received) => received,
+            Err(error) => {
+                // An ICMP error of an earlier send; the socket itself is well.
+                tracing::debug!(%local, %error, "SIP socket");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        let bytes = buf.get(..len).unwrap_or_default().to_vec();
+        if arrived.send(Arrival::Datagram { local, remote, bytes }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, accepted: Arc<AtomicU64>, arrived: mpsc::Sender<Arrival>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let (connection, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, say: waiting is all that helps.
+                tracing::warn!(%error, "SIP connection not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = connection.set_nodelay(true);
+        // Odd numbers are the shell's.
+        let stream = StreamId(accepted.fetch_add(1, Ordering::Relaxed) * 2 + 1);
+        let (writer, queue) = mpsc::channel(MAX_QUEUED);
+        if arrived.send(Arrival::Accepted { stream, remote, writer }).await.is_err() {
+            return;
+        }
+        connections.spawn(serve(stream, connection, queue, arrived.clone()));
+    }
+}
+
+async fn connect(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if !from.is_unspecified() && from.is_ipv4() == remote.is_ipv4() {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    let connection = socket.connect(remote).await?;
+    connection.set_nodelay(true)?;
+    Ok(connection)
+}
+
+/// One connection until either side closes it.
+async fn serve(stream: StreamId, mut connection: TcpStream, mut queue: mpsc::Receiver<Vec<u8>>, arrived: mpsc::Sender<Arrival>) {
+    let (mut reader, mut writer) = connection.split();
+    let mut buf = vec![0; 16_384];
+    loop {
+        tokio::select! {
+            read = reader.read(&mut buf) => {
+                let Ok(len @ 1..) = read else { break };
+                let bytes = buf.get(..len).unwrap_or_default().to_vec();
+                if arrived.send(Arrival::Data { stream, bytes }).await.is_err() {
+                    return;
+                }
+            }
+            message = queue.recv() => {
+                let Some(bytes) = message else { break };
+                let written = tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    break;
+                }
+            }
+        }
+    }
+    let _ = tokio::time::timeout(WRITE_TIMEOUT, connection.shutdown()).await;
+    let _ = arrived.send(Arrival::Closed { stream }).await;
+}

@@ -1,0 +1,258 @@
+//! The trunk role's loop: moves values between sockets, name server, link and [`Agent`].
+
+use crate::dns::Dns;
+use crate::peer::FromPeer;
+use crate::sip_socket::{Arrival, BindError, Listen, SipSockets};
+use signaling_sip::time::Instant;
+use signaling_trunk::agent::{Agent, Config, Input, Output};
+use signaling_trunk::allowed::Entry;
+use signaling_trunk::api::{Command, Event};
+use signaling_trunk::net::Listener;
+use signaling_trunk::targets::Answer;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long calls and registrations have to end when the role is told to stop.
+const FAREWELL: Duration = Duration::from_secs(4);
+/// Events that wait for the link; beyond that the oldest are lost, and the calls mend it by `Retain`.
+const MAX_EVENTS: usize = 65_536;
+/// Arrivals taken in one turn before outputs go out.
+const BATCH: usize = 64;
+
+#[derive(Debug, Default)]
+pub struct TrunkConfig {
+    pub listen: Vec<Listen>,
+    pub allowed_targets: Vec<Entry>,
+    /// Addresses of this box that are up, with their prefix lengths.
+    pub interfaces: Vec<(IpAddr, u8)>,
+    /// Empty: those of `/etc/resolv.conf`.
+    pub dns_servers: Vec<SocketAddr>,
+    pub user_agent: String,
+    /// 0: the agent's default.
+    pub register_expires_s: u32,
+    /// Told the addresses really bound, once.
+    pub bound: Option<oneshot::Sender<Vec<Listener>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrunkError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("dns.servers: {0}")]
+    Dns(String),
+    #[error("no randomness from the operating system: {0}")]
+    Random(String),
+}
+
+/// Runs until `shutdown` is ready and everything has ended, or the commands end.
+pub async fn run(
+    config: TrunkConfig,
+    commands: mpsc::Receiver<FromPeer<Command>>,
+    events: mpsc::Sender<(u64, Event)>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), TrunkError> {
+    let dns = Dns::new(&config.dns_servers).map_err(TrunkError::Dns)?;
+    let sockets = SipSockets::bind(&config.listen, &config.interfaces)?;
+    if let Some(bound) = config.bound {
+        let _ = bound.send(sockets.listeners().to_vec());
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| TrunkError::Random(e.to_string()))?;
+    let core = Config {
+        listeners: sockets.listeners().to_vec(),
+        interfaces: config.interfaces,
+        allowed: config.allowed_targets,
+        user_agent: config.user_agent,
+        register_expires_s: config.register_expires_s,
+    };
+    let (answered, answers) = mpsc::channel(1024);
+    let shell = Shell {
+        agent: Agent::new(core, seed),
+        sockets,
+        dns,
+        started: tokio::time::Instant::now(),
+        waiting: VecDeque::new(),
+        answered,
+        answers,
+    };
+    shell.run(commands, events, shutdown).await;
+    Ok(())
+}
+
+struct Shell {
+    agent: Agent,
+    sockets: SipSockets,
+    dns: Dns,
+    started: tokio::time::Instant,
+    /// Events that the link has not taken.
+    waiting: VecDeque<(u64, Event)>,
+    answered: mpsc::Sender<(u64, Answer)>,
+    answers: mpsc::Receiver<(u64, Answer)>,
+}
+
+impl Shell {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<FromPeer<Command>>,
+        events: mpsc::Sender<(u64, Event)>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut farewell: Option<tokio::time::Instant> = None;
+        loop {
+            self.drain();
+            let [accounts, invites, ..] = self.agent.counts();
+            if let Some(until) = farewell
+                && ((accounts == 0 && invites == 0) || tokio::time::Instant::now() >= until)
+            {
+                return self.deliver_rest(&events).await;
+            }
+            let due = self.agent.poll_timeout().map(|at| self.started + Duration::from_micros(at.0));
+            let due = [due, farewell].into_iter().flatten().min();
+            let has_events = !self.waiting.is_empty();
+            tokio::select! {
+                arrival = self.sockets.next() => {
+                    let Some(arrival) = arrival else { return };
+                    self.on_arrival(arrival);
+                    for _ in 0..BATCH {
+                        let Some(arrival) = self.sockets.try_next() else { break };
+                        self.on_arrival(arrival);
+                    }
+                }
+                command = commands.recv(), if farewell.is_none() => match command {
+                    Some(command) => self.on_command(command),
+                    None => {
+                        self.end_all();
+                        farewell = Some(tokio::time::Instant::now() + FAREWELL);
+                    }
+                },
+                Some((query, answer)) = self.answers.recv() => {
+                    let now = self.now();
+                    self.agent.handle(Input::Answer { query, answer }, now);
+                }
+                permit = events.reserve(), if has_events => match permit {
+                    Ok(permit) => {
+                        if let Some(event) = self.waiting.pop_front() {
+                            permit.send(event);
+                        }
+                    }
+                    Err(_) => self.waiting.clear(),
+                },
+                () = sleep_until(due) => {
+                    let now = self.now();
+                    self.agent.handle_timeout(now);
+                }
+                () = &mut shutdown, if farewell.is_none() => {
+                    self.end_all();
+                    farewell = Some(tokio::time::Instant::now() + FAREWELL);
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        let micros = self.started.elapsed().as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn end_all(&mut self) {
+        let now = self.now();
+        let nothing = Command::Retain { accounts: Vec::new(), invites: Vec::new() };
+        self.agent.handle(Input::Command(nothing), now);
+    }
+
+    fn on_command(&mut self, command: FromPeer<Command>) {
+        match command {
+            FromPeer::Message(command) => {
+                let now = self.now();
+                self.agent.handle(Input::Command(command), now);
+            }
+            FromPeer::Up { fresh: true } | FromPeer::Lost => self.end_all(),
+            FromPeer::Up { fresh: false } | FromPeer::Down => {}
+        }
+    }
+
+    fn on_arrival(&mut self, arrival: Arrival) {
+        let now = self.now();
+        match arrival {
+            Arrival::Datagram { local, remote, bytes } => {
+                self.agent.handle(Input::Datagram { local, remote, bytes: &bytes }, now);
+            }
+            Arrival::Accepted { stream, remote, .. } => {
+                self.agent.handle(Input::StreamAccepted { stream, remote }, now);
+            }
+            Arrival::Connected { stream } => self.agent.handle(Input::StreamConnected { stream }, now),
+            Arrival::Data { stream, bytes } => {
+                self.agent.handle(Input::StreamData { stream, bytes: &bytes }, now);
+            }
+            Arrival::Closed { stream } => self.agent.handle(Input::StreamClosed { stream }, now),
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.agent.poll_output() {
+            match output {
+                Output::Datagram { local, remote, bytes } => self.sockets.send_datagram(local, remote, &bytes),
+                Output::StreamData { stream, bytes } => {
+                    if !self.sockets.send_stream(stream, bytes) {
+                        let now = self.now();
+                        self.agent.handle(Input::StreamClosed { stream }, now);
+                    }
+                }
+                Output::OpenStream { stream, from, remote } => self.sockets.open(stream, from, remote),
+                Output::CloseStream { stream } => self.sockets.close(stream),
+                Output::Ask { query, question } => {
+                    let (dns, answered) = (self.dns.clone(), self.answered.clone());
+                    tokio::spawn(async move {
+                        let answer = dns.ask(&question).await;
+                        let _ = answered.send((query, answer)).await;
+                    });
+                }
+                Output::Event(event) => {
+                    if self.waiting.len() >= MAX_EVENTS {
+                        self.waiting.pop_front();
+                    }
+                    self.waiting.push_back((key(&event), event));
+                }
+            }
+        }
+    }
+
+    async fn deliver_rest(&mut self, events: &mpsc::Sender<(u64, Event)>) {
+        while let Some(event) = self.waiting.pop_front() {
+            let sent = tokio::time::timeout(Duration::from_millis(200), events.send(event)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Events with the same key keep their order on the link.
+fn key(event: &Event) -> u64 {
+    match event {
+        Event::Registered { account, .. }
+        | Event::Unregistered { account }
+        | Event::RegistrationFailed { account, .. } => account.0,
+        Event::Incoming { invite, .. }
+        | Event::Progress { invite, .. }
+        | Event::Answered { invite, .. }
+        | Event::Acknowledged { invite, .. }
+        | Event::Offered { invite, .. }
+        | Event::OfferAcknowledged { invite, .. }
+        | Event::OfferAnswered { invite, .. }
+        | Event::OfferRefused { invite, .. }
+        | Event::Ended { invite, .. } => invite.0,
+    }
+}
