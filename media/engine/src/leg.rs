@@ -115,6 +115,48 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
+    pub fn new(
+        id: LegId,
+        group: GroupId,
+        spec: LegSpec,
+        transport: Transport,
+        audio_out: OutStream,
+        video_out: OutStream,
+        cname: String,
+    ) -> Leg {
+        Leg {
+            id,
+            group,
+            spec,
+            transport,
+            media: Vec::new(),
+            types: Box::new([None; 128]),
+            connected: false,
+            joined: None,
+            forward: None,
+            road: "",
+            audio_out,
+            video_out,
+            inbound: Inbound::new(),
+            sent: 0,
+            sent_bytes: 0,
+            sending_pt: None,
+            rtp_path: None,
+            rtcp_path: None,
+            timers: Timers::default(),
+            armed: None,
+            listening_since: None,
+            silence_told: 0,
+            round_trip_ms: 0.0,
+            reported_packets: [0; 2],
+            cname,
+            digits: Digits::default(),
+            detector: Detector::new(),
+            detector_clock_hz: 8000,
+            translated: None,
+        }
+    }
+
     pub fn out(&mut self, kind: MediaKind) -> &mut OutStream {
         match kind {
             MediaKind::Audio => &mut self.audio_out,

@@ -17,6 +17,7 @@ mod leg;
 mod legs;
 mod rewrite;
 mod rtcp;
+mod snapshot;
 mod source;
 mod stats;
 mod transport;
@@ -27,4 +28,10 @@ pub use ice::IceCreds;
 pub use legs::{BrowserSocket, EngineConfig, Input, Legs, MAX_LEGS, Output, Random};
 pub use rewrite::OutStreamState;
 pub use rtcp::WallClock;
+pub use snapshot::{
+    KeysSnapshot, LegSnapshot, PathSnapshot, RemoteSnapshot, RestoreError, SNAPSHOT_VERSION,
+    TransportSnapshot,
+};
+pub use stats::InboundState;
+pub use latch::LatchState;
 pub use transport::PortPair;
