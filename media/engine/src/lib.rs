@@ -12,6 +12,7 @@ mod digits;
 mod dtls;
 mod forward;
 mod ice;
+mod jitter;
 mod latch;
 mod leg;
 mod legs;
@@ -19,7 +20,9 @@ mod rewrite;
 mod rtcp;
 mod snapshot;
 mod source;
+mod speech;
 mod stats;
+mod transcode;
 mod transport;
 
 pub use datagram::{BUF_LEN, Buf, Datagram, MAX_DATAGRAM, Path, SocketId};

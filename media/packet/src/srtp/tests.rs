@@ -21,7 +21,7 @@ fn hex(text: &str) -> Vec<u8> {
 
 fn key(profile: Profile) -> Vec<u8> {
     (0..key_len(profile) + salt_len(profile))
-        .map(|n| u8::try_from(n * 7 + 1 & 0xff).unwrap())
+        .map(|n| u8::try_from((n * 7 + 1) & 0xff).unwrap())
         .collect()
 }
 
