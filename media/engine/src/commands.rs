@@ -1,7 +1,7 @@
 //! What each command does to the legs.
 
 use crate::datagram::SocketId;
-use crate::forward::{Forward, Outcome, payload_types, roads};
+use crate::forward::{Forward, Outcome, first_speech, payload_types, roads, takes_sound};
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
 use crate::leg::{Leg, Timer};
 use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
@@ -322,6 +322,7 @@ impl Legs {
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
                 leg.forward = None;
+                leg.end_pace();
                 leg.audio_out.detach(now);
                 leg.video_out.detach(now);
             }
@@ -332,20 +333,28 @@ impl Legs {
     fn replan(&mut self, index: u32, now: Instant) {
         let Some(other) = self.leg(index).and_then(|leg| leg.joined) else { return };
         for (from, to) in [(index, other), (other, index)] {
-            let planned = match (self.leg(from), self.leg(to)) {
-                (Some(a), Some(b)) if a.media.is_empty() || a.is_source() => {
-                    let _ = b;
-                    None
+            let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else { continue };
+            if a.is_source() {
+                if a.is_echo() || b.media.is_empty() {
+                    continue;
                 }
-                (Some(a), Some(b)) if b.is_echo() => Some((from, roads(&a.media, &a.media))),
-                (Some(a), Some(b)) if !b.media.is_empty() => {
-                    Some((to, roads(&a.media, &b.media)))
+                let out = first_speech(&b.media).filter(|_| takes_sound(&b.media));
+                if out.is_none() && takes_sound(&b.media) {
+                    self.fail(to, LegFailure::NoCommonCodec, now);
+                    return;
                 }
-                _ => None,
-            };
-            let Some((target, (roads, outcome))) = planned else {
+                self.generate(from, to, out, now);
+                continue;
+            }
+            // An echo gives back what came, in the same format.
+            let far = if b.is_echo() { a } else { b };
+            let target = if b.is_echo() { from } else { to };
+            let planned = (!a.media.is_empty() && !far.media.is_empty())
+                .then(|| (roads(&a.media, &far.media), first_speech(&far.media)));
+            let Some(((roads, outcome), speech)) = planned else {
                 if let Some(leg) = self.leg_mut(from) {
                     leg.forward = None;
+                    leg.end_pace();
                 }
                 continue;
             };
@@ -354,13 +363,16 @@ impl Legs {
                 return;
             }
             let Some(leg) = self.leg_mut(from) else { continue };
-            let before = leg.forward.as_ref().map(|f| &f.roads);
-            let changed = before.is_some_and(|before| *before != roads);
-            leg.forward = Some(Forward { to: target, roads });
-            if changed && let Some(leg) = self.leg_mut(target) {
-                // Whatever was on its way belongs to the road before.
-                leg.audio_out.detach(now);
-                leg.video_out.detach(now);
+            let fresh = Forward { to: target, roads, speech };
+            let changed = leg.forward.as_ref().is_some_and(|before| *before != fresh);
+            leg.forward = Some(fresh);
+            if changed {
+                leg.end_pace();
+                if let Some(leg) = self.leg_mut(target) {
+                    // Whatever was on its way belongs to the road before.
+                    leg.audio_out.detach(now);
+                    leg.video_out.detach(now);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::datagram::Path;
 use crate::digits::{Digits, Translated};
 use crate::forward::{Forward, PayloadTypes};
+use crate::pace::Pace;
 use crate::rewrite::OutStream;
 use crate::stats::Inbound;
 use crate::transport::Transport;
@@ -112,6 +113,10 @@ pub(crate) struct Leg {
     pub detector: Detector,
     pub detector_clock_hz: u32,
     pub translated: Option<Translated>,
+    /// Sound that is made here for the joined leg.
+    pub pace: Option<Pace>,
+    pub transcoding_since: Option<Instant>,
+    pub concealed_before: u64,
 }
 
 impl Leg {
@@ -154,6 +159,9 @@ impl Leg {
             detector: Detector::new(),
             detector_clock_hz: 8000,
             translated: None,
+            pace: None,
+            transcoding_since: None,
+            concealed_before: 0,
         }
     }
 
@@ -204,7 +212,7 @@ impl Leg {
             longest_gap_ms: u32::try_from(self.inbound.longest_gap.as_millis()).unwrap_or(u32::MAX),
             unauthentic: self.inbound.unauthentic,
             strangers: self.inbound.strangers,
-            concealed: 0,
+            concealed: self.concealed_before + self.pace.as_ref().map_or(0, Pace::concealed),
             road: self.road.to_owned(),
             receiving: self.codec_name(self.inbound.last_pt, |f| f.receive_pt),
             sending: self.codec_name(self.sending_pt, |f| f.send_pt),

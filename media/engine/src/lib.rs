@@ -16,6 +16,7 @@ mod jitter;
 mod latch;
 mod leg;
 mod legs;
+mod pace;
 mod rewrite;
 mod rtcp;
 mod snapshot;
