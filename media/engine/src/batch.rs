@@ -161,7 +161,13 @@ impl Legs {
             .flatten()
             .map_or(8000, |known| known.clock_hz);
         match road {
-            Road::Relay { .. } => leg.road = "relayed",
+            Road::Relay { kind, .. } => {
+                leg.road = "relayed";
+                if kind == MediaKind::Audio && leg.pace.is_some() {
+                    // The peer changed to a codec that needs no help.
+                    leg.end_pace();
+                }
+            }
             Road::Transcode => leg.road = "transcoded",
             Road::Event { .. } | Road::Drop => {}
         }
@@ -197,7 +203,10 @@ impl Legs {
             Road::Event { out_pt, in_clock, out_clock } => {
                 self.forward_event(source, target, (out_pt, in_clock, out_clock), datagram, now)
             }
-            Road::Transcode => Step::Done,
+            Road::Transcode => {
+                self.transcode(index, datagram, now);
+                Step::Done
+            }
             Road::Drop => {
                 // Sound of which nothing goes out (comfort noise that the far side did not ask for) must
                 // not look lost there.

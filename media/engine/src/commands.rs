@@ -1,14 +1,12 @@
 //! What each command does to the legs.
 
 use crate::datagram::SocketId;
-use crate::digits::Digits;
-use crate::forward::{Forward, Outcome, payload_types, roads};
+use crate::forward::{Forward, Outcome, first_speech, payload_types, roads, takes_sound};
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
-use crate::leg::{Leg, Timer, Timers};
+use crate::leg::{Leg, Timer};
 use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
 use crate::rewrite::OutStream;
 use crate::source::SourceState;
-use crate::stats::Inbound;
 use crate::transport::{
     Expected, Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
 };
@@ -16,7 +14,6 @@ use media_control::{
     Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
     Remote, RemoteTransport,
 };
-use media_packet::dtmf::Detector;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -27,7 +24,7 @@ const MAX_MEDIA: usize = 8;
 impl Legs {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::CreateLeg { leg, group, spec } => self.create(leg, group, spec, now),
+            Command::CreateLeg { leg, group, spec } => self.create(leg, group, spec),
             Command::ConnectLeg { leg, remote } => self.connect(leg, remote, now),
             Command::Join { a, b } => self.join(a, b, now),
             Command::Part { a, b } => self.part(a, b, now),
@@ -51,12 +48,12 @@ impl Legs {
         }
     }
 
-    fn create(&mut self, id: LegId, group: GroupId, spec: LegSpec, now: Instant) {
+    fn create(&mut self, id: LegId, group: GroupId, spec: LegSpec) {
         if let Some(index) = self.by_id.get(&id).copied() {
             self.tell_created(index);
             return;
         }
-        if self.by_id.len() >= MAX_LEGS {
+        if self.is_full() {
             self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
             return;
         }
@@ -92,37 +89,8 @@ impl Legs {
         };
         let audio_out = self.draw_stream();
         let video_out = self.draw_stream();
-        let leg = Leg {
-            id,
-            group,
-            spec: spec.clone(),
-            transport,
-            media: Vec::new(),
-            types: Box::new([None; 128]),
-            connected: false,
-            joined: None,
-            forward: None,
-            road: "",
-            audio_out,
-            video_out,
-            inbound: Inbound::new(),
-            sent: 0,
-            sent_bytes: 0,
-            sending_pt: None,
-            rtp_path: None,
-            rtcp_path: None,
-            timers: Timers::default(),
-            armed: None,
-            listening_since: None,
-            silence_told: 0,
-            round_trip_ms: 0.0,
-            reported_packets: [0; 2],
-            cname: self.draw_cname(),
-            digits: Digits::default(),
-            detector: Detector::new(),
-            detector_clock_hz: 8000,
-            translated: None,
-        };
+        let cname = self.draw_cname();
+        let leg = Leg::new(id, group, spec.clone(), transport, audio_out, video_out, cname);
         let index = self.insert(leg);
         match spec {
             LegSpec::Rtp { face, .. } => {
@@ -130,7 +98,6 @@ impl Legs {
             }
             LegSpec::WebRtc { .. } | LegSpec::Source(_) => self.tell_created(index),
         }
-        let _ = now;
     }
 
     /// First sequence numbers in the lower half, so that the receiver's rollover counter starts where
@@ -150,7 +117,11 @@ impl Legs {
         dice.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn insert(&mut self, leg: Leg) -> u32 {
+    pub(crate) fn is_full(&self) -> bool {
+        self.by_id.len() >= MAX_LEGS
+    }
+
+    pub(crate) fn insert(&mut self, leg: Leg) -> u32 {
         let id = leg.id;
         let ufrag = match &leg.transport {
             Transport::WebRtc(webrtc) => Some(webrtc.ice.creds.ufrag.clone()),
@@ -306,7 +277,7 @@ impl Legs {
         self.arm(index);
     }
 
-    fn join(&mut self, a: LegId, b: LegId, now: Instant) {
+    pub(crate) fn join(&mut self, a: LegId, b: LegId, now: Instant) {
         let (Some(ia), Some(ib)) = (self.by_id.get(&a).copied(), self.by_id.get(&b).copied())
         else {
             return;
@@ -351,6 +322,7 @@ impl Legs {
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
                 leg.forward = None;
+                leg.end_pace();
                 leg.audio_out.detach(now);
                 leg.video_out.detach(now);
             }
@@ -361,20 +333,28 @@ impl Legs {
     fn replan(&mut self, index: u32, now: Instant) {
         let Some(other) = self.leg(index).and_then(|leg| leg.joined) else { return };
         for (from, to) in [(index, other), (other, index)] {
-            let planned = match (self.leg(from), self.leg(to)) {
-                (Some(a), Some(b)) if a.media.is_empty() || a.is_source() => {
-                    let _ = b;
-                    None
+            let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else { continue };
+            if a.is_source() {
+                if a.is_echo() || b.media.is_empty() {
+                    continue;
                 }
-                (Some(a), Some(b)) if b.is_echo() => Some((from, roads(&a.media, &a.media))),
-                (Some(a), Some(b)) if !b.media.is_empty() => {
-                    Some((to, roads(&a.media, &b.media)))
+                let out = first_speech(&b.media).filter(|_| takes_sound(&b.media));
+                if out.is_none() && takes_sound(&b.media) {
+                    self.fail(to, LegFailure::NoCommonCodec, now);
+                    return;
                 }
-                _ => None,
-            };
-            let Some((target, (roads, outcome))) = planned else {
+                self.generate(from, to, out, now);
+                continue;
+            }
+            // An echo gives back what came, in the same format.
+            let far = if b.is_echo() { a } else { b };
+            let target = if b.is_echo() { from } else { to };
+            let planned = (!a.media.is_empty() && !far.media.is_empty())
+                .then(|| (roads(&a.media, &far.media), first_speech(&far.media)));
+            let Some(((roads, outcome), speech)) = planned else {
                 if let Some(leg) = self.leg_mut(from) {
                     leg.forward = None;
+                    leg.end_pace();
                 }
                 continue;
             };
@@ -383,13 +363,16 @@ impl Legs {
                 return;
             }
             let Some(leg) = self.leg_mut(from) else { continue };
-            let before = leg.forward.as_ref().map(|f| &f.roads);
-            let changed = before.is_some_and(|before| *before != roads);
-            leg.forward = Some(Forward { to: target, roads });
-            if changed && let Some(leg) = self.leg_mut(target) {
-                // Whatever was on its way belongs to the road before.
-                leg.audio_out.detach(now);
-                leg.video_out.detach(now);
+            let fresh = Forward { to: target, roads, speech };
+            let changed = leg.forward.as_ref().is_some_and(|before| *before != fresh);
+            leg.forward = Some(fresh);
+            if changed {
+                leg.end_pace();
+                if let Some(leg) = self.leg_mut(target) {
+                    // Whatever was on its way belongs to the road before.
+                    leg.audio_out.detach(now);
+                    leg.video_out.detach(now);
+                }
             }
         }
     }

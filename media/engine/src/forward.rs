@@ -30,11 +30,22 @@ pub(crate) struct PayloadType {
 pub(crate) type PayloadTypes = [Option<PayloadType>; 128];
 
 /// The far end of a join in one direction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Forward {
     /// The leg that packets leave from; for an echo the one that they came to.
     pub to: u32,
     pub roads: Box<[Road; 128]>,
+    /// What a transcoder would make.
+    pub speech: Option<SpeechOut>,
+}
+
+/// The speech that a leg's peer is sent, if we make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SpeechOut {
+    pub codec: Codec,
+    pub pt: u8,
+    pub clock_hz: u32,
+    pub ptime_ms: u32,
 }
 
 impl Forward {
@@ -49,10 +60,20 @@ pub(crate) fn first_codec(media: &RemoteMedia) -> Option<&Format> {
 }
 
 /// The speech codec of a leg that a transcoder would make.
-pub(crate) fn first_speech(media: &[RemoteMedia]) -> Option<(&RemoteMedia, &Format)> {
+pub(crate) fn first_speech(media: &[RemoteMedia]) -> Option<SpeechOut> {
     let audio = media.iter().find(|m| m.kind == MediaKind::Audio)?;
     let format = audio.formats.iter().find(|format| format.codec.is_transcodable())?;
-    Some((audio, format))
+    Some(SpeechOut {
+        codec: format.codec.clone(),
+        pt: format.send_pt,
+        clock_hz: format.clock_hz.max(1),
+        ptime_ms: audio.ptime_ms,
+    })
+}
+
+/// Whether a leg's peer is to be sent sound at all.
+pub(crate) fn takes_sound(media: &[RemoteMedia]) -> bool {
+    media.iter().any(|m| m.kind == MediaKind::Audio && m.direction.sends())
 }
 
 pub(crate) fn payload_types(media: &[RemoteMedia]) -> PayloadTypes {

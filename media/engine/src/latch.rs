@@ -52,10 +52,14 @@ impl Latch {
         Latch { signalled, guess, keyed, candidate: None, latched: None }
     }
 
-    /// One that was fixed before (a snapshot's).
-    pub fn restored(mut self, path: Option<Path>) -> Latch {
-        self.latched = path;
-        self
+    pub fn state(&self) -> LatchState {
+        LatchState { signalled: self.signalled, guess: self.guess, keyed: self.keyed }
+    }
+
+    /// One that was written down, and where it was fixed, if it was.
+    pub fn restore(state: LatchState, latched: Option<Path>) -> Latch {
+        let LatchState { signalled, guess, keyed } = state;
+        Latch { signalled, guess, keyed, candidate: None, latched }
     }
 
     /// Where to send: the latched address, else the signalled one.
@@ -120,11 +124,12 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// A latched address, written down.
+/// Whom a latch waits for, written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latched {
-    pub remote: SocketAddr,
-    pub local: Option<IpAddr>,
+pub struct LatchState {
+    signalled: Option<SocketAddr>,
+    guess: Option<IpAddr>,
+    keyed: bool,
 }
 
 #[cfg(test)]

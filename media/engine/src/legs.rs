@@ -200,7 +200,7 @@ impl Legs {
             Timer::Report => self.report(index, now),
             Timer::Digits => self.digits_timeout(index, now),
             Timer::Detect => self.tell_digits(index, now),
-            Timer::Pace => {}
+            Timer::Pace => self.pace_timeout(index, now),
         }
     }
 

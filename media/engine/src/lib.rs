@@ -16,8 +16,10 @@ mod jitter;
 mod latch;
 mod leg;
 mod legs;
+mod pace;
 mod rewrite;
 mod rtcp;
+mod snapshot;
 mod source;
 mod speech;
 mod stats;
@@ -30,4 +32,10 @@ pub use ice::IceCreds;
 pub use legs::{BrowserSocket, EngineConfig, Input, Legs, MAX_LEGS, Output, Random};
 pub use rewrite::OutStreamState;
 pub use rtcp::WallClock;
+pub use snapshot::{
+    KeysSnapshot, LegSnapshot, PathSnapshot, RemoteSnapshot, RestoreError, SNAPSHOT_VERSION,
+    TransportSnapshot,
+};
+pub use stats::InboundState;
+pub use latch::LatchState;
 pub use transport::PortPair;

@@ -170,6 +170,14 @@ impl OutStream {
         self.sent(self.state.highest_seq.wrapping_add(1), timestamp, !goes_on, now)
     }
 
+    /// A packet of our own making that was not sent: its time passes all the same.
+    pub fn pass(&mut self, step: u32, now: Instant) {
+        if self.own && self.last_at.is_some() {
+            self.state.last_timestamp = self.state.last_timestamp.wrapping_add(step);
+            self.last_at = Some(now);
+        }
+    }
+
     /// A packet of ours between the packets of a source, at a timestamp from [`OutStream::timestamp_now`].
     pub fn insert(&mut self, timestamp: u32, marker: bool, now: Instant) -> Stamp {
         if let Some(mapping) = &mut self.mapping {

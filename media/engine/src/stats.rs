@@ -2,6 +2,7 @@
 
 use crate::rewrite::ticks;
 use media_packet::rtp::seq_distance;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Incoming streams told apart per leg; a further one takes the place of the one silent for longest.
@@ -139,7 +140,42 @@ pub(crate) struct Inbound {
     pub last_pt: Option<u8>,
 }
 
+/// What of it survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboundState {
+    pub packets: u64,
+    pub bytes: u64,
+    pub lost: u64,
+    pub unauthentic: u64,
+    pub strangers: u64,
+    pub longest_gap: Duration,
+}
+
 impl Inbound {
+    pub fn state(&self) -> InboundState {
+        InboundState {
+            packets: self.packets,
+            bytes: self.bytes,
+            lost: self.lost(),
+            unauthentic: self.unauthentic,
+            strangers: self.strangers,
+            longest_gap: self.longest_gap,
+        }
+    }
+
+    pub fn restore(state: &InboundState, now: Instant) -> Inbound {
+        Inbound {
+            packets: state.packets,
+            bytes: state.bytes,
+            lost_before: state.lost,
+            unauthentic: state.unauthentic,
+            strangers: state.strangers,
+            longest_gap: state.longest_gap,
+            last_at: (state.packets > 0).then_some(now),
+            ..Inbound::new()
+        }
+    }
+
     pub fn new() -> Inbound {
         Inbound { streams: Vec::with_capacity(MAX_STREAMS), ..Inbound::default() }
     }

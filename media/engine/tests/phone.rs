@@ -44,6 +44,9 @@ struct Call {
     bed: Bed,
     browser: Browser,
     seq: u16,
+    /// What the browser and the phone were reported last.
+    browser_report: Option<Vec<u8>>,
+    phone_report: Option<Vec<u8>>,
 }
 
 impl Call {
@@ -59,7 +62,7 @@ impl Call {
         bed.command(Command::ConnectLeg { leg: LegId(2), remote: phone });
         bed.join(1, 2);
         bed.take_events();
-        Call { bed, browser, seq: 0 }
+        Call { bed, browser, seq: 0, browser_report: None, phone_report: None }
     }
 
     fn usual() -> Call {
@@ -82,8 +85,18 @@ impl Call {
 
     /// What the browser hears; reports apart.
     fn hear(&mut self) -> Vec<Heard> {
-        let mut heard = self.bed.exchange(&mut self.browser, addr(BROWSER));
-        heard.retain(|heard| matches!(heard, Heard::Rtp { .. }));
+        for sent in self.bed.sent.iter().filter(|sent| sent.path.socket == RTCP) {
+            assert_eq!(sent.path.remote, addr(PHONE_RTCP));
+            self.phone_report = Some(sent.packet.clone());
+        }
+        let (reports, heard) = self
+            .bed
+            .exchange(&mut self.browser, addr(BROWSER))
+            .into_iter()
+            .partition(|heard| matches!(heard, Heard::Rtcp(_)));
+        if let Some(Heard::Rtcp(packet)) = Vec::into_iter(reports).next_back() {
+            self.browser_report = Some(packet);
+        }
         heard
     }
 
@@ -356,28 +369,18 @@ fn legs_without_a_common_codec_fail() {
 #[test]
 fn both_sides_get_reports_about_their_own_stream_and_a_goodbye_ends_nothing() {
     let mut call = Call::usual();
-    let mut phone_report = None;
-    let mut browser_report = None;
     for seq in 0..500u16 {
         if seq % 10 != 9 {
             call.phone_says(RtpHeader::new(0, seq, 160 * u32::from(seq), 9));
+        } else {
+            call.bed.pass(FRAME);
         }
-        call.bed.pass(FRAME);
         let header = RtpHeader::new(0, seq, 160 * u32::from(seq), 0xb0b);
         let packet = call.browser.rtp(&header, &[7; 160]);
         call.bed.arrive(BROWSERS, addr(BROWSER), &packet);
-        for sent in call.bed.take_sent() {
-            if sent.path.socket == RTCP {
-                assert_eq!(sent.path.remote, addr(PHONE_RTCP));
-                phone_report = Some(sent.packet);
-            } else if sent.path.remote == addr(BROWSER)
-                && let Heard::Rtcp(packet) = call.browser.hear(&sent.packet, call.bed.now)
-            {
-                browser_report = Some(packet);
-            }
-        }
+        call.hear();
     }
-    let phone_report = phone_report.expect("a report to the phone");
+    let phone_report = call.phone_report.take().expect("a report to the phone");
     let mut parts = Compound::parse(&phone_report).unwrap();
     let Some(Packet::SenderReport(report)) = parts.next() else { panic!() };
     let block = report.blocks.clone().next().unwrap();
@@ -385,7 +388,7 @@ fn both_sides_get_reports_about_their_own_stream_and_a_goodbye_ends_nothing() {
     // A tenth never came.
     assert!((20..=30).contains(&block.fraction_lost), "{block:?}");
     assert!(matches!(parts.next(), Some(Packet::Sdes(_))));
-    let browser_report = browser_report.expect("a report to the browser");
+    let browser_report = call.browser_report.take().expect("a report to the browser");
     let Some(Packet::SenderReport(ours)) = Compound::parse(&browser_report).unwrap().next() else {
         panic!()
     };
