@@ -61,10 +61,17 @@ impl Envelope {
         }
         // Through Value rather than straight into a struct: a doubled name is then survived, and the
         // recursion limit of serde_json (128) holds for unknown fields as well.
-        let value: Value = serde_json::from_str(text).map_err(|error| ParseError::NotJson {
-            line: error.line(),
-            column: error.column(),
-        })?;
+        let value: Value = match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(error) => {
+                let not_json = ParseError::NotJson {
+                    line: error.line(),
+                    column: error.column(),
+                };
+                let mended = mend_surrogates(text).ok_or(not_json.clone())?;
+                serde_json::from_str(&mended).map_err(|_| not_json)?
+            }
+        };
         let Value::Object(mut envelope) = value else {
             return Err(ParseError::NotAnEnvelope);
         };
@@ -79,6 +86,39 @@ impl Envelope {
         };
         Ok(Envelope { message, arguments })
     }
+}
+
+/// Puts the replacement character in place of each escaped surrogate that has no partner; `None` if there is
+/// none.
+///
+/// JavaScript counts in UTF-16: a page that cuts a display name after ten characters may cut an emoji in
+/// two, and `JSON.stringify` sends the half as `\ud83d`, which is no text in Rust. The call is worth more
+/// than the half emoji.
+fn mend_surrogates(text: &str) -> Option<String> {
+    let unit_at = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut mended = String::new();
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        at += match (unit_at(at), unit_at(at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.push_str(text.get(kept..at)?);
+                mended.push(char::REPLACEMENT_CHARACTER);
+                kept = at + 6;
+                6
+            }
+            (Some(_), _) => 6,
+            // The backslash and what it escapes, which may be a backslash.
+            (None, _) => 1 + text.get(at + 1..)?.chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    mended.push_str(text.get(kept..)?);
+    (kept > 0).then_some(mended)
 }
 
 /// What a message carries: one object mostly, something else for a few.
@@ -181,8 +221,14 @@ impl Arguments for GetVersion {
 }
 
 /// Arguments handed on as they came.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Raw(pub Vec<Value>);
+
+impl std::fmt::Debug for Raw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Raw(…)")
+    }
+}
 
 impl Arguments for Raw {
     fn read(arguments: Vec<Value>) -> Result<Self, FieldFault> {

@@ -7,6 +7,7 @@
 use serde::ser::{Serialize, SerializeMap};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The JSON object that is the argument of most messages, on its way in.
 pub(crate) type Fields = Map<String, Value>;
@@ -18,8 +19,8 @@ pub enum Fault {
     Expected(&'static str),
 }
 
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Missing => f.write_str("is missing"),
             Fault::Expected(what) => write!(f, "must be {what}"),
@@ -34,14 +35,14 @@ pub struct FieldFault {
     pub fault: Fault,
 }
 
-impl std::fmt::Display for FieldFault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for FieldFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.field, self.fault)
     }
 }
 
 /// A type that a field can have.
-pub(crate) trait Field: Sized {
+pub(crate) trait Field: Sized + fmt::Debug {
     /// As an optional field, the empty string means absent: an input that nobody filled in.
     const EMPTY_IS_ABSENT: bool = false;
     /// As an optional field, a value that makes no sense means absent: it only informs us.
@@ -50,6 +51,20 @@ pub(crate) trait Field: Sized {
     /// `None` when the field is absent or null.
     fn read(value: Option<Value>) -> Result<Self, Fault>;
     fn write<S: SerializeMap>(&self, name: &'static str, map: &mut S) -> Result<(), S::Error>;
+
+    /// As a log may show it.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A field in a `Debug` text.
+pub(crate) struct Shown<'a, T>(pub &'a T);
+
+impl<T: Field> fmt::Debug for Shown<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show(f)
+    }
 }
 
 /// A message's argument or a part of one: a struct made by [`object!`].
@@ -87,10 +102,19 @@ macro_rules! object {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, PartialEq)]
         pub struct $name {
             $( $(#[$field_meta])* pub $field: $type, )*
             $( $(#[$rest_meta])* pub $rest: $rest_type, )*
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $( .field(stringify!($field), &$crate::field::Shown(&self.$field)) )*
+                    $( .field(stringify!($rest), &self.$rest) )*
+                    .finish()
+            }
         }
 
         impl $crate::field::Object for $name {
@@ -218,6 +242,13 @@ impl<T: Field> Field for Option<T> {
             None => Ok(()),
         }
     }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Some(value) => f.debug_tuple("Some").field(&Shown(value)).finish(),
+            None => f.write_str("None"),
+        }
+    }
 }
 
 /// Text. A number or a flag is taken as the text it would be in JSON: `sendDtmf` brings both `"5"` and 5.
@@ -338,6 +369,11 @@ impl Field for Value {
 
     fn write<S: SerializeMap>(&self, name: &'static str, map: &mut S) -> Result<(), S::Error> {
         map.serialize_entry(name, self)
+    }
+
+    /// Opaque to us, and often where a page puts its backend's tokens.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
     }
 }
 

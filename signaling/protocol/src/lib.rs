@@ -20,6 +20,7 @@ mod hook;
 mod ids;
 pub mod info;
 pub mod message;
+pub mod rest_client_config;
 mod secret;
 mod server;
 pub mod stream;

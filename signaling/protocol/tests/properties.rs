@@ -220,8 +220,9 @@ proptest! {
 
 #[test]
 fn a_password_is_in_no_debug_text_and_goes_to_no_client() {
-    let connection =
-        connection(json!({ "sipLogin": "1001", "sipPassword": "hunter2 ", "authToken": "canary" }));
+    let connection = connection(
+        json!({ "custom": { "token": "canary" }, "sipLogin": "1001", "sipPassword": "hunter2 ", "authToken": "canary" }),
+    );
     let connection = connection.expect("a connection");
     assert_eq!(connection.sip_password, Some(Secret::new("hunter2 ")));
     let shown = format!(
@@ -297,7 +298,7 @@ fn ids_are_bounded_and_clean() {
 
 #[test]
 fn frames_that_are_no_envelope_are_refused_each_in_its_way() {
-    for text in ["", "{", "nonsense", "\u{feff}{}", r#"{"message":"\ud800"}"#] {
+    for text in ["", "{", "nonsense", "\u{feff}{}", r#"{"message":"\ud800""#] {
         assert!(
             matches!(ClientMessage::parse(text), Err(ParseError::NotJson { .. })),
             "{text}"
@@ -347,4 +348,28 @@ fn an_unknown_name_never_looks_like_a_known_one() {
             name: "x".repeat(64)
         })
     );
+}
+
+#[test]
+fn half_an_emoji_costs_only_itself() {
+    let callee = |text: &str| {
+        let frame = format!(r#"{{"message":"call","data":[{{"callId":"c","callee":"{text}"}}]}}"#);
+        match ClientMessage::parse(&frame) {
+            Ok(ClientMessage::Call(call)) => call.callee,
+            _ => None,
+        }
+    };
+    for (sent, read) in [
+        (r"Bob \ud83d", "Bob \u{fffd}"),
+        (r"\ude00\ud83d\ude00\ud83d", "\u{fffd}\u{1f600}\u{fffd}"),
+        (r"\uD83D\uD83D\uDE00", "\u{fffd}\u{1f600}"),
+        (r"\\ud83d\u00e9\ud83dx\n", "\\ud83d\u{e9}\u{fffd}x\n"),
+        (r"\\\ud83d", "\\\u{fffd}"),
+        ("é\\ud83d😀", "é\u{fffd}😀"),
+    ] {
+        assert_eq!(callee(sent).as_deref(), Some(read), "{sent}");
+    }
+    for sent in [r"\ud83d\x", r"\ud83d\u12", r"\", r"\ud83", "\\ud83d\\é"] {
+        assert_eq!(callee(sent), None, "{sent}");
+    }
 }
