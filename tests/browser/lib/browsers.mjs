@@ -1,7 +1,8 @@
 // Starts the browsers of the tests, serves them the test page, and gives each test a page that it can talk to.
+import { spawn } from "node:child_process";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -27,6 +28,7 @@ const FIREFOX_PREFERENCES = {
   "media.peerconnection.ice.obfuscate_host_addresses": false,
   "media.autoplay.default": 0,
   "media.autoplay.blocking_policy": 0,
+  "media.autoplay.block-webaudio": false,
 };
 
 /** Serves the test page and the SDK as it came, and takes recordings. */
@@ -67,23 +69,56 @@ export async function servePage() {
   };
 }
 
+/**
+ * A sound card that is not there: Firefox runs no AudioContext without one. PulseAudio with a sink that goes nowhere,
+ * reached by a socket in `folder`.
+ */
+async function soundCard(folder) {
+  const socket = join(folder, "sound");
+  const child = spawn("pulseaudio", [
+    "-n", "--daemonize=no", "--exit-idle-time=-1", "--disable-shm=yes", "--log-level=error",
+    "--load=module-null-sink rate=48000", `--load=module-native-protocol-unix auth-anonymous=1 socket=${socket}`,
+  ], { stdio: "ignore", env: { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder } });
+  let failure = null;
+  child.on("error", (error) => (failure = error));
+  child.on("exit", (code) => (failure ??= new Error(`exit code ${code}`)));
+  for (let i = 0; i < 100 && !existsSync(socket) && !failure; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+  if (!existsSync(socket)) {
+    child.kill();
+    throw new Error(`pulseaudio, which Firefox needs, does not start: ${failure?.message ?? "no socket"}`);
+  }
+  return { server: `unix:${socket}`, close: () => child.kill() };
+}
+
 /** Starts "chromium" or "firefox" with a profile of its own. */
 export async function launch(name) {
   const executablePath = { chromium: process.env.CHROMIUM ?? "/usr/bin/chromium", firefox: process.env.FIREFOX ?? "/usr/bin/firefox-esr" }[name];
   if (!existsSync(executablePath)) throw new Error(`${name} is not installed (${executablePath})`);
-  const profile = mkdtempSync(join(tmpdir(), `${name}-`));
-  const browser = await puppeteer.launch(
-    name === "firefox"
-      ? { browser: "firefox", executablePath, headless: true, userDataDir: profile, extraPrefsFirefox: FIREFOX_PREFERENCES, protocolTimeout: 120_000 }
-      : { browser: "chrome", executablePath, headless: true, args: CHROMIUM_FLAGS, userDataDir: profile, protocolTimeout: 120_000 },
-  );
+  const folder = mkdtempSync(join(tmpdir(), `${name}-`));
+  const profile = join(folder, "profile");
+  mkdirSync(profile);
+  const common = { executablePath, headless: true, userDataDir: profile, protocolTimeout: 120_000 };
+  let card = null;
+  let browser;
+  try {
+    if (name === "firefox") {
+      card = await soundCard(folder);
+      browser = await puppeteer.launch({ ...common, browser: "firefox", extraPrefsFirefox: FIREFOX_PREFERENCES, env: { ...process.env, PULSE_SERVER: card.server, HOME: folder } });
+    } else {
+      browser = await puppeteer.launch({ ...common, browser: "chrome", args: CHROMIUM_FLAGS });
+    }
+  } catch (error) {
+    card?.close();
+    throw error;
+  }
   return {
     name,
     version: await browser.version(),
     browser,
     async close() {
       await browser.close().catch(() => browser.process()?.kill("SIGKILL"));
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+      card?.close();
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     },
   };
 }
@@ -155,6 +190,9 @@ export class TestPage {
     return (await this.received()).filter((frame) => frame.message === name).at(-1)?.data?.[0];
   }
 
+  stats() {
+    return this.run(() => rig.stats());
+  }
   record() {
     return this.run(() => rig.record());
   }

@@ -4,6 +4,7 @@
 const rig = (window.rig = {
   events: [],
   received: [],
+  connections: [],
   session: null,
   call: null,
   /** Called with each frame as the SDK sends it. */
@@ -18,14 +19,14 @@ const rig = (window.rig = {
     const speaker = new MediaStreamAudioDestinationNode(context, { channelCount: 1, channelCountMode: "explicit" });
     oscillator.connect(level).connect(speaker);
     oscillator.start();
-    rig.stream = speaker.stream;
-    const give = async () => new MediaStream(rig.stream.getAudioTracks().map((track) => track.clone()));
-    Object.defineProperty(navigator.mediaDevices, "getUserMedia", { value: give, configurable: true });
+    // A page that was given a microphone may use all addresses of its machine for media; Firefox gives no other page
+    // the loopback address.
+    rig.granted ??= await ownGetUserMedia({ audio: true });
+    rig.give = async () => new MediaStream(speaker.stream.getAudioTracks().map((track) => track.clone()));
   },
-  /** A microphone that the user refuses. */
-  refuseMicrophone() {
-    const refuse = async () => { throw new DOMException("Permission denied", "NotAllowedError"); };
-    Object.defineProperty(navigator.mediaDevices, "getUserMedia", { value: refuse, configurable: true });
+  /** From now on the user refuses the microphone; so it is before `microphone` too. */
+  async give() {
+    throw new DOMException("Permission denied", "NotAllowedError");
   },
 
   note(of, status, more = {}) {
@@ -87,6 +88,21 @@ const rig = (window.rig = {
     rig.call.hangup();
   },
 
+  /** What the newest connection says of itself: its state, the codecs it sends and gets, packets. */
+  async stats() {
+    const connection = rig.connections.at(-1);
+    if (!connection) return null;
+    const all = [...(await connection.getStats()).values()];
+    const codec = (entry) => all.find((other) => other.id === entry.codecId)?.mimeType;
+    const of = (type) => all.find((entry) => entry.type === type && (entry.kind ?? entry.mediaType) === "audio");
+    const [out, inward] = [of("outbound-rtp"), of("inbound-rtp")];
+    return {
+      state: connection.connectionState ?? connection.iceConnectionState,
+      dtls: all.find((entry) => entry.type === "transport")?.tlsVersion, srtp: all.find((entry) => entry.type === "transport")?.srtpCipher,
+      sends: out && codec(out), sent: out?.packetsSent, gets: inward && codec(inward), got: inward?.packetsReceived, lost: inward?.packetsLost,
+    };
+  },
+
   /** Begins to record what the page plays to its user. */
   async record() {
     const element = [...document.querySelectorAll("#remote video, #remote audio")].find((e) => e.srcObject);
@@ -114,6 +130,25 @@ const rig = (window.rig = {
     const response = await fetch(url, { method: "POST", body: all });
     if (!response.ok) throw new Error(`the recording was not taken: ${response.status}`);
     return all.length / rig.context.sampleRate;
+  },
+});
+
+const ownGetUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+
+// Both faces of getUserMedia give what the rig gives. They cannot be set anew: a shim inside the SDK would put the
+// browser's own function back.
+for (const [owner, face] of [
+  [navigator.mediaDevices, (constraints) => rig.give(constraints)],
+  [navigator, (constraints, taken, refused) => void rig.give(constraints).then(taken, refused)],
+]) {
+  Object.defineProperty(owner, "getUserMedia", { get: () => face, set: () => {}, configurable: true });
+}
+
+window.RTCPeerConnection = new Proxy(window.RTCPeerConnection, {
+  construct(target, args, newTarget) {
+    const connection = Reflect.construct(target, args, newTarget);
+    rig.connections.push(connection);
+    return connection;
   },
 });
 

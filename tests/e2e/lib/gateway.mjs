@@ -27,7 +27,7 @@ export class Gateway {
       "signaling.wss": '"127.0.0.1:0"',
       "sip.listen": '["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]',
       "admin.listen": '"127.0.0.1:0"',
-      "media.address": '"127.0.0.1"',
+      "media.address": JSON.stringify(process.env.E2E_MEDIA_ADDRESS ?? "127.0.0.1"),
       "media.webrtc.port": WEBRTC.split("-")[0],
       "media.rtp.ports": `"${RTP}"`,
       data_dir: JSON.stringify(join(folder, "data")),

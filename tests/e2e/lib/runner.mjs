@@ -25,12 +25,13 @@ class Context {
 
 export const list = () => tests.map(({ name }) => name);
 
-export async function run(filter) {
+export async function run(filter, world) {
   let passed = 0;
   let failed = 0;
   const failures = [];
   for (const { name, body, limitS } of tests.filter(({ name }) => filter(name))) {
     const context = new Context();
+    context.world = world;
     const begun = Date.now();
     let wrong = null;
     let timer;
