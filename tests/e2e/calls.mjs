@@ -79,15 +79,17 @@ async function once(t, { page: pageCodec, phone: phoneCodec, policy, road, direc
   await phone.expect("CALL_CLOSED");
   await sleep(200);
   const dump = phone.heard();
+  const said = phone.said();
   await world.secretsOf(page);
   const record = await gateway.recordAfter(before);
   await page.close();
   await phone.stop();
 
+  const phoneSent = said ? measureTone(said.samples, said.rate, { hz: PHONE.hz }).level_db : PHONE.db;
   const pageHears = measureTone(samples, rate, { hz: PHONE.hz, seconds: SECONDS });
   const phoneHears = dump ? measureTone(dump.samples, dump.rate, { hz: PAGE.hz, seconds: SECONDS }) : null;
-  t.measure({ page_hears: pageHears, phone_hears: phoneHears, page: stats, talked_s: talked, phone_recorded_s: dump && dump.samples.length / dump.rate, record });
-  const wrong = complaints(pageHears, { hz: PHONE.hz, sentDb: PHONE.db, seconds: SECONDS }).map((c) => withOwner("page", c));
+  t.measure({ phone_sent_db: phoneSent, page_hears: pageHears, phone_hears: phoneHears, page: stats, talked_s: talked, phone_recorded_s: dump && dump.samples.length / dump.rate, record });
+  const wrong = complaints(pageHears, { hz: PHONE.hz, sentDb: phoneSent, seconds: SECONDS }).map((c) => withOwner("page", c));
   if (!dump) wrong.push("the phone recorded nothing");
   else {
     wrong.push(...complaints(phoneHears, { hz: PAGE.hz, sentDb: PAGE.db, seconds: SECONDS }).map((c) => withOwner("phone", c)));

@@ -137,10 +137,17 @@ export class Phone {
     await until("baresip has no call left", seconds, async () => /no active calls|\(0\)|^\s*$/i.test(await this.command("listcalls")) || null);
   }
 
-  /** The newest recording of what it heard. */
+  /** The newest recording of what it heard, null if there is none. */
   heard() {
+    return this.recording("-dec.wav");
+  }
+  /** What it really sent: its resampler does not keep the level of the file that it plays. */
+  said() {
+    return this.recording("-enc.wav");
+  }
+  recording(end) {
     const folder = join(this.folder, "rec");
-    const files = readdirSync(folder).filter((f) => f.endsWith("-dec.wav")).map((f) => join(folder, f));
+    const files = readdirSync(folder).filter((f) => f.endsWith(end)).map((f) => join(folder, f));
     if (!files.length) return null;
     files.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
     return readWav(files[0]);
