@@ -8,7 +8,7 @@ import { list, run } from "./lib/runner.mjs";
 import { World } from "./lib/world.mjs";
 
 // Firefox has a run of its own: it needs a namespace of its own.
-const files = ["echo", "aiortc", "calls", "hangups", "registration", "firefox"];
+const files = ["echo", "softphone", "aiortc", "calls", "hangups", "registration", "firefox"];
 const fileOf = new Map();
 for (const file of files) {
   const before = list().length;
