@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# start.sh NAME   one baresip user agent for the PBX user NAME, with a control port.
+#   BARESIP_CTRL_PORT  port of its JSON control (ctl.py)     default: the one of this bed
+#   BARESIP_SIP_PORT   port it listens on                    default 0 (any)
+#   BARESIP_PLAY       a 8 kHz mono 16-bit WAV file to send; empty: a tone
+#   BARESIP_TONE       frequency of the tone in Hz           default 440
+#   BARESIP_ANSWER     auto | manual | early                 default auto
+#   BARESIP_TRANSPORT  udp | tcp | tls                       default udp
+#   BARESIP_MODULES    more modules, blank-separated (opus srtp dtls_srtp ice ...)
+#   BARESIP_ACCOUNT    more account parameters, e.g. ";mediaenc=srtp"
+# What it hears is in $TESTBED_RUN/baresip-NAME/rec/dump-*-dec.wav, what it sends in *-enc.wav.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/../lib/env.sh"
+name=$1
+RUN=$TESTBED_RUN/baresip-$name
+rm -rf "$RUN"; mkdir -p "$RUN/rec"
+for d in ${BARESIP_MODULE_PATH:-} /usr/lib/baresip/modules /usr/lib/*/baresip/modules /usr/local/lib/baresip/modules; do
+	[ -d "$d" ] && { mods=$d; break; }
+done
+if [ -n "${BARESIP_PLAY:-}" ]; then
+	source="aufile,$(realpath "$BARESIP_PLAY")" srate=8000 channels=1
+else
+	# ausine of baresip 1.0 makes 48 kHz stereo only; the core resamples it
+	source="ausine,${BARESIP_TONE:-440}" srate=48000 channels=2
+fi
+extra=; for m in ${BARESIP_MODULES:-}; do extra+="module\t\t\t$m.so\n"; done
+tr=${BARESIP_TRANSPORT:-udp}
+port=$PBX_SIP_PORT; [ "$tr" = tls ] && port=$PBX_SIPS_PORT
+sed -e "s|@ADDR@|$TESTBED_ADDR|g" -e "s|@SIP_PORT@|${BARESIP_SIP_PORT:-0}|" -e "s|@SOURCE@|$source|" \
+	-e "s|@SRATE@|$srate|" -e "s|@CHANNELS@|$channels|" -e "s|@REC@|$RUN/rec|" -e "s|@MODULES@|$mods|" \
+	-e "s|@CTRL_PORT@|$BARESIP_CTRL_PORT|g" -e "s|@RTP_PORTS@|${BARESIP_RTP_PORTS}|" \
+	-e "s|@EXTRA_MODULES@|$extra|" "$here/config.in" >"$RUN/config"
+[ "$tr" = tls ] && printf 'sip_cafile\t\t%s\n' "$TESTBED_RUN/kamailio/ca.pem" >>"$RUN/config"
+cat >"$RUN/accounts" <<A
+<sip:$name@$TESTBED_ADDR:$port;transport=$tr>;auth_user=$name;auth_pass=$PBX_PASSWORD;regint=${BARESIP_REGINT:-60};answermode=${BARESIP_ANSWER:-auto};audio_codecs=${BARESIP_CODECS:-PCMU/8000/1,PCMA/8000/1};call_transfer=yes${BARESIP_ACCOUNT:-}
+A
+: >"$RUN/contacts"
+cd "$RUN"
+baresip -f "$RUN" ${BARESIP_SIPTRACE:+-s} >"$RUN/baresip.log" 2>&1 </dev/null &
+echo $! >"$RUN/pid"
+python3 "$here/ctl.py" --port "$BARESIP_CTRL_PORT" --addr "$TESTBED_ADDR" --log "$RUN/baresip.log" wait-registered 10 || { tail -20 "$RUN/baresip.log" >&2; exit 1; }

@@ -1,0 +1,173 @@
+// What a test does in a page: an oscillator instead of a microphone, the calls made with the SDK as it is published,
+// a log of what the SDK said, and a recording of what the page hears. Loaded before the SDK, which stays as it is: it
+// finds a getUserMedia that gives a tone and a WebSocket that is also listened to.
+const rig = (window.rig = {
+  events: [],
+  received: [],
+  connections: [],
+  session: null,
+  call: null,
+  /** Called with each frame as the SDK sends it. */
+  onSent: null,
+
+  /** From now on the microphone is a steady tone; `db` is its RMS in dBFS. */
+  async microphone({ hz, db }) {
+    const context = (rig.context ??= new AudioContext({ sampleRate: 48000, latencyHint: "playback" }));
+    await context.resume();
+    const oscillator = new OscillatorNode(context, { frequency: hz });
+    const level = new GainNode(context, { gain: Math.SQRT2 * 10 ** (db / 20) });
+    const speaker = new MediaStreamAudioDestinationNode(context, { channelCount: 1, channelCountMode: "explicit" });
+    oscillator.connect(level).connect(speaker);
+    oscillator.start();
+    // A page that was given a microphone may use all addresses of its machine for media; Firefox gives no other page
+    // the loopback address.
+    rig.granted ??= await ownGetUserMedia({ audio: true });
+    rig.give = async () => new MediaStream(speaker.stream.getAudioTracks().map((track) => track.clone()));
+  },
+  /** From now on the user refuses the microphone; so it is before `microphone` too. */
+  async give() {
+    throw new DOMException("Permission denied", "NotAllowedError");
+  },
+
+  note(of, status, more = {}) {
+    rig.events.push({ at: Math.round(performance.now()), of, status, ...more });
+  },
+
+  /** Opens a session. `sip`: the SDK's sipOptions, or nothing for a page without an account. */
+  connect(urlServer, sip, more = {}) {
+    const { SESSION_STATUS } = Flashphoner.constants;
+    if (!rig.initialised) Flashphoner.init({ preferredMediaProviders: ["WebRTC"] });
+    rig.initialised = true;
+    const options = { urlServer, ...more };
+    if (sip) options.sipOptions = sip;
+    const session = (rig.session = Flashphoner.createSession(options));
+    for (const status of Object.values(SESSION_STATUS)) {
+      if (status === SESSION_STATUS.INCOMING_CALL) continue;
+      session.on(status, (a, b) => {
+        const info = [a, b].find((x) => x && typeof x.status === "string");
+        rig.note("session", status, info ? { said: info.status, info: info.info, apiMethod: info.apiMethod } : {});
+      });
+    }
+    session.on(SESSION_STATUS.INCOMING_CALL, (call) => {
+      rig.call = call;
+      rig.watch(call);
+      rig.note("session", "INCOMING_CALL", { caller: call.caller(), visibleName: call.visibleName() });
+    });
+  },
+
+  watch(call) {
+    for (const status of Object.values(Flashphoner.constants.CALL_STATUS)) {
+      call.on(status, () => rig.note("call", status, { id: call.id() }));
+    }
+  },
+
+  displays() {
+    const make = (id) => {
+      const old = document.getElementById(id);
+      const fresh = document.createElement("div");
+      fresh.id = id;
+      old.replaceWith(fresh);
+      return fresh;
+    };
+    return { localVideoDisplay: make("local"), remoteVideoDisplay: make("remote") };
+  },
+
+  dial(callee, more = {}) {
+    const call = (rig.call = rig.session.createCall({
+      callee, visibleName: "Page", constraints: { audio: true, video: false }, receiveAudio: true, receiveVideo: false,
+      ...rig.displays(), ...more,
+    }));
+    rig.watch(call);
+    call.call();
+    return call.id();
+  },
+  answer() {
+    rig.call.answer({ constraints: { audio: true, video: false }, receiveAudio: true, receiveVideo: false, ...rig.displays() });
+  },
+  hangup() {
+    rig.call.hangup();
+  },
+
+  /** What the newest connection says of itself: its state, the codecs it sends and gets, packets. */
+  async stats() {
+    const connection = rig.connections.at(-1);
+    if (!connection) return null;
+    const all = [...(await connection.getStats()).values()];
+    const codec = (entry) => all.find((other) => other.id === entry.codecId)?.mimeType;
+    const of = (type) => all.find((entry) => entry.type === type && (entry.kind ?? entry.mediaType) === "audio");
+    const [out, inward] = [of("outbound-rtp"), of("inbound-rtp")];
+    return {
+      state: connection.connectionState ?? connection.iceConnectionState,
+      dtls: all.find((entry) => entry.type === "transport")?.tlsVersion, srtp: all.find((entry) => entry.type === "transport")?.srtpCipher,
+      sends: out && codec(out), sent: out?.packetsSent, gets: inward && codec(inward), got: inward?.packetsReceived, lost: inward?.packetsLost,
+    };
+  },
+
+  /** Begins to record what the page plays to its user. */
+  async record() {
+    const element = [...document.querySelectorAll("#remote video, #remote audio")].find((e) => e.srcObject);
+    if (!element) throw new Error("the SDK has put no sound into the page");
+    const context = (rig.context ??= new AudioContext({ sampleRate: 48000, latencyHint: "playback" }));
+    await context.resume();
+    if (!rig.worklet) await (rig.worklet = context.audioWorklet.addModule("recorder.js"));
+    await rig.worklet;
+    const source = context.createMediaStreamSource(new MediaStream(element.srcObject.getAudioTracks()));
+    const node = new AudioWorkletNode(context, "recorder", { numberOfInputs: 1, numberOfOutputs: 1, channelCount: 1, channelCountMode: "explicit" });
+    const blocks = [];
+    node.port.onmessage = ({ data }) => blocks.push(data);
+    source.connect(node).connect(new GainNode(context, { gain: 0 })).connect(context.destination);
+    rig.recording = { blocks, source, node };
+    rig.seconds = () => (blocks.length * 128) / context.sampleRate;
+  },
+  /** Ends the recording and hands it to the test under a name. */
+  async keep(name) {
+    const { blocks, source, node } = rig.recording;
+    source.disconnect();
+    node.disconnect();
+    const all = new Float32Array(blocks.length * 128);
+    blocks.forEach((block, i) => all.set(block, i * 128));
+    const url = `recordings/${encodeURIComponent(name)}?rate=${rig.context.sampleRate}`;
+    const response = await fetch(url, { method: "POST", body: all });
+    if (!response.ok) throw new Error(`the recording was not taken: ${response.status}`);
+    return all.length / rig.context.sampleRate;
+  },
+});
+
+const ownGetUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+
+// Both faces of getUserMedia give what the rig gives. They cannot be set anew: a shim inside the SDK would put the
+// browser's own function back.
+for (const [owner, face] of [
+  [navigator.mediaDevices, (constraints) => rig.give(constraints)],
+  [navigator, (constraints, taken, refused) => void rig.give(constraints).then(taken, refused)],
+]) {
+  Object.defineProperty(owner, "getUserMedia", { get: () => face, set: () => {}, configurable: true });
+}
+
+window.RTCPeerConnection = new Proxy(window.RTCPeerConnection, {
+  construct(target, args, newTarget) {
+    const connection = Reflect.construct(target, args, newTarget);
+    rig.connections.push(connection);
+    return connection;
+  },
+});
+
+// The SDK shows a page neither sipStatus nor info of a call; the wire does.
+window.WebSocket = new Proxy(window.WebSocket, {
+  construct(target, args) {
+    const socket = new target(...args);
+    socket.addEventListener("message", ({ data }) => {
+      try {
+        rig.received.push({ at: Math.round(performance.now()), ...JSON.parse(data) });
+      } catch {
+        rig.received.push({ at: Math.round(performance.now()), message: "not JSON" });
+      }
+    });
+    const send = socket.send.bind(socket);
+    socket.send = (data) => {
+      send(data);
+      rig.onSent?.(JSON.parse(data));
+    };
+    return socket;
+  },
+});

@@ -1,0 +1,161 @@
+// Kamailio and the baresip phones of the test bed, as objects. Each is ended by the process id that it wrote.
+import { execFile } from "node:child_process";
+import { createConnection } from "node:net";
+import { dirname, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { readWav } from "../../measure/wav.mjs";
+import { sleep, until } from "./runner.mjs";
+import { freePorts } from "./gateway.mjs";
+
+const bed = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "bed");
+const call = promisify(execFile);
+
+/** Runs a script of the bed; what it printed is the error's text. */
+async function script(path, args, env, seconds = 30) {
+  try {
+    // Output goes to a file of the script's own: a server that it leaves behind must not hold our pipe.
+    return await call("bash", ["-c", '"$0" "$@" >"$TESTBED_RUN/script.log" 2>&1 </dev/null', join(bed, path), ...args], { env, timeout: seconds * 1000 });
+  } catch {
+    const log = existsSync(join(env.TESTBED_RUN, "script.log")) ? readFileSync(join(env.TESTBED_RUN, "script.log"), "utf8") : "";
+    throw new Error(`${path} ${args.join(" ")} failed: ${log.trim().split("\n").slice(-5).join(" / ")}`);
+  }
+}
+
+export class Pbx {
+  /** `users` accounts with one password, numbered from 1001. */
+  constructor(folder, password, users = 80) {
+    this.folder = folder;
+    this.password = password;
+    this.next = 1001;
+    const names = Array.from({ length: users }, (_, i) => String(1001 + i)).join(" ");
+    const ports = freePorts("PBX_SIP_PORT", "PBX_SIPS_PORT", "PBX_XCAP_PORT", "PBX_MSRP_PORT", "SIPP_UAS_PORT");
+    this.env = { ...process.env, ...ports, TESTBED_RUN: folder, PBX_USERS: names, PBX_PASSWORD: password };
+    this.port = Number(ports.PBX_SIP_PORT);
+    this.domain = "pbx.test";
+  }
+  start() {
+    return script("kamailio/start.sh", [], this.env);
+  }
+  stop() {
+    return script("kamailio/stop.sh", [], this.env);
+  }
+  /** Ends it without a goodbye, as a crash would. */
+  kill() {
+    process.kill(Number(readFileSync(join(this.folder, "kamailio", "main.pid"), "utf8")), "SIGKILL");
+    return script("kamailio/stop.sh", [], this.env);
+  }
+  /** An account nobody has used in this run: bindings of other tests cannot ring it. */
+  user() {
+    return String(this.next++);
+  }
+  /** The SDK's sipOptions for an account. */
+  sip(login, { transport = "udp", password = this.password } = {}) {
+    const proxy = transport === "udp" ? "127.0.0.1" : `sip:127.0.0.1:${this.port};transport=${transport}`;
+    return { login, authenticationName: login, password, domain: this.domain, outboundProxy: proxy, port: String(this.port), registerRequired: true };
+  }
+}
+
+/** One baresip with its control connection. */
+export class Phone {
+  static async start(pbx, { play, codecs = "PCMU/8000/1", modules = "", answer = "auto", transport = "udp" }) {
+    const phone = new Phone();
+    const ports = freePorts("CTRL", "RTP=100");
+    phone.name = pbx.user();
+    phone.folder = join(pbx.folder, `baresip-${phone.name}`);
+    phone.env = {
+      ...pbx.env, BARESIP_CTRL_PORT: ports.CTRL, BARESIP_RTP_PORTS: ports.RTP, BARESIP_PLAY: play, BARESIP_CODECS: codecs,
+      BARESIP_MODULES: modules, BARESIP_ANSWER: answer, BARESIP_TRANSPORT: transport,
+    };
+    try {
+      await script("baresip/start.sh", [phone.name], phone.env);
+      await phone.attach(Number(ports.CTRL));
+    } catch (error) {
+      await phone.stop();
+      throw error;
+    }
+    return phone;
+  }
+
+  events = [];
+  answers = new Map();
+  seen = 0;
+
+  async attach(port) {
+    this.socket = createConnection({ host: "127.0.0.1", port });
+    await new Promise((resolve, reject) => this.socket.once("connect", resolve).once("error", reject));
+    this.socket.on("error", () => {});
+    let buffer = Buffer.alloc(0);
+    this.socket.on("data", (data) => {
+      buffer = Buffer.concat([buffer, data]);
+      for (;;) {
+        const colon = buffer.indexOf(58);
+        const length = Number(buffer.toString("latin1", 0, Math.max(colon, 0)));
+        if (colon < 0 || buffer.length < colon + length + 2) return;
+        const frame = JSON.parse(buffer.toString("utf8", colon + 1, colon + 1 + length));
+        buffer = buffer.subarray(colon + length + 2);
+        if (frame.event) this.events.push(frame);
+        if (frame.response) this.answers.get(frame.token)?.(frame);
+      }
+    });
+  }
+
+  command(command, params = "") {
+    const token = `t${Math.random()}`;
+    const body = Buffer.from(JSON.stringify({ command, params, token }));
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`baresip did not answer ${command}`)), 5000);
+      this.answers.set(token, (frame) => {
+        clearTimeout(timer);
+        this.answers.delete(token);
+        resolve(String(frame.data ?? "").replace(/\x1b\[[0-9;]*m/g, ""));
+      });
+      this.socket.write(Buffer.concat([Buffer.from(`${body.length}:`), body, Buffer.from(",")]));
+    });
+  }
+
+  async expect(types, seconds = 10) {
+    const wanted = [types].flat();
+    let found;
+    await until(`baresip says ${wanted.join(" or ")}; it said ${this.events.slice(this.seen).map((e) => e.type).join(", ") || "nothing"}`, seconds, () => {
+      const at = this.events.findIndex((event, i) => i >= this.seen && wanted.includes(event.type));
+      if (at < 0) return null;
+      this.seen = at + 1;
+      found = this.events[at];
+      return true;
+    });
+    return found;
+  }
+
+  dial(user, pbx) {
+    return this.command("dial", `sip:${user}@127.0.0.1:${pbx.port}`);
+  }
+
+  /** Whether it is in no call at all. */
+  async idle(seconds = 5) {
+    await until("baresip has no call left", seconds, async () => /no active calls|\(0\)|^\s*$/i.test(await this.command("listcalls")) || null);
+  }
+
+  /** The newest recording of what it heard, null if there is none. */
+  heard() {
+    return this.recording("-dec.wav");
+  }
+  /** What it really sent: its resampler does not keep the level of the file that it plays. */
+  said() {
+    return this.recording("-enc.wav");
+  }
+  recording(end) {
+    const folder = join(this.folder, "rec");
+    const files = readdirSync(folder).filter((f) => f.endsWith(end)).map((f) => join(folder, f));
+    if (!files.length) return null;
+    files.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+    return readWav(files[0]);
+  }
+
+  async stop() {
+    this.socket?.destroy();
+    await script("baresip/stop.sh", [this.name], this.env).catch(() => {});
+    await sleep(50);
+  }
+}
