@@ -8,6 +8,7 @@ pub mod config;
 pub mod files;
 pub mod link;
 pub mod metrics;
+pub mod opened;
 pub mod roles;
 pub mod sockets;
 pub mod start;

@@ -25,11 +25,15 @@ fn main() -> ExitCode {
         println!("configuration is right");
         return ExitCode::SUCCESS;
     }
-    match start::run(config, around) {
+    match start::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("{sentence}");
-            ExitCode::from(WRONG_SETTINGS)
-        }
+        Err(complaints) => give_up(&complaints),
     }
+}
+
+fn give_up(complaints: &[String]) -> ExitCode {
+    complaints
+        .iter()
+        .for_each(|complaint| eprintln!("{complaint}"));
+    ExitCode::from(WRONG_SETTINGS)
 }

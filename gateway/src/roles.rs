@@ -4,13 +4,15 @@
 //! loopback that the system chooses, and signaling dials it. What a role needs from here is its side of the links
 //! and the configuration; what it gives back is where it listens and how to end it.
 
+use crate::certificate::CertifiedKey;
 use crate::config::{Config, Role};
-use crate::link::{self, Identity, LinkConfig, LinkEvent, LinkStats, Listener, Receiver, Sender};
+use crate::link::{self, Identity, LinkConfig, LinkEvent, Listener, Receiver, Sender, Watch};
 use crate::metrics::Metrics;
+use crate::opened::{Opened, SipSocket};
 use crate::sockets;
 use signaling_trunk::api as trunk;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -33,24 +35,31 @@ impl fmt::Display for Listening {
     }
 }
 
-/// The signaling role's side of its links.
-pub struct SignalingLinks {
+/// What the signaling role is started with.
+pub struct SignalingParts {
     pub to_trunk: Sender<trunk::Command>,
     pub from_trunk: Receiver<trunk::Event>,
     pub to_media: Sender<media_control::Command>,
     pub from_media: Receiver<media_control::Event>,
+    /// Non-blocking.
+    pub ws: Vec<TcpListener>,
+    pub wss: Vec<TcpListener>,
+    /// There when `wss` is.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-/// The trunk role's side.
-pub struct TrunkLink {
+/// What the trunk role is started with.
+pub struct TrunkParts {
     pub commands: Receiver<trunk::Command>,
     pub events: Sender<trunk::Event>,
+    pub sockets: Vec<SipSocket>,
 }
 
-/// The media role's side.
-pub struct MediaLink {
+/// What the media role is started with.
+pub struct MediaParts {
     pub commands: Receiver<media_control::Command>,
     pub events: Sender<media_control::Event>,
+    pub dtls: CertifiedKey,
 }
 
 /// Turns true when the process is asked to end: finish what there is, take nothing new.
@@ -60,7 +69,7 @@ pub type Stopping = watch::Receiver<bool>;
 pub struct Running {
     pub listening: Vec<Listening>,
     /// By the role at the far end, from the side that dials, else from the one that serves.
-    pub links: Vec<(&'static str, Arc<dyn Fn() -> LinkStats + Send + Sync>)>,
+    pub links: Vec<(&'static str, Watch)>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     listener: Option<Listener>,
@@ -79,7 +88,7 @@ impl Running {
         }
     }
 
-    /// `true` while a role that should run for ever has ended: the process is of no use then.
+    /// Waits until a role that should run for ever has ended: the process is of no use then.
     pub async fn role_ended(&mut self) {
         self.tasks.join_next().await;
     }
@@ -89,7 +98,15 @@ impl Running {
 ///
 /// # Errors
 /// A sentence that names the setting.
-pub async fn start(config: &Config, metrics: &Metrics) -> Result<Running, String> {
+pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result<Running, String> {
+    let Opened {
+        ws,
+        wss,
+        tls,
+        sip,
+        dtls,
+        ..
+    } = opened;
     let plays = |role| config.roles.contains(&role);
     let identity =
         Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
@@ -124,73 +141,82 @@ pub async fn start(config: &Config, metrics: &Metrics) -> Result<Running, String
             address: here.to_string(),
         });
     }
-    if plays(Role::Media)
-        && let Some(listener) = &running.listener
-    {
+    // Who is dialed first, so that the first dial finds somebody.
+    if let (Some(dtls), Some(listener)) = (dtls, &running.listener) {
         let (events, commands) = listener.serve(Role::Media.name());
         running.watch_link("signaling to media", &events, metrics);
-        running
-            .start_media(config, MediaLink { commands, events }, stopping.clone())
-            .await?;
+        let parts = MediaParts {
+            commands,
+            events,
+            dtls,
+        };
+        running.start_media(config, parts, stopping.clone()).await?;
     }
-    if plays(Role::Trunk)
-        && let Some(listener) = &running.listener
-    {
+    if let (true, Some(listener)) = (plays(Role::Trunk), &running.listener) {
         let (events, commands) = listener.serve(Role::Trunk.name());
         running.watch_link("signaling to trunk", &events, metrics);
-        running
-            .start_trunk(config, TrunkLink { commands, events }, stopping.clone())
-            .await?;
+        let parts = TrunkParts {
+            commands,
+            events,
+            sockets: sip,
+        };
+        running.start_trunk(config, parts, stopping.clone()).await?;
     }
     if plays(Role::Signaling) {
         let (to_trunk, from_trunk) = dial(&link_config, config, Role::Trunk, here)?;
         let (to_media, from_media) = dial(&link_config, config, Role::Media, here)?;
         running.watch_link("trunk", &to_trunk, metrics);
         running.watch_link("media", &to_media, metrics);
-        let links = SignalingLinks {
+        let parts = SignalingParts {
             to_trunk,
             from_trunk,
             to_media,
             from_media,
+            ws,
+            wss,
+            tls,
         };
-        running.start_signaling(config, links, stopping).await?;
+        running.start_signaling(config, parts, stopping).await?;
     }
     Ok(running)
 }
 
-/// The adapters: one for each role, from what stands here to what the role's own package wants.
+/// The adapters: one for each role, from what stands here to what the role's own package wants. Each adds
+/// to `listening` what it opened by itself, spawns its loop into `tasks`, and holds both ends of its links until
+/// that loop ends, since a link ends with them.
 impl Running {
     async fn start_media(
         &mut self,
         _config: &Config,
-        link: MediaLink,
+        parts: MediaParts,
         stopping: Stopping,
     ) -> Result<(), String> {
-        // The link's side ends when it is dropped, so it is held until the end.
-        self.tasks.spawn(hold(link.commands, link.events, stopping));
+        self.tasks
+            .spawn(hold(parts.commands, parts.events, stopping));
         Ok(())
     }
 
     async fn start_trunk(
         &mut self,
         _config: &Config,
-        link: TrunkLink,
+        parts: TrunkParts,
         stopping: Stopping,
     ) -> Result<(), String> {
-        self.tasks.spawn(hold(link.commands, link.events, stopping));
+        self.tasks
+            .spawn(hold(parts.commands, parts.events, stopping));
         Ok(())
     }
 
     async fn start_signaling(
         &mut self,
         _config: &Config,
-        links: SignalingLinks,
+        parts: SignalingParts,
         stopping: Stopping,
     ) -> Result<(), String> {
         self.tasks
-            .spawn(hold(links.from_trunk, links.to_trunk, stopping.clone()));
+            .spawn(hold(parts.from_trunk, parts.to_trunk, stopping.clone()));
         self.tasks
-            .spawn(hold(links.from_media, links.to_media, stopping));
+            .spawn(hold(parts.from_media, parts.to_media, stopping));
         Ok(())
     }
 

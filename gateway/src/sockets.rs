@@ -1,6 +1,5 @@
 //! Listening sockets, opened with a sentence for the operator when one cannot be had.
 
-use crate::config::Listen;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -11,20 +10,20 @@ const BACKLOG: i32 = 1024;
 /// With port 0 on several addresses the port that the first one got may be taken on the second.
 const PORT_0_ATTEMPTS: usize = 16;
 
-/// One listener for each address of `listen`, all on one port.
+/// One listener for each of `addresses`, all on one port if they ask for the same.
 ///
 /// # Errors
 /// A sentence that begins with `setting`.
-pub fn tcp(setting: &str, listen: Listen, ipv6: bool) -> Result<Vec<TcpListener>, String> {
-    on_one_port(setting, listen, ipv6, tcp_at, TcpListener::local_addr)
+pub fn tcp(setting: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
+    on_one_port(setting, addresses, tcp_at, TcpListener::local_addr)
 }
 
-/// One socket for each address of `listen`, all on one port.
+/// One socket for each of `addresses`, all on one port if they ask for the same.
 ///
 /// # Errors
 /// A sentence that begins with `setting`.
-pub fn udp(setting: &str, listen: Listen, ipv6: bool) -> Result<Vec<UdpSocket>, String> {
-    on_one_port(setting, listen, ipv6, udp_at, UdpSocket::local_addr)
+pub fn udp(setting: &str, addresses: &[SocketAddr]) -> Result<Vec<UdpSocket>, String> {
+    on_one_port(setting, addresses, udp_at, UdpSocket::local_addr)
 }
 
 /// What to tell when `address` cannot be bound.
@@ -55,26 +54,27 @@ pub fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> S
 
 fn on_one_port<T>(
     setting: &str,
-    listen: Listen,
-    ipv6: bool,
+    addresses: &[SocketAddr],
     open: impl Fn(SocketAddr) -> io::Result<T>,
     local: impl Fn(&T) -> io::Result<SocketAddr>,
 ) -> Result<Vec<T>, String> {
-    let addresses = listen.addresses(ipv6);
     let mut attempts = 0;
     'attempt: loop {
         attempts += 1;
-        let mut port = listen.port;
+        let mut chosen = None;
         let mut sockets = Vec::new();
-        for address in &addresses {
-            let address = SocketAddr::new(address.ip(), port);
+        for wanted in addresses {
+            let port = chosen
+                .filter(|_| wanted.port() == 0)
+                .unwrap_or(wanted.port());
+            let address = SocketAddr::new(wanted.ip(), port);
             match open(address).and_then(|socket| Ok((local(&socket)?.port(), socket))) {
                 Ok((bound, socket)) => {
-                    port = bound;
+                    chosen = Some(bound);
                     sockets.push(socket);
                 }
                 Err(error) => {
-                    let by_chance = listen.port == 0 && error.kind() == io::ErrorKind::AddrInUse;
+                    let by_chance = wanted.port() == 0 && error.kind() == io::ErrorKind::AddrInUse;
                     if by_chance && attempts < PORT_0_ATTEMPTS {
                         continue 'attempt;
                     }
@@ -114,33 +114,28 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
     fn a_taken_port_is_one_sentence_that_names_the_setting() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let listen = Listen {
-            ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port,
-        };
+        let address = taken.local_addr().unwrap();
         assert_eq!(
-            tcp("signaling.ws", listen, true).unwrap_err(),
-            format!("signaling.ws: port {port} of 127.0.0.1 is taken by another program.")
+            tcp("signaling.ws", &[address]).unwrap_err(),
+            format!(
+                "signaling.ws: port {} of 127.0.0.1 is taken by another program.",
+                address.port()
+            )
         );
     }
 
     #[test]
     fn all_addresses_get_one_port() {
-        let ipv6 = UdpSocket::bind("[::]:0").is_ok();
-        let sockets = udp("sip.listen", Listen { ip: None, port: 0 }, ipv6).unwrap();
+        let addresses = ["127.0.0.1:0", "127.0.0.2:0"].map(|a| a.parse().unwrap());
+        let sockets = udp("sip.listen", &addresses).unwrap();
         let ports: Vec<_> = sockets
             .iter()
             .map(|s| s.local_addr().unwrap().port())
             .collect();
-        assert!(
-            ports.iter().all(|port| *port == ports[0] && *port != 0),
-            "{ports:?}"
-        );
+        assert!(ports[0] == ports[1] && ports[0] != 0, "{ports:?}");
     }
 }

@@ -2,11 +2,12 @@
 //! the signal to stop.
 
 use crate::admin::{self, Pages, Readiness};
-use crate::config::{Config, Role, Surroundings};
+use crate::config::{Config, Role};
 use crate::metrics::Metrics;
+use crate::opened::Opened;
 use crate::roles::{self, Listening, Running};
-use crate::sockets;
 use std::io::Write;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,8 +17,8 @@ use tracing_subscriber::EnvFilter;
 /// Runs until a signal.
 ///
 /// # Errors
-/// A sentence for the operator: something that the settings ask for cannot be had.
-pub fn run(config: Config, around: Surroundings) -> Result<(), String> {
+/// Sentences for the operator: what the settings ask for and cannot be had.
+pub fn run(config: &Config) -> Result<(), Vec<String>> {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // Another subscriber can only be there in a test.
@@ -29,32 +30,35 @@ pub fn run(config: Config, around: Surroundings) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("The process cannot start its threads: {error}."))?;
-    let ended = runtime.block_on(live(config, around));
+        .map_err(|error| vec![format!("The process cannot start its threads: {error}.")])?;
+    let ended = runtime.block_on(live(config));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(config: Config, around: Surroundings) -> Result<(), String> {
+async fn live(config: &Config) -> Result<(), Vec<String>> {
     // Before anything can be interrupted: a signal that comes early must not be the system's default.
     let mut signals =
-        Signals::new().map_err(|error| format!("Signals cannot be listened to: {error}."))?;
+        Signals::new().map_err(|error| vec![format!("Signals cannot be listened to: {error}.")])?;
+    let mut opened = Opened::open(config)?;
+    let mut listening = opened.listening();
+    let admin = std::mem::take(&mut opened.admin);
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
     readiness.set("roles", false);
 
-    let mut running = roles::start(&config, &metrics).await?;
-    let mut listening = running.listening.clone();
-    listening.extend(start_admin(
-        &config, &around, &metrics, &readiness, &running,
-    )?);
+    let mut running = roles::start(config, opened, &metrics)
+        .await
+        .map_err(|sentence| vec![sentence])?;
+    listening.extend(running.listening.iter().cloned());
+    start_admin(admin, config, &metrics, &readiness, &running);
     readiness.set("roles", true);
-    tell(&config, &listening);
+    tell(config, &listening);
 
     let first = tokio::select! {
         signal = signals.next() => signal,
-        () = running.role_ended() => return Err("A part of the gateway has ended that never should; see the log.".to_owned()),
+        () = running.role_ended() => return Err(vec!["A part of the gateway has ended that never should; see the log.".to_owned()]),
     };
     info!("{first}: ending calls");
     readiness.set("roles", false);
@@ -66,15 +70,12 @@ async fn live(config: Config, around: Surroundings) -> Result<(), String> {
 }
 
 fn start_admin(
+    listeners: Vec<TcpListener>,
     config: &Config,
-    around: &Surroundings,
     metrics: &Arc<Metrics>,
     readiness: &Readiness,
     running: &Running,
-) -> Result<Vec<Listening>, String> {
-    let Some(listen) = config.admin.listen else {
-        return Ok(Vec::new());
-    };
+) {
     let begun = Instant::now();
     let links = running.links.clone();
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
@@ -107,24 +108,11 @@ fn start_admin(
         readiness: readiness.clone(),
         status: Arc::new(status),
     };
-    let router = admin::router(
-        &config.admin,
-        &around.interfaces,
-        pages,
-        axum::Router::new(),
-    );
-    let mut listening = Vec::new();
-    for listener in sockets::tcp("admin.listen", listen, config.ipv6)? {
-        let address = listener
-            .local_addr()
-            .map_err(|error| format!("admin.listen: {error}."))?;
-        listening.push(Listening {
-            what: "admin",
-            address: address.to_string(),
-        });
+    let own: Vec<_> = config.interfaces.iter().map(|(ip, _)| *ip).collect();
+    let router = admin::router(&config.admin, &own, pages, axum::Router::new());
+    for listener in listeners {
         tokio::spawn(admin::serve(listener, router.clone()));
     }
-    Ok(listening)
 }
 
 /// Lines for machines, then sentences for people, then `ready`. Nobody may be reading.

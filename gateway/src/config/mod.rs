@@ -11,7 +11,7 @@ mod tests;
 mod values;
 
 pub use surroundings::Surroundings;
-pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, Target};
+pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport};
 
 use crate::files;
 use read::{Reader, Shown};
@@ -48,6 +48,8 @@ pub struct Config {
     pub log_level: String,
     /// Whether this box speaks IPv6 at all.
     pub ipv6: bool,
+    /// Addresses of this box with the lengths of their networks' prefixes.
+    pub interfaces: Vec<(IpAddr, u8)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,9 +64,7 @@ pub struct Signaling {
 pub struct Sip {
     pub listen: Vec<SipListen>,
     /// Beyond loopback and the private networks of this box's interfaces.
-    pub allowed_targets: Vec<Target>,
-    /// The setting as written, for messages.
-    pub allowed_targets_listed: bool,
+    pub allowed_targets: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,26 +104,20 @@ pub struct Face {
 }
 
 impl Face {
-    /// What peers are told of a socket that is bound to `bound`.
+    /// What peers are told of a socket that is bound to `ip`; `None`: the truth.
     ///
-    /// Loopback is announced as itself beside other addresses, for the page that came over loopback.
-    pub fn announced(&self, bound: SocketAddr) -> SocketAddr {
-        let same_family = |ip: &&IpAddr| ip.is_ipv4() == bound.is_ipv4();
-        let only_loopback = self
-            .addresses
-            .iter()
-            .filter(same_family)
-            .all(IpAddr::is_loopback);
+    /// Loopback beside other addresses is announced as itself, for the page that came over loopback.
+    pub fn announce_for(&self, ip: IpAddr) -> Option<Announce> {
+        let same_family = |other: &IpAddr| other.is_ipv4() == ip.is_ipv4();
+        let mut family = self.addresses.iter().filter(|other| same_family(other));
+        let only_loopback = family.all(IpAddr::is_loopback);
         let announce = self
             .announce
             .iter()
-            .find(|announce| announce.ip.is_ipv4() == bound.is_ipv4());
-        match announce {
-            Some(announce) if only_loopback || !bound.ip().is_loopback() => {
-                SocketAddr::new(announce.ip, announce.port.unwrap_or(bound.port()))
-            }
-            _ => bound,
-        }
+            .find(|announce| same_family(&announce.ip));
+        announce
+            .filter(|_| only_loopback || !ip.is_loopback())
+            .copied()
     }
 }
 
@@ -224,6 +218,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
         data_dir: data_dir?,
         log_level: log_level?,
         ipv6: around.ipv6,
+        interfaces: around.interfaces.clone(),
     })
 }
 
@@ -285,12 +280,10 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         &["udp::5060", "tcp::5060"],
         values::sip_listen,
     );
-    let allowed_targets = reader.list("sip.allowed_targets", &[], values::target)?;
-    let allowed_targets_listed = !allowed_targets.is_empty();
+    let allowed_targets = reader.list("sip.allowed_targets", &[], values::target);
     Some(Sip {
         listen: listen?,
-        allowed_targets,
-        allowed_targets_listed,
+        allowed_targets: allowed_targets?,
     })
 }
 
@@ -328,12 +321,12 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         let mut resolved = Vec::new();
         for address in bind {
             let found = match address {
-                Address::Auto => around.interfaces.as_slice(),
-                Address::Ip(ip) => &[ip],
+                Address::Auto => around.addresses(),
+                Address::Ip(ip) => vec![ip],
             };
             for ip in found {
-                if !resolved.contains(ip) {
-                    resolved.push(*ip);
+                if !resolved.contains(&ip) {
+                    resolved.push(ip);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What defaults depend on: this box, as it is at the start.
 
+use if_addrs::IfAddr;
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
@@ -7,8 +8,9 @@ use std::path::PathBuf;
 pub struct Surroundings {
     /// The environment.
     pub variables: Vec<(String, String)>,
-    /// Addresses of interfaces that are up, loopback included, link-local ones left out.
-    pub interfaces: Vec<IpAddr>,
+    /// Addresses of interfaces that are up with the lengths of their prefixes, loopback included, link-local
+    /// ones left out.
+    pub interfaces: Vec<(IpAddr, u8)>,
     pub ipv6: bool,
     pub cores: usize,
     pub root: bool,
@@ -30,6 +32,10 @@ impl Surroundings {
         }
     }
 
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.interfaces.iter().map(|(ip, _)| *ip).collect()
+    }
+
     /// A service has its place under /var/lib; somebody who tries it out has it where they are.
     pub fn default_data_dir(&self) -> PathBuf {
         if self.root {
@@ -40,16 +46,19 @@ impl Surroundings {
     }
 }
 
-fn interfaces() -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()
+fn interfaces() -> Vec<(IpAddr, u8)> {
+    let mut addresses: Vec<(IpAddr, u8)> = if_addrs::get_if_addrs()
         .unwrap_or_default()
         .into_iter()
         .filter(|interface| interface.is_oper_up() || interface.is_loopback())
-        .map(|interface| interface.ip())
-        .filter(|ip| !is_link_local(*ip))
+        .map(|interface| match interface.addr {
+            IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen),
+            IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen),
+        })
+        .filter(|(ip, _)| !is_link_local(*ip))
         .collect();
     // IPv4 first, loopback last within its family: the order in which peers are told.
-    addresses.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback(), *ip));
+    addresses.sort_by_key(|(ip, prefix)| (ip.is_ipv6(), ip.is_loopback(), *ip, *prefix));
     addresses.dedup();
     addresses
 }

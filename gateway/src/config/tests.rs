@@ -4,9 +4,14 @@ use crate::files::{TestDir, test_dir};
 fn around() -> Surroundings {
     Surroundings {
         variables: Vec::new(),
-        interfaces: ["192.0.2.10", "127.0.0.1", "2001:db8::10", "::1"]
-            .map(|ip| ip.parse().unwrap())
-            .to_vec(),
+        interfaces: [
+            ("192.0.2.10", 24),
+            ("127.0.0.1", 8),
+            ("2001:db8::10", 64),
+            ("::1", 128),
+        ]
+        .map(|(ip, prefix)| (ip.parse().unwrap(), prefix))
+        .to_vec(),
         ipv6: true,
         cores: 4,
         root: false,
@@ -55,7 +60,7 @@ fn everything_has_a_default_that_works() {
         })
     );
     assert_eq!(config.media.workers, 4);
-    assert_eq!(config.media.webrtc.addresses, around().interfaces);
+    assert_eq!(config.media.webrtc.addresses, around().addresses());
     assert_eq!(config.link.dir, Path::new("data/link"));
     assert_eq!(config.roles.len(), 3);
 }
@@ -250,28 +255,32 @@ fn roles_apart_must_be_able_to_find_each_other() {
 }
 
 #[test]
-fn targets_match_what_they_say_and_see_through_v4_mapped_addresses() {
-    let holds = |target: &str, address: &str| {
-        values::target(target)
-            .unwrap()
-            .contains(address.parse().unwrap())
-    };
-    assert!(holds("203.0.113.7", "203.0.113.7:1234"));
-    assert!(!holds("203.0.113.7", "203.0.113.8:1234"));
-    assert!(holds("203.0.113.0/24:5060", "203.0.113.200:5060"));
-    assert!(holds("203.0.113.0/24:5060", "[::ffff:203.0.113.200]:5060"));
-    assert!(!holds("203.0.113.0/24:5060", "203.0.113.200:5061"));
-    assert!(holds("0.0.0.0/0", "8.8.8.8:1"));
-    assert!(holds("[2001:db8::]/32:5060-5080", "[2001:db8:1::1]:5070"));
-    assert!(holds("2001:db8::/32", "[2001:db8:1::1]:5070"));
+fn targets_are_addresses_networks_and_names_with_a_port_if_wanted() {
+    for right in [
+        "203.0.113.7",
+        "203.0.113.7:5080",
+        "203.0.113.0/24",
+        "203.0.113.0/24:5060",
+        "2001:db8::/32",
+        "[2001:db8::1]:5060",
+        "[2001:db8::]/32:5060",
+        "sip.carrier.example",
+        "pbx:5060",
+    ] {
+        assert_eq!(values::target(right).as_deref(), Ok(right));
+    }
     for wrong in [
-        "pbx.example",
         "10.0.0.0/33",
         "10.0.0.1:",
-        "10.0.0.1:6-5",
+        "10.0.0.1:0",
+        "pbx/24",
         "",
         "[::1",
         "/8",
+        "a b",
+        "2001:db8::/32:5060",
+        "300.1.1.1",
+        "*",
     ] {
         assert!(values::target(wrong).is_err(), "{wrong}");
     }
@@ -279,28 +288,42 @@ fn targets_match_what_they_say_and_see_through_v4_mapped_addresses() {
 
 #[test]
 fn announced_addresses_replace_bound_ones_of_their_family_but_not_loopback_beside_others() {
-    let config = set(&["media.webrtc.announce=203.0.113.7"]).unwrap();
-    let announced = |bound: &str| {
-        config
-            .media
-            .webrtc
-            .announced(bound.parse().unwrap())
-            .to_string()
+    let face = set(&["media.webrtc.announce=203.0.113.7"])
+        .unwrap()
+        .media
+        .webrtc;
+    let announced = |face: &Face, ip: &str| {
+        face.announce_for(ip.parse().unwrap())
+            .map(|a| (a.ip.to_string(), a.port))
     };
-    assert_eq!(announced("192.0.2.10:10000"), "203.0.113.7:10000");
-    assert_eq!(announced("127.0.0.1:10000"), "127.0.0.1:10000");
-    assert_eq!(announced("[2001:db8::10]:10000"), "[2001:db8::10]:10000");
-    let config = set(&[
+    assert_eq!(
+        announced(&face, "192.0.2.10"),
+        Some(("203.0.113.7".into(), None))
+    );
+    assert_eq!(announced(&face, "127.0.0.1"), None);
+    assert_eq!(announced(&face, "2001:db8::10"), None);
+    let face = set(&[
         "media.webrtc.bind=127.0.0.1",
         "media.webrtc.announce=203.0.113.7:99",
     ])
-    .unwrap();
+    .unwrap()
+    .media
+    .webrtc;
     assert_eq!(
-        config
-            .media
-            .webrtc
-            .announced("127.0.0.1:1".parse().unwrap())
-            .to_string(),
-        "203.0.113.7:99"
+        announced(&face, "127.0.0.1"),
+        Some(("203.0.113.7".into(), Some(99)))
     );
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_is_written_panics_or_puts_a_line_break_into_a_complaint(
+        key in "[a-z_.]{0,12}|signaling.ws|sip.listen|sip.allowed_targets|media|admin.token",
+        value in "\\PC{0,40}|(?s).{0,40}",
+    ) {
+        let told = set(&[&format!("{key}={value}")]).err().unwrap_or_default();
+        for complaint in told {
+            proptest::prop_assert!(!complaint.contains('\n'), "{complaint:?}");
+        }
+    }
 }

@@ -41,6 +41,21 @@ impl Listen {
                 .collect(),
         }
     }
+
+    /// The same without wildcards: one address for each that this box has.
+    pub fn on_each(self, interfaces: &[(IpAddr, u8)]) -> Vec<SocketAddr> {
+        let wanted = |ip: &IpAddr| {
+            self.ip
+                .is_none_or(|listen| listen.is_ipv4() == ip.is_ipv4())
+        };
+        match self.ip {
+            Some(ip) if !ip.is_unspecified() => vec![SocketAddr::new(ip, self.port)],
+            _ => {
+                let own = interfaces.iter().map(|(ip, _)| *ip).filter(wanted);
+                own.map(|ip| SocketAddr::new(ip, self.port)).collect()
+            }
+        }
+    }
 }
 
 impl fmt::Display for Listen {
@@ -52,7 +67,7 @@ impl fmt::Display for Listen {
     }
 }
 
-pub fn everywhere(ipv6: bool) -> impl Iterator<Item = IpAddr> {
+fn everywhere(ipv6: bool) -> impl Iterator<Item = IpAddr> {
     let v6 = ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     [IpAddr::V4(Ipv4Addr::UNSPECIFIED)].into_iter().chain(v6)
 }
@@ -213,98 +228,47 @@ pub fn sip_listen(text: &str) -> Result<SipListen, String> {
     Ok(sip)
 }
 
-/// Where SIP may be sent in addition to the networks of this box: an address or a network, with optional
-/// ports: `203.0.113.7`, `203.0.113.0/24:5060`, `[2001:db8::]/32:5060-5080`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    pub network: IpAddr,
-    pub prefix: u8,
-    pub ports: Option<RangeInclusive<u16>>,
-}
-
-impl Target {
-    /// v4-mapped forms are the v4 addresses that they mean.
-    pub fn contains(&self, address: SocketAddr) -> bool {
-        let ports = self
-            .ports
-            .as_ref()
-            .is_none_or(|ports| ports.contains(&address.port()));
-        let inside = match (self.network, address.ip().to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                network.to_bits() & mask == ip.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                network.to_bits() & mask == ip.to_bits() & mask
-            }
-            _ => false,
-        };
-        ports && inside
+/// Where SIP may be sent in addition to the networks of this box: an address, a network or a host name, with
+/// an optional port: `203.0.113.7`, `203.0.113.0/24:5060`, `[2001:db8::]/32:5060`, `sip.carrier.example`.
+///
+/// The trunk's own type is made of the text where it is used; here the form is checked.
+pub fn target(text: &str) -> Result<String, String> {
+    const FORM: &str = "is not an address, a network (ADDR/PREFIX) or a host name, \
+                        with :PORT if wanted ([ADDR] for IPv6 with a port)";
+    let (host, prefix, port) = split_target(text).ok_or(FORM)?;
+    let longest = match bare_ip(host) {
+        Some(IpAddr::V4(_)) => 32,
+        Some(IpAddr::V6(_)) => 128,
+        None => 0,
+    };
+    let is_name = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        && host.bytes().any(|b| b.is_ascii_alphabetic());
+    let good_host = longest > 0 || is_name;
+    let good_prefix =
+        prefix.is_none_or(|text| longest > 0 && text.parse::<u8>().is_ok_and(|p| p <= longest));
+    let good_port = port.is_none_or(|text| text.parse::<u16>().is_ok_and(|port| port != 0));
+    if good_host && good_prefix && good_port {
+        Ok(text.to_owned())
+    } else {
+        Err(FORM.to_owned())
     }
 }
 
-pub fn target(text: &str) -> Result<Target, String> {
-    const FORM: &str =
-        "is not ADDR, ADDR/PREFIX, ADDR:PORT or ADDR/PREFIX:PORT-PORT ([ADDR] for IPv6 with ports)";
-    let wrong = || FORM.to_owned();
-    if let Some(ip) = bare_ip(text) {
-        return Ok(Target {
-            network: ip,
-            prefix: full(ip),
-            ports: None,
-        });
-    }
-    // Brackets first, since IPv6 is full of colons.
-    let (ip, rest) = match text.strip_prefix('[') {
-        Some(text) => {
-            let (ip, rest) = text.split_once(']').ok_or_else(wrong)?;
-            (ip, rest)
+/// Host, prefix and port. A colon parts the port unless there are several and no bracket.
+fn split_target(text: &str) -> Option<(&str, Option<&str>, Option<&str>)> {
+    let after_bracket = text.find(']').map_or(0, |end| end + 1);
+    let (main, port) = match text.get(after_bracket..)?.split_once(':') {
+        Some((between, port)) if after_bracket > 0 || !port.contains(':') => {
+            (text.get(..after_bracket + between.len())?, Some(port))
         }
-        None => text.split_at(
-            text.find(['/'])
-                .or_else(|| text.find(':'))
-                .ok_or_else(wrong)?,
-        ),
+        _ => (text, None),
     };
-    let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
-    let (prefix, ports) = match rest.strip_prefix('/') {
-        Some(rest) => rest
-            .split_once(':')
-            .map_or((Some(rest), None), |(prefix, ports)| {
-                (Some(prefix), Some(ports))
-            }),
-        None => (None, Some(rest.strip_prefix(':').ok_or_else(wrong)?)),
-    };
-    let prefix = match prefix {
-        None => full(ip),
-        Some(prefix) => prefix
-            .parse()
-            .ok()
-            .filter(|prefix| *prefix <= full(ip))
-            .ok_or_else(wrong)?,
-    };
-    let ports = ports.map(port_or_range).transpose().map_err(|_| wrong())?;
-    Ok(Target {
-        network: ip,
-        prefix,
-        ports,
+    Some(match main.split_once('/') {
+        Some((host, prefix)) => (host, Some(prefix), port),
+        None => (main, None, port),
     })
-}
-
-fn full(ip: IpAddr) -> u8 {
-    if ip.is_ipv4() { 32 } else { 128 }
-}
-
-fn port_or_range(text: &str) -> Result<RangeInclusive<u16>, String> {
-    match text.split_once('-') {
-        None => port(text).map(|port| port..=port),
-        Some(_) => ports(text),
-    }
 }
 
 /// `FIRST-LAST`; `0` (or `0-0`) lets the system choose each.

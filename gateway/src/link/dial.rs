@@ -58,7 +58,12 @@ where
         under_way: None,
         shared: shared.clone(),
     };
-    Ok(peer::spawn(config, shared, dialer))
+    Ok(peer::spawn(
+        config,
+        format!("{role} to {wants}"),
+        shared,
+        dialer,
+    ))
 }
 
 struct Dialer {
@@ -163,7 +168,7 @@ pub async fn read_first<T: DeserializeOwned>(recv: &mut RecvStream) -> Result<T,
             Some(n) => reader.extend(&piece[..n]),
             None => return Err("it ended the first stream".to_owned()),
         }
-        if let Some(frame) = reader.next().map_err(|e| e.to_string())? {
+        if let Some(frame) = reader.read().map_err(|e| e.to_string())? {
             return Ok(frame);
         }
         read += piece.len();

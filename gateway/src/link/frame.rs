@@ -162,7 +162,7 @@ impl FrameReader {
     }
 
     /// The next whole frame, decoded. `None`: more bytes are needed.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn read<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = self.buf.get(self.taken..).unwrap_or_default();
         let Some((length, body)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
@@ -224,7 +224,7 @@ mod tests {
         write_frame(&newer, &mut out);
         let mut reader = FrameReader::default();
         reader.extend(&out);
-        let hello: Hello = reader.next().unwrap().unwrap();
+        let hello: Hello = reader.read().unwrap().unwrap();
         assert_eq!(
             (hello.newest, hello.session, hello.peer),
             (9, u64::MAX, None)
@@ -236,7 +236,7 @@ mod tests {
         let mut reader = FrameReader::default();
         reader.extend(&u32::MAX.to_be_bytes());
         assert!(matches!(
-            reader.next::<Batch>(),
+            reader.read::<Batch>(),
             Err(FrameError::TooLarge(_))
         ));
     }
@@ -259,7 +259,7 @@ mod tests {
             let mut got = Vec::new();
             for piece in out.chunks(step) {
                 reader.extend(piece);
-                while let Some(batch) = reader.next::<Batch>().unwrap() {
+                while let Some(batch) = reader.read::<Batch>().unwrap() {
                     got.push(batch);
                 }
             }
@@ -270,7 +270,7 @@ mod tests {
         fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut reader = FrameReader::default();
             reader.extend(&bytes);
-            while let Ok(Some(_)) = reader.next::<Batch>() {}
+            while let Ok(Some(_)) = reader.read::<Batch>() {}
             let _ = decode::<Hello>(&bytes);
             let _ = decode::<Reply>(&bytes);
         }

@@ -109,7 +109,7 @@ impl Listener {
             begun_as: 0,
             under_way: None,
         };
-        peer::spawn(&self.config, Arc::default(), doorman)
+        peer::spawn(&self.config, format!("at {role}"), Arc::default(), doorman)
     }
 
     /// Takes no more connections, ends those that stand.

@@ -154,7 +154,7 @@ impl<Out: Serialize> Sender<Out> {
     }
 
     /// The same for somebody who outlives the sender; holding it does not hold the link.
-    pub fn watch(&self) -> Arc<dyn Fn() -> LinkStats + Send + Sync> {
+    pub fn watch(&self) -> Watch {
         let shared = self.shared.clone();
         Arc::new(move || shared.stats())
     }
@@ -189,6 +189,9 @@ pub struct LinkStats {
     /// The sentence with which the peer refuses us, or the reason why it cannot be reached; none while up.
     pub trouble: Option<String>,
 }
+
+/// Tells a link's numbers whenever it is called.
+pub type Watch = Arc<dyn Fn() -> LinkStats + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct Shared {

@@ -44,6 +44,7 @@ pub trait Finder: Send + 'static {
 
 pub fn spawn<Out, In, F>(
     config: &LinkConfig,
+    name: String,
     shared: Arc<Shared>,
     finder: F,
 ) -> (Sender<Out>, Receiver<In>)
@@ -55,6 +56,7 @@ where
         (0..LANES).map(|_| mpsc::channel(QUEUE_MESSAGES)).unzip();
     let (events, receiver) = mpsc::channel(EVENTS);
     let peer = Peer::<In> {
+        name,
         session: Session::new(config.instance, config.grace),
         queues,
         events,
@@ -74,6 +76,8 @@ where
 }
 
 struct Peer<In> {
+    /// Who speaks with whom, for the log.
+    name: String,
     session: Session,
     /// What the user sent, by lane.
     queues: Vec<mpsc::Receiver<Vec<u8>>>,
@@ -176,14 +180,14 @@ impl<In: DeserializeOwned + Send + 'static> Peer<In> {
             .connected(session, peer_instance, resumed, &peer_seen)
         {
             Ok(change) => {
-                info!(address = %wire.connection.remote_address(), resumed, "link up");
+                info!(link = self.name, address = %wire.connection.remote_address(), resumed, "link up");
                 self.wire = Some(wire);
                 self.shared.set_trouble(None);
                 Shared::add(&self.shared.connections, 1);
                 self.tell(Some(change));
             }
             Err(error) => {
-                warn!(%error, "the peer of the link makes no sense and is given up");
+                warn!(link = self.name, %error, "the peer of the link makes no sense and is given up");
                 wire.connection
                     .close(CLOSE_MISBEHAVED, b"impossible numbers in the first frame");
                 let change = self.session.abandon(draw());
@@ -210,7 +214,7 @@ impl<In: DeserializeOwned + Send + 'static> Peer<In> {
     }
 
     fn broken(&mut self, error: WireError) {
-        info!(%error, "link down");
+        info!(link = self.name, %error, "link down");
         let code = if error.is_misbehaviour() {
             CLOSE_MISBEHAVED
         } else {

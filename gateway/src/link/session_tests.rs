@@ -353,8 +353,8 @@ proptest! {
         pair.cut();
         pair.connect();
         pair.deliver_all();
-        for side in 0..2 {
-            prop_assert_eq!(&pair.sides[1 - side].got, &sent[side]);
+        for (side, sent) in sent.iter().enumerate() {
+            prop_assert_eq!(&pair.sides[1 - side].got, sent);
             prop_assert!(pair.sides[side].session.is_idle());
             let fresh = pair.sides[side].changes.iter().filter(|c| **c == Change::Up { fresh: true }).count();
             prop_assert_eq!(fresh, 1);

@@ -171,6 +171,104 @@ async fn nothing_is_lost_and_nothing_comes_twice_while_the_connection_is_cut_aga
         .expect("a connection that is cut");
 }
 
+/// Passes datagrams on, as long as the way is open.
+struct Way {
+    address: SocketAddr,
+    open: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Way {
+    async fn to(listener: SocketAddr) -> Way {
+        let near = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+        let far = tokio::net::UdpSocket::bind(LOOPBACK).await.unwrap();
+        let address = near.local_addr().unwrap();
+        let open = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let is_open = open.clone();
+        tokio::spawn(async move {
+            let mut dialer = address;
+            let (mut from_near, mut from_far) = ([0; 2048], [0; 2048]);
+            loop {
+                tokio::select! {
+                    Ok((n, from)) = near.recv_from(&mut from_near) => {
+                        dialer = from;
+                        if is_open.load(Ordering::Relaxed) {
+                            let _ = far.send_to(&from_near[..n], listener).await;
+                        }
+                    }
+                    Ok((n, _)) = far.recv_from(&mut from_far) => {
+                        if is_open.load(Ordering::Relaxed) {
+                            let _ = near.send_to(&from_far[..n], dialer).await;
+                        }
+                    }
+                }
+            }
+        });
+        Way { address, open }
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_for_a_while_costs_no_message() {
+    let net = Net::new();
+    let (listener, media, mut at_media) = net.media();
+    let way = Way::to(listener.local_addr().unwrap()).await;
+    let (signaling, mut at_signaling) =
+        dial::<Word, Word>(&net.process(), "signaling", "media", way.address).unwrap();
+    assert_eq!(next(&mut at_signaling).await, LinkEvent::Up { fresh: true });
+    assert_eq!(next(&mut at_media).await, LinkEvent::Up { fresh: true });
+    way.open.store(false, Ordering::Relaxed);
+    for n in 0..50 {
+        signaling.send(1, number(1, n)).await.unwrap();
+        media.send(1, number(1, n)).await.unwrap();
+    }
+    assert_eq!(next(&mut at_signaling).await, LinkEvent::Down);
+    way.open.store(true, Ordering::Relaxed);
+    assert_eq!(
+        next(&mut at_signaling).await,
+        LinkEvent::Up { fresh: false }
+    );
+    for n in 0..50 {
+        assert_eq!(message(&mut at_signaling).await, number(1, n));
+        assert_eq!(message(&mut at_media).await, number(1, n));
+    }
+}
+
+#[tokio::test]
+#[ignore = "prints the time of a round trip"]
+async fn a_round_trip_waits_for_no_timer() {
+    let net = Net::new();
+    let runtime = thread("link").unwrap();
+    let identity = Arc::new(Identity::load_or_make(net.dir.path()).unwrap());
+    let config = || LinkConfig::new(identity.clone(), runtime.clone());
+    let listener = Listener::bind(config(), LOOPBACK).unwrap();
+    let (media, mut at_media) = listener.serve::<Word, Word>("media");
+    let (signaling, mut at_signaling) = dial::<Word, Word>(
+        &config(),
+        "signaling",
+        "media",
+        listener.local_addr().unwrap(),
+    )
+    .unwrap();
+    tokio::spawn(async move {
+        loop {
+            let word = message(&mut at_media).await;
+            media.send(1, word).await.unwrap();
+        }
+    });
+    let mut times = Vec::new();
+    for n in 0..5000 {
+        let begun = std::time::Instant::now();
+        signaling.send(n, number(n, n)).await.unwrap();
+        message(&mut at_signaling).await;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    println!(
+        "round trip p50 {:?} p99 {:?} max {:?}",
+        times[2500], times[4950], times[4999]
+    );
+}
+
 #[tokio::test]
 async fn a_listener_that_restarts_elsewhere_under_the_same_address_is_fresh() {
     let net = Net::new();

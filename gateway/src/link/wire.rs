@@ -80,11 +80,11 @@ impl Wire {
         now: Instant,
         arrived: &mut Vec<Vec<u8>>,
     ) -> Poll<Result<(), WireError>> {
-        self.control
-            .poll_write(cx, |out| match session.poll_seen(now) {
-                Some(seen) => write_frame(&seen, out),
-                None => (),
-            })?;
+        self.control.poll_write(cx, |out| {
+            if let Some(seen) = session.poll_seen(now) {
+                write_frame(&seen, out);
+            }
+        })?;
         self.control
             .poll_read(cx, |seen: Seen| Ok(session.acknowledged(&seen)?))?;
         for (i, lane) in self.lanes.iter_mut().enumerate() {
@@ -163,7 +163,7 @@ impl Stream {
                 },
                 Poll::Pending => return Ok(()),
             }
-            while let Some(frame) = self.reader.next()? {
+            while let Some(frame) = self.reader.read()? {
                 take(frame)?;
             }
         }

@@ -1,0 +1,246 @@
+//! Everything that is opened before anything runs, so that a taken port or an unreadable file is told at
+//! once with all others, and no call has begun on a process that will not stay.
+
+use crate::certificate::{self, CertifiedKey};
+use crate::config::{Config, Listen, Role, SipListen, SipTransport};
+use crate::roles::Listening;
+use crate::sockets;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+#[derive(Default)]
+pub struct Opened {
+    pub ws: Vec<TcpListener>,
+    pub wss: Vec<TcpListener>,
+    /// For `wss`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub sip: Vec<SipSocket>,
+    pub admin: Vec<TcpListener>,
+    /// The media role's DTLS certificate.
+    pub dtls: Option<CertifiedKey>,
+}
+
+/// One address on which SIP arrives; never a wildcard.
+pub struct SipSocket {
+    pub socket: SipKind,
+    pub bound: SocketAddr,
+    /// What Via and Contact say instead.
+    pub announce: Option<SocketAddr>,
+}
+
+/// Non-blocking.
+pub enum SipKind {
+    Udp(UdpSocket),
+    Tcp(TcpListener),
+}
+
+impl Opened {
+    /// # Errors
+    /// A sentence that names the setting for each thing that cannot be had.
+    pub fn open(config: &Config) -> Result<Opened, Vec<String>> {
+        let mut complaints = Vec::new();
+        let mut heard = |result: Result<(), String>| complaints.extend(result.err());
+        let mut opened = Opened::default();
+        let plays = |role| config.roles.contains(&role);
+        if plays(Role::Signaling) {
+            heard(listen("signaling.ws", config.signaling.ws, config).map(|ws| opened.ws = ws));
+            heard(
+                listen("signaling.wss", config.signaling.wss, config).map(|wss| opened.wss = wss),
+            );
+            if config.signaling.wss.is_some() {
+                heard(tls(config).map(|tls| opened.tls = Some(tls)));
+            }
+        }
+        if plays(Role::Trunk) {
+            for entry in &config.sip.listen {
+                heard(sip(entry, config).map(|sockets| opened.sip.extend(sockets)));
+            }
+        }
+        if plays(Role::Media) {
+            let dtls =
+                certificate::dtls(&config.link.dir).map_err(|error| format!("link.dir: {error}."));
+            heard(dtls.map(|dtls| opened.dtls = Some(dtls)));
+        }
+        heard(
+            listen("admin.listen", config.admin.listen, config).map(|admin| opened.admin = admin),
+        );
+        if complaints.is_empty() {
+            Ok(opened)
+        } else {
+            Err(complaints)
+        }
+    }
+
+    /// A line for each, in the order of the fields.
+    pub fn listening(&self) -> Vec<Listening> {
+        let mut lines = Vec::new();
+        for (what, listeners) in [
+            ("signaling.ws", &self.ws),
+            ("signaling.wss", &self.wss),
+            ("admin", &self.admin),
+        ] {
+            let addresses = listeners
+                .iter()
+                .filter_map(|listener| listener.local_addr().ok());
+            lines.extend(addresses.map(|address| Listening {
+                what,
+                address: address.to_string(),
+            }));
+        }
+        lines.extend(self.sip.iter().map(|sip| {
+            let transport = match sip.socket {
+                SipKind::Udp(_) => SipTransport::Udp,
+                SipKind::Tcp(_) => SipTransport::Tcp,
+            };
+            Listening {
+                what: "sip",
+                address: format!("{transport}:{}", sip.bound),
+            }
+        }));
+        lines
+    }
+}
+
+fn listen(
+    setting: &str,
+    listen: Option<Listen>,
+    config: &Config,
+) -> Result<Vec<TcpListener>, String> {
+    match listen {
+        Some(listen) => sockets::tcp(setting, &listen.addresses(config.ipv6)),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, String> {
+    let addresses: Vec<_> = config.interfaces.iter().map(|(ip, _)| *ip).collect();
+    let given = config.signaling.certificate.as_ref();
+    let host = certificate::host_name();
+    let setting = if given.is_some() {
+        "signaling.certificate and signaling.key"
+    } else {
+        "data_dir"
+    };
+    certificate::wss(given, &config.data_dir, host.as_deref(), &addresses)
+        .map(Arc::new)
+        .map_err(|error| format!("{setting}: {error}."))
+}
+
+/// A wildcard becomes one socket for each address, since every answer leaves from where its request came to.
+fn sip(entry: &SipListen, config: &Config) -> Result<Vec<SipSocket>, String> {
+    let addresses = entry.listen.on_each(&config.interfaces);
+    if addresses.is_empty() {
+        return Err(format!(
+            "sip.listen: this computer has no address for {}:{}.",
+            entry.transport, entry.listen
+        ));
+    }
+    let opened: Vec<(SipKind, Option<SocketAddr>)> = match entry.transport {
+        SipTransport::Udp => sockets::udp("sip.listen", &addresses)?
+            .into_iter()
+            .map(|socket| (socket.local_addr().ok(), socket))
+            .map(|(bound, socket)| (SipKind::Udp(socket), bound))
+            .collect(),
+        SipTransport::Tcp => sockets::tcp("sip.listen", &addresses)?
+            .into_iter()
+            .map(|socket| (socket.local_addr().ok(), socket))
+            .map(|(bound, socket)| (SipKind::Tcp(socket), bound))
+            .collect(),
+    };
+    let sockets = opened.into_iter().filter_map(|(socket, bound)| {
+        let bound = bound?;
+        let announce = entry.announce.filter(|announce| {
+            // Beside other addresses, loopback is the way of PBXs on this very box.
+            announce.ip.is_ipv4() == bound.is_ipv4()
+                && (addresses.len() == 1 || !bound.ip().is_loopback())
+        });
+        let announce = announce
+            .map(|announce| SocketAddr::new(announce.ip, announce.port.unwrap_or(bound.port())));
+        Some(SipSocket {
+            socket,
+            bound,
+            announce,
+        })
+    });
+    Ok(sockets.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Arguments, Surroundings};
+    use crate::files::{TestDir, test_dir};
+
+    fn config(set: &[String]) -> (TestDir, Config) {
+        let dir = test_dir();
+        let mut all = vec![
+            format!("data_dir={}", dir.path().display()),
+            "signaling.ws=127.0.0.1:0".to_owned(),
+            "signaling.wss=127.0.0.1:0".to_owned(),
+            "admin.listen=127.0.0.1:0".to_owned(),
+            "sip.listen=[\"udp:127.0.0.1:0\"]".to_owned(),
+        ];
+        all.extend_from_slice(set);
+        let around = Surroundings {
+            interfaces: vec![
+                ("127.0.0.2".parse().unwrap(), 8),
+                ("127.0.0.1".parse().unwrap(), 8),
+            ],
+            ..Surroundings::default()
+        };
+        (
+            dir,
+            Config::load(
+                &Arguments {
+                    set: all,
+                    ..Arguments::default()
+                },
+                &around,
+            )
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn all_that_cannot_be_had_is_told_at_once() {
+        let taken = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let _taken = TcpListener::bind(taken).unwrap();
+        let (_dir, config) = config(&[
+            format!("signaling.ws={taken}"),
+            format!("admin.listen={taken}"),
+            format!("sip.listen=tcp:{taken}"),
+            "signaling.certificate=/nowhere/c.pem".to_owned(),
+            "signaling.key=/nowhere/k.pem".to_owned(),
+        ]);
+        let complaints = Opened::open(&config).err().unwrap();
+        let begins: Vec<_> = complaints
+            .iter()
+            .map(|c| c.split(' ').next().unwrap())
+            .collect();
+        assert_eq!(
+            begins,
+            [
+                "signaling.ws:",
+                "signaling.certificate",
+                "sip.listen:",
+                "admin.listen:"
+            ]
+        );
+    }
+
+    #[test]
+    fn sip_on_all_addresses_is_a_socket_for_each() {
+        let (_dir, config) = config(&["sip.listen=udp::0;announce=203.0.113.7:5060".to_owned()]);
+        let opened = Opened::open(&config).unwrap();
+        let bound: Vec<_> = opened
+            .sip
+            .iter()
+            .map(|sip| sip.bound.ip().to_string())
+            .collect();
+        assert_eq!(bound, ["127.0.0.2", "127.0.0.1"]);
+        assert_eq!(opened.sip[0].bound.port(), opened.sip[1].bound.port());
+    }
+}

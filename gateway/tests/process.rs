@@ -1,0 +1,224 @@
+//! The program as an operator meets it: its lines, its exit codes, its signals. On loopback, on free ports.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn trunkgate(folder: &Folder, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trunkgate"));
+    command.args(arguments);
+    for (variable, value) in [
+        ("SIGNALING__WS", "127.0.0.1:0"),
+        ("SIGNALING__WSS", "127.0.0.1:0"),
+        ("SIP__LISTEN", "[\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]"),
+        ("ADMIN__LISTEN", "127.0.0.1:0"),
+        ("MEDIA__ADDRESS", "127.0.0.1"),
+        ("MEDIA__WEBRTC__PORT", "0"),
+        ("MEDIA__RTP__PORTS", "0"),
+        ("DATA_DIR", folder.0.to_str().unwrap()),
+    ] {
+        command.env(format!("TRUNKGATE_{variable}"), value);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A process that is killed with the test.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    lines: Vec<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                out.read_line(&mut line).unwrap(),
+                0,
+                "ended before it was ready: {lines:?}"
+            );
+            let line = line.trim_end().to_owned();
+            if line == "ready" {
+                return Running { child, out, lines };
+            }
+            lines.push(line);
+        }
+    }
+
+    fn address(&self, what: &str) -> &str {
+        let begin = format!("listening {what} ");
+        self.lines
+            .iter()
+            .find_map(|line| line.strip_prefix(&begin))
+            .unwrap_or_else(|| panic!("{what}: {:?}", self.lines))
+    }
+
+    fn signal(&self, name: &str) {
+        let killed = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+    }
+
+    fn get(&self, path: &str, headers: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(self.address("admin")).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn complaints(output: &Output) -> Vec<&str> {
+    std::str::from_utf8(&output.stderr)
+        .unwrap()
+        .lines()
+        .collect()
+}
+
+#[test]
+fn it_tells_where_it_listens_and_ends_politely_at_sigterm() {
+    let folder = Folder::new("politely");
+    let mut running = Running::start(trunkgate(&folder, &[]));
+    for what in [
+        "signaling.ws",
+        "signaling.wss",
+        "admin",
+        "sip udp:127.0.0.1",
+        "sip tcp:127.0.0.1",
+    ] {
+        let begin = format!("listening {what}");
+        assert!(
+            running.lines.iter().any(|line| line.starts_with(&begin)),
+            "{what}: {:?}",
+            running.lines
+        );
+    }
+    let told = running.lines.join("\n");
+    assert!(
+        told.contains("http://localhost:") && told.contains("sip.allowed_targets"),
+        "{told}"
+    );
+    assert!(running.get("/healthz", "").starts_with("HTTP/1.1 200"));
+    running.signal("-TERM");
+    let mut rest = String::new();
+    running.out.read_to_string(&mut rest).unwrap();
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_roles_of_two_processes_find_each_other_over_the_link() {
+    let folder = Folder::new("apart");
+    let media = ["--roles", "media", "--set", "link.listen=127.0.0.1:0"];
+    let media = Running::start(trunkgate(&folder, &media));
+    let peer = format!("link.peers=media={}", media.address("link"));
+    let token = [
+        "--set",
+        "admin.token=sesam",
+        "--roles",
+        "signaling,trunk",
+        "--set",
+        &peer,
+    ];
+    let signaling = Running::start(trunkgate(&folder, &token));
+    let up = |wanted: &str| {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let status = signaling.get("/api/status", "Authorization: Bearer sesam\r\n");
+            let body = status.split("\r\n\r\n").nth(1).unwrap();
+            let links = &serde_json::from_str::<serde_json::Value>(body).unwrap()["links"];
+            if links["media"]["up"].to_string() == wanted {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("the link to media did not become {wanted}");
+    };
+    up("true");
+    media.signal("-TERM");
+    up("false");
+}
+
+#[test]
+fn all_wrong_settings_are_told_at_once_with_code_2() {
+    let folder = Folder::new("wrong");
+    for action in ["run", "check-config"] {
+        let wrong = [
+            action,
+            "--set",
+            "calls.codec_policy=mp3",
+            "--set",
+            "link.grase=3",
+        ];
+        let output = trunkgate(&folder, &wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let complaints = complaints(&output);
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert!(
+            complaints[1].contains("did you mean link.grace?"),
+            "{complaints:?}"
+        );
+    }
+    let output = trunkgate(&folder, &["check-config"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"configuration is right\n");
+}
+
+#[test]
+fn taken_ports_are_told_by_their_settings_with_code_2() {
+    let folder = Folder::new("taken");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ws = format!("signaling.ws={}", taken.local_addr().unwrap());
+    let admin = format!("admin.listen={}", taken.local_addr().unwrap());
+    let output = trunkgate(&folder, &["--set", &ws, "--set", &admin])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let complaints = complaints(&output);
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(
+        complaints[0].starts_with("signaling.ws: port "),
+        "{complaints:?}"
+    );
+    assert!(
+        complaints[1].starts_with("admin.listen: port "),
+        "{complaints:?}"
+    );
+}
