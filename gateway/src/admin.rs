@@ -35,14 +35,26 @@ const HEADER_TIME: Duration = Duration::from_secs(15);
 const WRONG_TOKEN_TIME: Duration = Duration::from_millis(300);
 
 /// What `/readyz` asks: each part says whether it can do its work.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, bool>>>);
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Ask>>>);
+
+/// Asked anew for each `/readyz`.
+type Ask = Box<dyn Fn() -> bool + Send>;
 
 impl Readiness {
     pub fn set(&self, part: &'static str, ready: bool) {
+        self.ask(part, move || ready);
+    }
+
+    /// A part that answers for itself.
+    pub fn ask(&self, part: &'static str, ready: impl Fn() -> bool + Send + 'static) {
         if let Ok(mut parts) = self.0.lock() {
-            parts.insert(part, ready);
+            parts.insert(part, Box::new(ready));
         }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.missing().is_empty()
     }
 
     fn missing(&self) -> Vec<&'static str> {
@@ -51,7 +63,7 @@ impl Readiness {
         };
         parts
             .iter()
-            .filter(|(_, ready)| !**ready)
+            .filter(|(_, ready)| !ready())
             .map(|(part, _)| *part)
             .collect()
     }

@@ -1,6 +1,7 @@
 //! The appliance: puts signaling, trunk and media together and runs them. It knows files, environment,
 //! sockets and signals, and nothing of calls.
 
+mod adapters;
 pub mod admin;
 pub mod certificate;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod files;
 pub mod link;
 pub mod metrics;
 pub mod opened;
+mod pages;
 pub mod roles;
 pub mod sockets;
 pub mod start;

@@ -4,16 +4,18 @@
 //! loopback that the system chooses, and signaling dials it. What a role needs from here is its side of the links
 //! and the configuration; what it gives back is where it listens and how to end it.
 
+use crate::adapters;
 use crate::certificate::CertifiedKey;
 use crate::config::{Config, Role};
-use crate::link::{self, Identity, LinkConfig, LinkEvent, Listener, Receiver, Sender, Watch};
+use crate::link::{self, Identity, LinkConfig, Listener, Receiver, Sender, Watch};
 use crate::metrics::Metrics;
 use crate::opened::{Opened, SipSocket};
 use crate::sockets;
+use signaling_server::signaling::Status;
 use signaling_trunk::api as trunk;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -73,6 +75,8 @@ pub struct Running {
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     listener: Option<Listener>,
+    /// What the signaling role shows, where it runs here.
+    pub signaling: Option<Arc<Mutex<Status>>>,
 }
 
 impl Running {
@@ -134,6 +138,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
         tasks: JoinSet::new(),
         stop,
         listener,
+        signaling: None,
     };
     if let (Some(_), Some(here)) = (config.link.listen, here) {
         running.listening.push(Listening {
@@ -150,7 +155,8 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             events,
             dtls,
         };
-        running.start_media(config, parts, stopping.clone()).await?;
+        let bound = adapters::media(config, parts, stopping.clone(), &mut running.tasks, metrics)?;
+        running.listening.extend(bound);
     }
     if let (true, Some(listener)) = (plays(Role::Trunk), &running.listener) {
         let (events, commands) = listener.serve(Role::Trunk.name());
@@ -160,7 +166,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             events,
             sockets: sip,
         };
-        running.start_trunk(config, parts, stopping.clone()).await?;
+        adapters::trunk(config, parts, stopping.clone(), &mut running.tasks)?;
     }
     if plays(Role::Signaling) {
         let (to_trunk, from_trunk) = dial(&link_config, config, Role::Trunk, here)?;
@@ -176,50 +182,13 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             wss,
             tls,
         };
-        running.start_signaling(config, parts, stopping).await?;
+        let status = adapters::signaling(config, parts, stopping, &mut running.tasks, metrics)?;
+        running.signaling = Some(status);
     }
     Ok(running)
 }
 
-/// The adapters: one for each role, from what stands here to what the role's own package wants. Each adds
-/// to `listening` what it opened by itself, spawns its loop into `tasks`, and holds both ends of its links until
-/// that loop ends, since a link ends with them.
 impl Running {
-    async fn start_media(
-        &mut self,
-        _config: &Config,
-        parts: MediaParts,
-        stopping: Stopping,
-    ) -> Result<(), String> {
-        self.tasks
-            .spawn(hold(parts.commands, parts.events, stopping));
-        Ok(())
-    }
-
-    async fn start_trunk(
-        &mut self,
-        _config: &Config,
-        parts: TrunkParts,
-        stopping: Stopping,
-    ) -> Result<(), String> {
-        self.tasks
-            .spawn(hold(parts.commands, parts.events, stopping));
-        Ok(())
-    }
-
-    async fn start_signaling(
-        &mut self,
-        _config: &Config,
-        parts: SignalingParts,
-        stopping: Stopping,
-    ) -> Result<(), String> {
-        self.tasks
-            .spawn(hold(parts.from_trunk, parts.to_trunk, stopping.clone()));
-        self.tasks
-            .spawn(hold(parts.from_media, parts.to_media, stopping));
-        Ok(())
-    }
-
     fn watch_link<Out: serde::Serialize + 'static>(
         &mut self,
         name: &'static str,
@@ -271,24 +240,6 @@ impl Running {
         });
         self.links.push((name, watched));
     }
-}
-
-/// Reads and forgets, until the end.
-async fn hold<In, Out>(mut receiver: Receiver<In>, sender: Sender<Out>, mut stopping: Stopping) {
-    loop {
-        tokio::select! {
-            event = receiver.recv() => match event {
-                Some(LinkEvent::Message(_)) => warn!("a role that is not there yet was asked for something"),
-                Some(_) => (),
-                None => break,
-            },
-            stopped = stopping.wait_for(|stopping| *stopping) => {
-                let _ = stopped;
-                break;
-            }
-        }
-    }
-    drop(sender);
 }
 
 fn listen(link: &LinkConfig, config: &Config) -> Result<Listener, String> {

@@ -9,10 +9,13 @@ use crate::roles::{self, Listening, Running};
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
+
+/// How long the start waits for the links before it says that it is ready.
+const LINKS_UP: Duration = Duration::from_secs(3);
 
 /// Runs until a signal.
 ///
@@ -52,8 +55,14 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
         .await
         .map_err(|sentence| vec![sentence])?;
     listening.extend(running.listening.iter().cloned());
+    if let Some(status) = running.signaling.clone() {
+        readiness.ask("calls", move || {
+            status.lock().is_ok_and(|status| status.ready)
+        });
+    }
     start_admin(admin, config, &metrics, &readiness, &running);
     readiness.set("roles", true);
+    wait_for(&readiness).await;
     tell(config, &listening);
 
     let first = tokio::select! {
@@ -112,6 +121,15 @@ fn start_admin(
     let router = admin::router(&config.admin, &own, pages, axum::Router::new());
     for listener in listeners {
         tokio::spawn(admin::serve(listener, router.clone()));
+    }
+}
+
+/// On one box the links come up within milliseconds. Where a role is elsewhere and not there yet, the process
+/// is of use all the same as soon as it comes: `/readyz` tells.
+async fn wait_for(readiness: &Readiness) {
+    let until = tokio::time::Instant::now() + LINKS_UP;
+    while !readiness.is_ready() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -1,0 +1,381 @@
+//! One adapter for each role: from settings, sockets and links as they stand here to what the role's own
+//! package wants. Each holds both ends of its links until its loop ends, since a link ends with them.
+
+use crate::config::{CodecPolicy, Config};
+use crate::link::{LinkEvent, Receiver, Sender, draw};
+use crate::metrics::Metrics;
+use crate::opened::SipKind;
+use crate::pages::PAGES;
+use crate::roles::{Listening, MediaParts, SignalingParts, Stopping, TrunkParts};
+use media_relay::{Announce, FaceAddress, Node, NodeConfig, PeerAddress};
+use signaling_server::peer::FromPeer;
+use signaling_server::signaling::{Peer, Signaling, Status, sockets};
+use signaling_server::sip_socket::Adopted;
+use signaling_server::trunk::{self, TrunkConfig};
+use signaling_server::websocket::Web;
+use signaling_trunk::allowed::Entry;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+/// Events of the media workers that wait for the link; what comes beyond is lost, and said to be.
+const MEDIA_EVENTS: usize = 16_384;
+/// Commands and events between a role's loop and its link.
+const HANDED_ON: usize = 1024;
+/// How long the media role carries on after it was told to stop, for calls to end in order.
+const LAST_PACKETS: Duration = Duration::from_secs(5);
+
+/// Starts the media workers and hands commands and events between them and the link.
+///
+/// # Errors
+/// A sentence that names the setting.
+pub fn media(
+    config: &Config,
+    parts: MediaParts,
+    mut stopping: Stopping,
+    tasks: &mut JoinSet<()>,
+    metrics: &Metrics,
+) -> Result<Vec<Listening>, String> {
+    let (tell, mut told) = mpsc::channel::<media_control::Event>(MEDIA_EVENTS);
+    let node = Node::new(node_config(config, &parts), move |event| {
+        if tell.try_send(event).is_err() {
+            error!("the link does not keep up with the media workers; an event is lost");
+        }
+    })
+    .map_err(|error| format!("media.webrtc.port: {error}."))?;
+    let listening = node
+        .bound()
+        .iter()
+        .flatten()
+        .map(|address| Listening {
+            what: "media.webrtc",
+            address: address.to_string(),
+        })
+        .collect();
+    let node = Arc::new(node);
+    let watched = Arc::downgrade(&node);
+    metrics.on_scrape(move |metrics| {
+        if let Some(node) = watched.upgrade() {
+            media_metrics(metrics, &node.load());
+        }
+    });
+    let MediaParts {
+        mut commands,
+        events,
+        ..
+    } = parts;
+    tasks.spawn(async move {
+        let mut last: Option<tokio::time::Instant> = None;
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(LinkEvent::Message(command)) => node.handle(command),
+                    // Whoever asked for what is here is gone.
+                    Some(LinkEvent::Up { fresh: true } | LinkEvent::Lost) => {
+                        node.handle(media_control::Command::Retain { groups: Vec::new() });
+                    }
+                    Some(LinkEvent::Down) if last.is_some() => break,
+                    Some(LinkEvent::Up { fresh: false } | LinkEvent::Down) => {}
+                    None => break,
+                },
+                Some(event) = told.recv() => {
+                    if let Err(error) = events.send(key_of(&event), event).await {
+                        warn!(%error, "an event of the media role cannot be told");
+                    }
+                }
+                () = at(last) => break,
+                () = stopped(&mut stopping), if last.is_none() => {
+                    last = Some(tokio::time::Instant::now() + LAST_PACKETS);
+                }
+            }
+        }
+        if let Ok(node) = Arc::try_unwrap(node) {
+            // It joins threads, which is no task for a runtime's worker.
+            let _ = tokio::task::spawn_blocking(move || node.shutdown()).await;
+        }
+    });
+    Ok(listening)
+}
+
+/// Events of one leg stay in order.
+fn key_of(event: &media_control::Event) -> u64 {
+    use media_control::Event;
+    match event {
+        Event::LegCreated { leg, .. }
+        | Event::LegFailed { leg, .. }
+        | Event::LegConnected { leg }
+        | Event::MediaStarted { leg }
+        | Event::MediaSilent { leg, .. }
+        | Event::Digit { leg, .. }
+        | Event::LegClosed { leg, .. } => leg.0,
+        Event::Load(_) => 0,
+    }
+}
+
+fn node_config(config: &Config, parts: &MediaParts) -> NodeConfig {
+    let outside = config.media.webrtc.addresses.iter().map(|ip| FaceAddress {
+        bind: SocketAddr::new(*ip, config.media.webrtc_port),
+        announce: config.media.webrtc.announce_for(*ip).map(|told| Announce {
+            ip: told.ip,
+            port: told.port,
+        }),
+    });
+    let inside = config.media.rtp.addresses.iter().map(|ip| PeerAddress {
+        bind: *ip,
+        announce: config.media.rtp.announce_for(*ip).map(|told| told.ip),
+    });
+    NodeConfig {
+        outside: outside.collect(),
+        inside: inside.collect(),
+        rtp_ports: config.media.rtp_ports.clone(),
+        workers: config.media.workers,
+        certificate: parts.dtls.certificate.clone(),
+        key: parts.dtls.key.clone(),
+    }
+}
+
+/// Starts the trunk role.
+pub fn trunk(
+    config: &Config,
+    parts: TrunkParts,
+    mut stopping: Stopping,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), String> {
+    let entry = |text: &String| {
+        Entry::parse(text).map_err(|why| format!("sip.allowed_targets: \"{text}\" {why}."))
+    };
+    let adopted = parts.sockets.into_iter().map(|sip| match sip.socket {
+        SipKind::Udp(socket) => Adopted::Udp {
+            socket,
+            announce: sip.announce,
+        },
+        SipKind::Tcp(listener) => Adopted::Tcp {
+            listener,
+            announce: sip.announce,
+        },
+    });
+    let trunk_config = TrunkConfig {
+        adopted: adopted.collect(),
+        allowed_targets: config
+            .sip
+            .allowed_targets
+            .iter()
+            .map(entry)
+            .collect::<Result<_, _>>()?,
+        interfaces: config.interfaces.clone(),
+        dns_servers: config.dns.servers.clone(),
+        user_agent: format!("trunkgate/{}", env!("CARGO_PKG_VERSION")),
+        ..TrunkConfig::default()
+    };
+    let commands = from_peer(parts.commands);
+    let (events, mut told) = mpsc::channel(HANDED_ON);
+    let link = parts.events;
+    tasks.spawn(async move {
+        // Beside the loop, not in it: a link that is slow must not make SIP late.
+        let teller = tokio::spawn(async move {
+            while let Some((key, event)) = told.recv().await {
+                if let Err(error) = link.send(key, event).await {
+                    warn!(%error, "an event of the trunk cannot be told");
+                }
+            }
+        });
+        let stop = async move {
+            stopped(&mut stopping).await;
+        };
+        if let Err(error) = trunk::run(trunk_config, commands, events, stop).await {
+            error!(%error, "the trunk has ended");
+        }
+        let _ = teller.await;
+    });
+    Ok(())
+}
+
+/// Starts the signaling role and its listeners.
+///
+/// # Errors
+/// A sentence that names the setting.
+pub fn signaling(
+    config: &Config,
+    parts: SignalingParts,
+    stopping: Stopping,
+    tasks: &mut JoinSet<()>,
+    metrics: &Metrics,
+) -> Result<Arc<Mutex<Status>>, String> {
+    let status = Arc::new(Mutex::new(Status::default()));
+    let shown = status.clone();
+    metrics.on_scrape(move |metrics| {
+        let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        signaling_metrics(metrics, &status);
+    });
+    let calls = metrics.counter("trunkgate_calls_total", "Calls that are over.", &[]);
+    let signaling = Signaling {
+        config: signaling_calls::Config {
+            codec_policy: match config.calls.codec_policy {
+                CodecPolicy::Relay => signaling_calls::CodecPolicy::Relay,
+                CodecPolicy::Opus => signaling_calls::CodecPolicy::Opus,
+            },
+            max_echo_calls: config.calls.max_echo_calls,
+            max_echo_seconds: u32::try_from(config.calls.max_echo.as_secs()).unwrap_or(u32::MAX),
+            version: format!("trunkgate {}", env!("CARGO_PKG_VERSION")),
+            // Below 2^53, so that any JSON reader keeps it, and far above the numbers of sessions.
+            first_number: (1 << 40) | (draw() >> 24),
+            ..signaling_calls::Config::default()
+        },
+        trunk: peer(parts.to_trunk, parts.from_trunk),
+        media: peer(parts.to_media, parts.from_media),
+        record: Box::new(move |record| {
+            calls.increment();
+            match serde_json::to_string(record) {
+                Ok(line) => info!(target: "trunkgate::record", "call_record {line}"),
+                Err(error) => warn!(%error, "a call's record cannot be written"),
+            }
+        }),
+        status: status.clone(),
+    };
+    let (sockets, inputs) = sockets();
+    let acceptor = parts.tls.map(tokio_rustls::TlsAcceptor::from);
+    let plain = parts
+        .ws
+        .into_iter()
+        .map(|listener| ("signaling.ws", listener, None));
+    let secured = parts
+        .wss
+        .into_iter()
+        .map(|listener| ("signaling.wss", listener, acceptor.clone()));
+    for (setting, listener, tls) in plain.chain(secured) {
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| format!("{setting}: the listener cannot be used: {error}."))?;
+        let web = Web {
+            listener,
+            tls,
+            pages: PAGES,
+            sockets: sockets.clone(),
+        };
+        tokio::spawn(web.run(stopping.clone()));
+    }
+    tasks.spawn(signaling.run(inputs, stopping));
+    Ok(status)
+}
+
+fn peer<C, E>(to: Sender<C>, from: Receiver<E>) -> Peer<C, E>
+where
+    C: serde::Serialize + 'static,
+    E: Send + 'static,
+{
+    let say = Box::new(move |key, command| match to.try_send(key, command) {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(%error, "a command cannot be said");
+            false
+        }
+    });
+    Peer {
+        say,
+        events: from_peer(from),
+    }
+}
+
+/// The link's events in the words of the roles.
+fn from_peer<T: Send + 'static>(mut link: Receiver<T>) -> mpsc::Receiver<FromPeer<T>> {
+    let (hand_on, handed_on) = mpsc::channel(HANDED_ON);
+    tokio::spawn(async move {
+        while let Some(event) = link.recv().await {
+            let event = match event {
+                LinkEvent::Up { fresh } => FromPeer::Up { fresh },
+                LinkEvent::Message(message) => FromPeer::Message(message),
+                LinkEvent::Down => FromPeer::Down,
+                LinkEvent::Lost => FromPeer::Lost,
+            };
+            if hand_on.send(event).await.is_err() {
+                break;
+            }
+        }
+    });
+    handed_on
+}
+
+/// When the process is asked to end, or whoever could ask is gone.
+async fn stopped(stopping: &mut Stopping) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn count(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
+}
+
+fn signaling_metrics(metrics: &Metrics, status: &Status) {
+    let gauge = |name, help, n: usize| metrics.gauge(name, help, &[]).set(count(n));
+    gauge(
+        "trunkgate_sessions",
+        "Browser connections.",
+        status.counts.sessions,
+    );
+    gauge("trunkgate_calls", "Calls that go on.", status.counts.calls);
+    gauge(
+        "trunkgate_echo_calls",
+        "Echo calls among them.",
+        status.counts.echo_calls,
+    );
+    gauge(
+        "trunkgate_registered",
+        "Sessions whose SIP account is registered.",
+        status.counts.registered,
+    );
+    metrics
+        .counter(
+            "trunkgate_slow_sockets_total",
+            "Browser sockets dropped because they did not read.",
+            &[],
+        )
+        .set(count(status.slow_sockets));
+}
+
+fn media_metrics(metrics: &Metrics, load: &media_control::Load) {
+    let gauge = |name, help, n: i64| metrics.gauge(name, help, &[]).set(n);
+    gauge(
+        "trunkgate_media_workers",
+        "Media workers.",
+        count(load.workers),
+    );
+    gauge(
+        "trunkgate_media_groups",
+        "Groups of legs.",
+        count(load.groups),
+    );
+    gauge("trunkgate_media_legs", "Legs.", count(load.legs));
+    gauge(
+        "trunkgate_media_busiest_permille",
+        "Busiest worker's share of its core, in thousandths.",
+        (load.busiest * 1000.0) as i64,
+    );
+    for (name, help, n) in [
+        (
+            "trunkgate_media_received_total",
+            "Packets received.",
+            load.received,
+        ),
+        ("trunkgate_media_sent_total", "Packets sent.", load.sent),
+        (
+            "trunkgate_media_strangers_total",
+            "Packets dropped because nobody signalled their source.",
+            load.strangers,
+        ),
+        (
+            "trunkgate_media_unauthentic_total",
+            "Packets dropped for a bad SRTP tag or a replay.",
+            load.unauthentic,
+        ),
+    ] {
+        metrics.counter(name, help, &[]).set(count(n));
+    }
+}
