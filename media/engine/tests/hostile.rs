@@ -256,7 +256,7 @@ fn one_browser_cannot_take_the_address_of_another() {
 
 #[test]
 fn addresses_ssrcs_and_digits_do_not_grow_without_bound() {
-    let (mut bed, mut browser) = call();
+    let (mut bed, browser) = call();
     for port in 1000..3000 {
         let check = browser.check(port % 2 == 0);
         bed.arrive(BROWSERS, addr(&format!("198.51.100.8:{port}")), &check);
