@@ -246,7 +246,12 @@ impl Legs {
                         Ok(())
                     }
                 };
-                port.remote = Some(RtpRemote::new(rtp, rtcp, signalling, sdes.is_some()));
+                let mut remote = RtpRemote::new(rtp, rtcp, signalling, sdes.is_some());
+                if let Some(before) = &port.remote {
+                    remote.rtp.follow(&before.rtp);
+                    remote.rtcp.follow(&before.rtcp);
+                }
+                port.remote = Some(remote);
                 port.agreed = sdes;
                 keys.map_err(|_| LegFailure::Unsupported("a=crypto key of a wrong length".to_owned()))
             }
@@ -257,7 +262,7 @@ impl Legs {
             return;
         }
         let Some(leg) = self.leg_mut(index) else { return };
-        leg.types = Box::new(payload_types(&remote.media));
+        *leg.types = payload_types(&remote.media);
         leg.media = remote.media;
         leg.renew_paths();
         let ready = match &leg.transport {

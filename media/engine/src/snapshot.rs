@@ -200,7 +200,7 @@ impl Legs {
             OutStream::restore(snapshot.video_out, now),
             snapshot.cname,
         );
-        leg.types = Box::new(payload_types(&snapshot.media));
+        *leg.types = payload_types(&snapshot.media);
         leg.media = snapshot.media;
         leg.connected = connected;
         leg.inbound = Inbound::restore(&snapshot.inbound, now);

@@ -107,10 +107,10 @@ impl Call {
         self.seq += 1;
         let packet = self.browser.rtp(&header, payload);
         self.bed.arrive(BROWSERS, addr(BROWSER), &packet);
-        self.to_phone()
+        self.sent_to_phone()
     }
 
-    fn to_phone(&mut self) -> Vec<(SocketAddr, RtpHeader, Vec<u8>)> {
+    fn sent_to_phone(&mut self) -> Vec<(SocketAddr, RtpHeader, Vec<u8>)> {
         self.bed
             .take_sent()
             .into_iter()
@@ -303,7 +303,7 @@ fn a_digit_is_passed_on_in_the_other_clock_and_told_once() {
         call.seq += 1;
         let packet = call.browser.rtp(&header, &event.payload);
         call.bed.arrive(BROWSERS, addr(BROWSER), &packet);
-        let sent = call.to_phone();
+        let sent = call.sent_to_phone();
         let [(_, header, payload)] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!(header.pt, 101);
         let timestamp = *first.get_or_insert(header.timestamp);

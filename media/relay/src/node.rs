@@ -298,6 +298,10 @@ impl Node {
                         tracing::error!(worker = plan.index, "a media worker was lost; its legs end");
                         // Its sockets close before those of the next are bound.
                         drop(worker);
+                        // What waited was for legs that are lost, too.
+                        if mailbox.discard() {
+                            return;
+                        }
                         tell_lost(&plan.shared, plan.index);
                         worker = replace(&plan, &poll);
                     }

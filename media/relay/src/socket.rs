@@ -13,7 +13,7 @@ use std::ptr;
 use std::time::Duration;
 
 /// Datagrams per system call.
-const CHUNK: usize = 64;
+pub const CHUNK: usize = 64;
 /// Room for one control message with the larger of `in_pktinfo` and `in6_pktinfo`, 40 bytes on Linux.
 const CONTROL: usize = 64;
 

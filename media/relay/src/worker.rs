@@ -4,7 +4,7 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::node::Shared;
 use crate::pool::Pool;
 use crate::ports::Lease;
-use crate::socket::{Calls, Socket};
+use crate::socket::{CHUNK, Calls, Socket};
 use media_control::{Event, Face, LegFailure, LegId};
 use media_engine::{
     BrowserSocket, Buf, DtlsIdentity, EngineConfig, Input, Legs, Output, Path, PortPair, SocketId,
@@ -23,6 +23,8 @@ const GATHER: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// Readiness reports per wake-up; the rest comes with the next.
 const EVENTS: usize = 1024;
+/// A phone's socket has one datagram at a time, and one more header tells that there is no second.
+const PEER_AT_ONCE: usize = 4;
 /// All browser legs of a worker arrive on one socket: 4 MB are 2 s of 1,000 calls.
 pub const BROWSER_BUFFER: usize = 4 << 20;
 pub const WAKE: Token = Token(usize::MAX);
@@ -50,6 +52,8 @@ struct Open {
     _lease: Option<Lease>,
     /// In the list of sockets to read.
     waiting: bool,
+    /// Datagrams asked for at once.
+    at_once: usize,
 }
 
 pub struct Worker {
@@ -77,7 +81,7 @@ impl Worker {
         for (browser, mut socket) in plan.browsers.iter().zip(sockets) {
             let id = u32::try_from(open.len()).map_err(io::Error::other)?;
             poll.registry().register(socket.source(), token(id), Interest::READABLE)?;
-            open.push(Some(Open { socket, _lease: None, waiting: false }));
+            open.push(Some(Open { socket, _lease: None, waiting: false, at_once: CHUNK }));
             browser_sockets.push(BrowserSocket {
                 face: Face::Outside,
                 socket: SocketId(id),
@@ -173,7 +177,7 @@ impl Worker {
                 if self.pool.is_full() {
                     break false;
                 }
-                match self.calls.receive(&open.socket, SocketId(id), self.pool.free()) {
+                match self.calls.receive(&open.socket, SocketId(id), self.pool.free(open.at_once)) {
                     Ok(received) => {
                         self.pool.fill(received.count);
                         if received.drained {
@@ -303,7 +307,7 @@ impl Worker {
             }
         };
         poll.registry().register(socket.source(), token(id), Interest::READABLE)?;
-        self.sockets[id as usize] = Some(Open { socket, _lease: lease, waiting: false });
+        self.sockets[id as usize] = Some(Open { socket, _lease: lease, waiting: false, at_once: PEER_AT_ONCE });
         Ok(SocketId(id))
     }
 
