@@ -202,12 +202,12 @@ group_e2e() {
 	binary || { bad "the end-to-end tests have no binary"; return; }
 	counted "end to end" env E2E_RUN="$run/e2e" node tests/e2e/run.mjs
 	if [ "$(id -u)" = 0 ]; then
-		counted "end to end in Firefox" env E2E_RUN="$run/firefox" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox
+		counted "end to end in a namespace" env E2E_RUN="$run/namespace" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox torture
 	else
-		bad "the test in Firefox needs root, for a network namespace"
+		bad "the tests with Firefox and with the torture messages need root, for a network namespace"
 	fi
 	local folder
-	for folder in "$run/e2e" "$run/firefox"; do
+	for folder in "$run/e2e" "$run/namespace"; do
 		[ -d "$folder" ] && step "no secret stands in anything that the gateways wrote" tests/e2e/no_secrets.sh "$folder"
 	done
 }
