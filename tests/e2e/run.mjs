@@ -36,7 +36,7 @@ const end = async (signal) => {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => end(signal));
 process.on("unhandledRejection", (error) => console.log(`# unhandled: ${error?.stack ?? error}`));
 
-const wanted = (name) => (words.length ? words.some((w) => name.includes(w) || fileOf.get(name) === w) : !apart.includes(fileOf.get(name)));
+const wanted = (name) => (words.length ? words.some((w) => (files.includes(w) ? fileOf.get(name) === w : name.includes(w))) : !apart.includes(fileOf.get(name)));
 const { passed, failed, failures } = await run(wanted, world);
 const complaints = await world.close();
 for (const complaint of complaints) console.log(`not ok - ${complaint}`);

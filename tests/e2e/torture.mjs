@@ -42,15 +42,22 @@ function viaPort(bytes) {
   return Number(via?.[2] ?? 5060);
 }
 
+const callId = (text) => /^(?:call-id|i)\s*:\s*(\S+)/im.exec(text)?.[1];
+/** Calls of messages before this one: a refusal of an INVITE is repeated for a while, to the same port. */
+const earlier = new Set();
+
 function exchange(bytes, local, remote, waitMs) {
+  const ours = callId(bytes.toString("latin1"));
   return new Promise((resolve) => {
     const socket = createSocket("udp4");
     const codes = [];
-    const done = () => { try { socket.close(); } catch { /* closed by its error */ } resolve(codes); };
+    const done = () => { earlier.add(ours); try { socket.close(); } catch { /* closed by its error */ } resolve(codes); };
     socket.on("error", (error) => { codes.push(error.code); done(); });
     socket.on("message", (message) => {
-      const code = Number(/^SIP\/2\.0 (\d{3})/.exec(message.toString("latin1"))?.[1]);
-      if (code) codes.push(code);
+      const text = message.toString("latin1");
+      const code = Number(/^SIP\/2\.0 (\d{3})/.exec(text)?.[1]);
+      const call = callId(text);
+      if (code && (call === ours || !earlier.has(call))) codes.push(code);
     });
     socket.bind(local, "127.0.0.1", () => socket.send(bytes, remote, "127.0.0.1"));
     const end = Date.now() + waitMs;
