@@ -92,6 +92,9 @@ export class Gateway {
   get page() {
     return `http://localhost:${this.address("signaling.ws").split(":").at(-1)}/`;
   }
+  get securePage() {
+    return `https://localhost:${this.address("signaling.wss").split(":").at(-1)}/`;
+  }
   get admin() {
     return `http://${this.address("admin")}`;
   }
