@@ -196,18 +196,20 @@ binary() {
 	export TRUNKGATE_BIN
 }
 
+measure_tests() { node --test --test-reporter=tap tests/measure | grep -E '^(not )?ok |^ +error:|^# (pass|fail) '; }
+
 group_e2e() {
-	counted "the measuring tool is right" node --test --test-reporter=tap tests/measure
+	counted "the measuring tool is right" measure_tests
 	step "the search for secrets finds what is planted" tests/e2e/no_secrets.sh --self-test
 	binary || { bad "the end-to-end tests have no binary"; return; }
 	counted "end to end" env E2E_RUN="$run/e2e" node tests/e2e/run.mjs
 	if [ "$(id -u)" = 0 ]; then
-		counted "end to end in Firefox" env E2E_RUN="$run/firefox" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox
+		counted "end to end in a namespace" env E2E_RUN="$run/namespace" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox torture
 	else
-		bad "the test in Firefox needs root, for a network namespace"
+		bad "the tests with Firefox and with the torture messages need root, for a network namespace"
 	fi
 	local folder
-	for folder in "$run/e2e" "$run/firefox"; do
+	for folder in "$run/e2e" "$run/namespace"; do
 		[ -d "$folder" ] && step "no secret stands in anything that the gateways wrote" tests/e2e/no_secrets.sh "$folder"
 	done
 }

@@ -5,10 +5,13 @@ import { check, sleep, test } from "./lib/runner.mjs";
 
 const QUIET = { hz: 620, db: -30 };
 
+/** So that the search for secrets has much to search. */
+const TALKATIVE = { "log.level": '"debug"' };
+
 /** A registered page and a phone that answers by itself, or not. */
 async function scene(t, { answer = "auto" } = {}) {
   const pbx = await t.world.pbx();
-  const gateway = await t.world.gateway("relay");
+  const gateway = await t.world.gateway("relay", TALKATIVE);
   const login = pbx.user();
   const page = await TestPage.open(await t.world.browser("chromium"), await t.world.site());
   t.after(async () => {

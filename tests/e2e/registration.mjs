@@ -3,6 +3,9 @@ import { TestPage } from "../browser/lib/browsers.mjs";
 import { Phone } from "./lib/phones.mjs";
 import { check, sleep, test, until } from "./lib/runner.mjs";
 
+/** So that the search for secrets has much to search. */
+const TALKATIVE = { "log.level": '"debug"' };
+
 async function open(t) {
   const page = await TestPage.open(await t.world.browser("chromium"), await t.world.site());
   t.after(async () => {
@@ -15,7 +18,7 @@ async function open(t) {
 
 test("a wrong password gives the page WARN with AUTHENTICATION_FAIL, then DISCONNECTED", async (t) => {
   const pbx = await t.world.pbx();
-  const gateway = await t.world.gateway("relay");
+  const gateway = await t.world.gateway("relay", TALKATIVE);
   const page = await open(t);
   await page.connect(gateway.ws, pbx.sip(pbx.user(), { password: t.world.secret("Wrong0Password0OfThisTest") }));
   await page.expect("session", "ESTABLISHED", 10);
@@ -29,7 +32,7 @@ test("a wrong password gives the page WARN with AUTHENTICATION_FAIL, then DISCON
 
 test("a page that leaves is not registered any more", async (t) => {
   const pbx = await t.world.pbx();
-  const gateway = await t.world.gateway("relay");
+  const gateway = await t.world.gateway("relay", TALKATIVE);
   const page = await open(t);
   const login = pbx.user();
   await page.connect(gateway.ws, pbx.sip(login));
@@ -47,7 +50,7 @@ test("a page that leaves is not registered any more", async (t) => {
 
 test("Kamailio is killed and comes back within a minute, and the page is registered again by itself", async (t) => {
   const pbx = await t.world.pbx();
-  const gateway = await t.world.gateway("relay");
+  const gateway = await t.world.gateway("relay", TALKATIVE);
   const page = await open(t);
   const login = pbx.user();
   await page.connect(gateway.ws, pbx.sip(login));

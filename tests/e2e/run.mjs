@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { list, run } from "./lib/runner.mjs";
 import { World } from "./lib/world.mjs";
 
-// Firefox has a run of its own: it needs a namespace of its own.
-const files = ["echo", "softphone", "aiortc", "calls", "hangups", "registration", "firefox"];
+const files = ["echo", "softphone", "aiortc", "calls", "hangups", "registration", "firefox", "torture", "soak"];
+/** Only when asked for: these need namespace.sh, or take long. */
+const apart = ["firefox", "torture", "soak"];
 const fileOf = new Map();
 for (const file of files) {
   const before = list().length;
@@ -35,7 +36,7 @@ const end = async (signal) => {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => end(signal));
 process.on("unhandledRejection", (error) => console.log(`# unhandled: ${error?.stack ?? error}`));
 
-const wanted = (name) => (words.length ? words.some((w) => name.includes(w) || fileOf.get(name) === w) : fileOf.get(name) !== "firefox");
+const wanted = (name) => (words.length ? words.some((w) => (files.includes(w) ? fileOf.get(name) === w : name.includes(w))) : !apart.includes(fileOf.get(name)));
 const { passed, failed, failures } = await run(wanted, world);
 const complaints = await world.close();
 for (const complaint of complaints) console.log(`not ok - ${complaint}`);

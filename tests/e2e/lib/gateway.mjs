@@ -15,6 +15,9 @@ export function freePorts(...wanted) {
   return Object.fromEntries([...out.matchAll(/\{(\w+):=([\d-]+)\}/g)].map(([, name, value]) => [name, value]));
 }
 
+/** The environment without TRUNKGATE_…: those are the gateway's settings, and the tests' own would be wrong ones. */
+const ownEnvironment = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TRUNKGATE_")));
+
 export class Gateway {
   /** `settings`: more keys, values as TOML. */
   static async start(folder, settings = {}) {
@@ -36,7 +39,7 @@ export class Gateway {
     };
     const sets = Object.entries(all).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
     const gateway = new Gateway(folder);
-    gateway.child = spawn(binary, ["run", ...sets], { stdio: ["ignore", "pipe", "pipe"] });
+    gateway.child = spawn(binary, ["run", ...sets], { stdio: ["ignore", "pipe", "pipe"], env: ownEnvironment() });
     gateway.gone = new Promise((resolve) => {
       gateway.child.on("error", (error) => resolve((gateway.end = `it could not be started: ${error.message}`)));
       gateway.child.on("exit", (code, signal) => resolve((gateway.end = signal ?? `exit code ${code}`)));
@@ -88,6 +91,9 @@ export class Gateway {
   }
   get page() {
     return `http://localhost:${this.address("signaling.ws").split(":").at(-1)}/`;
+  }
+  get securePage() {
+    return `https://localhost:${this.address("signaling.wss").split(":").at(-1)}/`;
   }
   get admin() {
     return `http://${this.address("admin")}`;

@@ -23,9 +23,9 @@ export class World {
     return this.started.get(key);
   }
 
-  /** The gateway with this codec policy; a new one if the last has ended. */
+  /** The gateway with this codec policy and further settings; a new one if the last has ended. */
   async gateway(policy = "relay", settings = {}) {
-    const key = `gateway-${policy}`;
+    const key = ["gateway", policy, ...Object.values(settings)].join("-").replace(/[^\w-]+/g, "");
     const old = await this.started.get(key)?.catch(() => null);
     if (old?.end) this.started.delete(key);
     return this.once(key, async () => {
