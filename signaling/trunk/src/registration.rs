@@ -31,6 +31,8 @@ pub(crate) struct Account {
     pub cseq: u32,
     asked_s: u32,
     failures: u32,
+    /// The REGISTER under way.
+    request: Option<u64>,
     /// The calls know that it is registered.
     told: bool,
 }
@@ -88,6 +90,7 @@ impl Agent {
             cseq: 0,
             asked_s,
             failures: 0,
+            request: None,
             told: false,
             spec,
         };
@@ -143,11 +146,21 @@ impl Agent {
             }
         };
         let next_hop = next_hop(&account.spec);
-        self.request(Purpose::Register(id), id, draft, &next_hop, now);
+        if let Some(before) = account.request.take() {
+            // A later number would overtake it; at the end it must not come last.
+            self.abandon(before);
+        }
+        let number = self.request(Purpose::Register(id), id, draft, &next_hop, now);
+        if self.s.requests.contains_key(&number)
+            && let Some(account) = self.s.accounts.get_mut(&id)
+        {
+            account.request = Some(number);
+        }
     }
 
     pub(crate) fn on_register_response(&mut self, id: AccountId, response: &Message<'_>, path: Path, now: Instant) {
         let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        account.request = None;
         if !account.is_live() {
             self.event(Event::Unregistered { account: id });
             return self.account_gone(id);
@@ -194,7 +207,8 @@ impl Agent {
     }
 
     pub(crate) fn on_register_failed(&mut self, id: AccountId, failure: Failure, now: Instant) {
-        let Some(account) = self.s.accounts.get(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        account.request = None;
         if !account.is_live() {
             self.event(Event::Unregistered { account: id });
             return self.account_gone(id);

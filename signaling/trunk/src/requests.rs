@@ -137,6 +137,16 @@ impl Agent {
         Some(entry.purpose)
     }
 
+    /// Forgets a request and stops repeating it.
+    pub(crate) fn abandon(&mut self, request: u64) {
+        if let Some(Request { phase: Phase::Sent { branch }, .. }) = self.s.requests.get(&request) {
+            let branch = branch.clone();
+            self.s.schedule.set(Due::Client(branch.clone()), None);
+            self.s.client.remove(&branch);
+        }
+        self.drop_request(request);
+    }
+
     pub(crate) fn try_next_hop(&mut self, request: u64, failure: Failure, now: Instant) {
         loop {
             let Some(entry) = self.s.requests.get_mut(&request) else { return };

@@ -57,6 +57,10 @@ impl Agent {
             }
             return;
         }
+        let dropped = !self.s.requests.contains_key(&request);
+        if dropped && matches!(purpose, Purpose::Register(_) | Purpose::Bye(..)) {
+            return;
+        }
         let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
