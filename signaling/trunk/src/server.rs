@@ -289,12 +289,16 @@ fn key_of(message: &Message<'_>, method: &[u8]) -> Option<String> {
     Some(format!("2543 {} {number} {method}", parts.join(" ")))
 }
 
-/// Responses go back to the source: to its port where it asked for that (RFC 3581), else to the port of
-/// its Via (RFC 3261 §18.2.2). `maddr` would send them elsewhere and is not followed.
+/// Responses go back to the source address: to the port of its Via where the peer is at the very address
+/// that this names and did not ask for its source port (RFC 3261 §18.2.2), else to the source port (RFC
+/// 3581). A Via with a name or another address means a NAT more often than not. `maddr` would send them
+/// elsewhere and is not followed.
 fn answer_path(message: &Message<'_>, path: Path) -> Path {
     let Path::Datagram { local, remote } = path else { return path };
     let remote = match message.top_via() {
-        Ok(via) if !via.wants_rport() => SocketAddr::new(remote.ip(), via.port.filter(|p| *p != 0).unwrap_or(5060)),
+        Ok(via) if !via.wants_rport() && via.is_sent_by(remote.ip()) => {
+            SocketAddr::new(remote.ip(), via.port.filter(|p| *p != 0).unwrap_or(5060))
+        }
         Ok(_) | Err(_) => remote,
     };
     Path::Datagram { local, remote }
