@@ -18,8 +18,11 @@ const SDP: &[u8] = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.
 async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |n: usize| args.get(n).cloned().unwrap_or_default();
-    let listen = [Transport::Udp, Transport::Tcp]
-        .map(|transport| Listen { transport, bind: "127.0.0.1:0".parse().expect("an address"), announce: None });
+    let listen = [Transport::Udp, Transport::Tcp].map(|transport| Listen {
+        transport,
+        bind: "127.0.0.1:0".parse().expect("an address"),
+        announce: None,
+    });
     let (bound, listeners) = oneshot::channel();
     let config = TrunkConfig {
         listen: listen.to_vec(),
@@ -48,38 +51,87 @@ async fn main() {
         display: String::new(),
         contact_params: Vec::new(),
     };
-    send(Command::OpenAccount { account: AccountId(1), spec }).await.expect("running");
+    send(Command::OpenAccount {
+        account: AccountId(1),
+        spec,
+    })
+    .await
+    .expect("running");
     let late = args.iter().any(|a| a == "late");
     let mut stop = Some(stop);
     while let Some((_, event)) = events.recv().await {
         println!("{event:?}");
         match event {
             Event::Registered { .. } if arg(4) == "call" => {
-                let target = Target::User { user: arg(5), params: Vec::new() };
+                let target = Target::User {
+                    user: arg(5),
+                    params: Vec::new(),
+                };
                 let sdp = if late { Vec::new() } else { SDP.to_vec() };
                 let (invite, account) = (InviteId(2), AccountId(1));
-                let command =
-                    Command::Invite { invite, account, target, from_display: String::new(), headers: Vec::new(), sdp };
+                let command = Command::Invite {
+                    invite,
+                    account,
+                    target,
+                    from_display: String::new(),
+                    headers: Vec::new(),
+                    sdp,
+                };
                 send(command).await.expect("running");
             }
-            Event::Answered { invite, fork, late, .. } => {
+            Event::Answered {
+                invite, fork, late, ..
+            } => {
                 if late {
-                    send(Command::Acknowledge { invite, fork, sdp: SDP.to_vec() }).await.expect("running");
+                    send(Command::Acknowledge {
+                        invite,
+                        fork,
+                        sdp: SDP.to_vec(),
+                    })
+                    .await
+                    .expect("running");
                 }
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                send(Command::Offer { invite, sdp: SDP.to_vec() }).await.expect("running");
+                send(Command::Offer {
+                    invite,
+                    sdp: SDP.to_vec(),
+                })
+                .await
+                .expect("running");
             }
             Event::OfferAnswered { invite, .. } => {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                send(Command::Hangup { invite, status: None }).await.expect("running");
+                send(Command::Hangup {
+                    invite,
+                    status: None,
+                })
+                .await
+                .expect("running");
             }
             Event::Incoming { invite, .. } => {
-                send(Command::Progress { invite, status: 180, sdp: None }).await.expect("running");
+                send(Command::Progress {
+                    invite,
+                    status: 180,
+                    sdp: None,
+                })
+                .await
+                .expect("running");
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                send(Command::Accept { invite, sdp: SDP.to_vec() }).await.expect("running");
+                send(Command::Accept {
+                    invite,
+                    sdp: SDP.to_vec(),
+                })
+                .await
+                .expect("running");
             }
             Event::Offered { invite, offer, .. } => {
-                send(Command::AnswerOffer { invite, offer, sdp: SDP.to_vec() }).await.expect("running");
+                send(Command::AnswerOffer {
+                    invite,
+                    offer,
+                    sdp: SDP.to_vec(),
+                })
+                .await
+                .expect("running");
             }
             Event::Ended { .. } | Event::RegistrationFailed { retry_s: None, .. } => {
                 if let Some(stop) = stop.take() {

@@ -52,25 +52,34 @@ impl Dns {
 
     async fn addresses(&self, name: &str) -> Option<Answer> {
         let found = self.0.lookup_ip(absolute(name)).await.ok()?;
-        Some(Answer::Addresses(found.iter().take(MAX_RECORDS).map(unmapped).collect()))
+        Some(Answer::Addresses(
+            found.iter().take(MAX_RECORDS).map(unmapped).collect(),
+        ))
     }
 
     async fn services(&self, name: &str) -> Option<Answer> {
         let found = self.0.lookup(absolute(name), RecordType::SRV).await.ok()?;
-        let services = found.answers().iter().filter_map(|record| match &record.data {
-            RData::SRV(srv) => Some(Service {
-                priority: srv.priority,
-                weight: srv.weight,
-                port: srv.port,
-                target: srv.target.to_ascii(),
-            }),
-            _ => None,
-        });
+        let services = found
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some(Service {
+                    priority: srv.priority,
+                    weight: srv.weight,
+                    port: srv.port,
+                    target: srv.target.to_ascii(),
+                }),
+                _ => None,
+            });
         Some(Answer::Services(services.take(MAX_RECORDS).collect()))
     }
 }
 
 /// With the final dot, so that no search domain is tried.
 fn absolute(name: &str) -> String {
-    if name.ends_with('.') { name.to_string() } else { format!("{name}.") }
+    if name.ends_with('.') {
+        name.to_string()
+    } else {
+        format!("{name}.")
+    }
 }

@@ -2,7 +2,9 @@
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromPeer<T> {
     /// The link is up. `fresh`: the other side is new and holds nothing of what was before.
-    Up { fresh: bool },
+    Up {
+        fresh: bool,
+    },
     Message(T),
     /// The link is down; it may come back.
     Down,

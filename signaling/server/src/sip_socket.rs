@@ -26,11 +26,26 @@ const UDP_BUFFER: usize = 4 << 20;
 /// Something that the network did.
 #[derive(Debug)]
 pub enum Arrival {
-    Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
-    Accepted { stream: StreamId, remote: SocketAddr, writer: mpsc::Sender<Vec<u8>> },
-    Connected { stream: StreamId },
-    Data { stream: StreamId, bytes: Vec<u8> },
-    Closed { stream: StreamId },
+    Datagram {
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Accepted {
+        stream: StreamId,
+        remote: SocketAddr,
+        writer: mpsc::Sender<Vec<u8>>,
+    },
+    Connected {
+        stream: StreamId,
+    },
+    Data {
+        stream: StreamId,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        stream: StreamId,
+    },
 }
 
 /// An address to listen on, as the configuration says it.
@@ -76,13 +91,23 @@ impl SipSockets {
         let accepted = Arc::new(AtomicU64::new(0));
         for listen in listen {
             for address in expanded(listen.bind, interfaces) {
-                let told = |source| BindError { transport: listen.transport.name(), address, source };
+                let told = |source| BindError {
+                    transport: listen.transport.name(),
+                    address,
+                    source,
+                };
                 let bound = match listen.transport {
                     Transport::Udp => sockets.bind_udp(address).map_err(told)?,
                     Transport::Tcp => sockets.bind_tcp(address, accepted.clone()).map_err(told)?,
                 };
-                let announce = listen.announce.map(|(ip, port)| SocketAddr::new(ip, port.unwrap_or(bound.port())));
-                sockets.listeners.push(Listener { transport: listen.transport, bound, announce });
+                let announce = listen
+                    .announce
+                    .map(|(ip, port)| SocketAddr::new(ip, port.unwrap_or(bound.port())));
+                sockets.listeners.push(Listener {
+                    transport: listen.transport,
+                    bound,
+                    announce,
+                });
             }
         }
         Ok(sockets)
@@ -94,7 +119,11 @@ impl SipSockets {
     }
 
     fn bind_udp(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -105,12 +134,21 @@ impl SipSockets {
         let socket = Arc::new(UdpSocket::from_std(socket.into())?);
         let bound = socket.local_addr()?;
         self.udp.push((bound, socket.clone()));
-        self.tasks.spawn(read_datagrams(socket, bound, self.arrived.clone()));
+        self.tasks
+            .spawn(read_datagrams(socket, bound, self.arrived.clone()));
         Ok(bound)
     }
 
-    fn bind_tcp(&mut self, address: SocketAddr, accepted: Arc<AtomicU64>) -> io::Result<SocketAddr> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    fn bind_tcp(
+        &mut self,
+        address: SocketAddr,
+        accepted: Arc<AtomicU64>,
+    ) -> io::Result<SocketAddr> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -120,7 +158,8 @@ impl SipSockets {
         socket.listen(1024)?;
         let listener = TcpListener::from_std(socket.into())?;
         let bound = listener.local_addr()?;
-        self.tasks.spawn(accept(listener, accepted, self.arrived.clone()));
+        self.tasks
+            .spawn(accept(listener, accepted, self.arrived.clone()));
         Ok(bound)
     }
 
@@ -151,7 +190,9 @@ impl SipSockets {
     }
 
     pub fn send_datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
-        let Some((_, socket)) = self.udp.iter().find(|(bound, _)| *bound == local) else { return };
+        let Some((_, socket)) = self.udp.iter().find(|(bound, _)| *bound == local) else {
+            return;
+        };
         if let Err(error) = socket.try_send_to(bytes, remote) {
             tracing::debug!(%remote, %error, "SIP datagram not sent");
         }
@@ -159,7 +200,9 @@ impl SipSockets {
 
     /// False if the peer takes too little: the connection is dropped.
     pub fn send_stream(&mut self, stream: StreamId, bytes: Vec<u8>) -> bool {
-        let Some(writer) = self.streams.get(&stream) else { return true };
+        let Some(writer) = self.streams.get(&stream) else {
+            return true;
+        };
         match writer.try_send(bytes) {
             Ok(()) => true,
             Err(_) => {
@@ -207,8 +250,12 @@ fn expanded(bind: SocketAddr, interfaces: &[(IpAddr, u8)]) -> Vec<SocketAddr> {
         // A link-local address needs its interface beside it: nobody's SIP lives there.
         IpAddr::V6(v6) => bind.is_ipv6() && v6.segments()[0] & 0xffc0 != 0xfe80,
     };
-    let mut found: Vec<SocketAddr> =
-        interfaces.iter().map(|(ip, _)| *ip).filter(fits).map(|ip| SocketAddr::new(ip, bind.port())).collect();
+    let mut found: Vec<SocketAddr> = interfaces
+        .iter()
+        .map(|(ip, _)| *ip)
+        .filter(fits)
+        .map(|ip| SocketAddr::new(ip, bind.port()))
+        .collect();
     found.dedup();
     found
 }
@@ -226,7 +273,15 @@ async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, arrived: mpsc
             }
         };
         let bytes = buf.get(..len).unwrap_or_default().to_vec();
-        if arrived.send(Arrival::Datagram { local, remote, bytes }).await.is_err() {
+        if arrived
+            .send(Arrival::Datagram {
+                local,
+                remote,
+                bytes,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -249,7 +304,15 @@ async fn accept(listener: TcpListener, accepted: Arc<AtomicU64>, arrived: mpsc::
         // Odd numbers are the shell's.
         let stream = StreamId(accepted.fetch_add(1, Ordering::Relaxed) * 2 + 1);
         let (writer, queue) = mpsc::channel(MAX_QUEUED);
-        if arrived.send(Arrival::Accepted { stream, remote, writer }).await.is_err() {
+        if arrived
+            .send(Arrival::Accepted {
+                stream,
+                remote,
+                writer,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
         connections.spawn(serve(stream, connection, queue, arrived.clone()));
@@ -257,7 +320,11 @@ async fn accept(listener: TcpListener, accepted: Arc<AtomicU64>, arrived: mpsc::
 }
 
 async fn connect(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if remote.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if !from.is_unspecified() && from.is_ipv4() == remote.is_ipv4() {
         socket.bind(SocketAddr::new(from, 0))?;
     }
@@ -267,7 +334,12 @@ async fn connect(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// One connection until either side closes it.
-async fn serve(stream: StreamId, mut connection: TcpStream, mut queue: mpsc::Receiver<Vec<u8>>, arrived: mpsc::Sender<Arrival>) {
+async fn serve(
+    stream: StreamId,
+    mut connection: TcpStream,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    arrived: mpsc::Sender<Arrival>,
+) {
     let (mut reader, mut writer) = connection.split();
     let mut buf = vec![0; 16_384];
     loop {

@@ -110,7 +110,10 @@ impl Shell {
             {
                 return self.deliver_rest(&events).await;
             }
-            let due = self.agent.poll_timeout().map(|at| self.started + Duration::from_micros(at.0));
+            let due = self
+                .agent
+                .poll_timeout()
+                .map(|at| self.started + Duration::from_micros(at.0));
             let due = [due, farewell].into_iter().flatten().min();
             let has_events = !self.waiting.is_empty();
             tokio::select! {
@@ -160,7 +163,10 @@ impl Shell {
 
     fn end_all(&mut self) {
         let now = self.now();
-        let nothing = Command::Retain { accounts: Vec::new(), invites: Vec::new() };
+        let nothing = Command::Retain {
+            accounts: Vec::new(),
+            invites: Vec::new(),
+        };
         self.agent.handle(Input::Command(nothing), now);
     }
 
@@ -178,15 +184,35 @@ impl Shell {
     fn on_arrival(&mut self, arrival: Arrival) {
         let now = self.now();
         match arrival {
-            Arrival::Datagram { local, remote, bytes } => {
-                self.agent.handle(Input::Datagram { local, remote, bytes: &bytes }, now);
+            Arrival::Datagram {
+                local,
+                remote,
+                bytes,
+            } => {
+                self.agent.handle(
+                    Input::Datagram {
+                        local,
+                        remote,
+                        bytes: &bytes,
+                    },
+                    now,
+                );
             }
             Arrival::Accepted { stream, remote, .. } => {
-                self.agent.handle(Input::StreamAccepted { stream, remote }, now);
+                self.agent
+                    .handle(Input::StreamAccepted { stream, remote }, now);
             }
-            Arrival::Connected { stream } => self.agent.handle(Input::StreamConnected { stream }, now),
+            Arrival::Connected { stream } => {
+                self.agent.handle(Input::StreamConnected { stream }, now)
+            }
             Arrival::Data { stream, bytes } => {
-                self.agent.handle(Input::StreamData { stream, bytes: &bytes }, now);
+                self.agent.handle(
+                    Input::StreamData {
+                        stream,
+                        bytes: &bytes,
+                    },
+                    now,
+                );
             }
             Arrival::Closed { stream } => self.agent.handle(Input::StreamClosed { stream }, now),
         }
@@ -196,14 +222,22 @@ impl Shell {
     fn drain(&mut self) {
         while let Some(output) = self.agent.poll_output() {
             match output {
-                Output::Datagram { local, remote, bytes } => self.sockets.send_datagram(local, remote, &bytes),
+                Output::Datagram {
+                    local,
+                    remote,
+                    bytes,
+                } => self.sockets.send_datagram(local, remote, &bytes),
                 Output::StreamData { stream, bytes } => {
                     if !self.sockets.send_stream(stream, bytes) {
                         let now = self.now();
                         self.agent.handle(Input::StreamClosed { stream }, now);
                     }
                 }
-                Output::OpenStream { stream, from, remote } => self.sockets.open(stream, from, remote),
+                Output::OpenStream {
+                    stream,
+                    from,
+                    remote,
+                } => self.sockets.open(stream, from, remote),
                 Output::CloseStream { stream } => self.sockets.close(stream),
                 Output::Ask { query, question } => {
                     let (dns, answered) = (self.dns.clone(), self.answered.clone());

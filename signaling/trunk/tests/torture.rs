@@ -12,9 +12,19 @@ fn folder() -> PathBuf {
 }
 
 fn agent() -> (Agent, SocketAddr, SocketAddr) {
-    let (local, remote) = ("192.0.2.10:5060".parse().unwrap(), "192.0.2.77:5060".parse().unwrap());
-    let listeners = [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, bound: local, announce: None });
-    let config = Config { listeners: listeners.to_vec(), ..Config::default() };
+    let (local, remote) = (
+        "192.0.2.10:5060".parse().unwrap(),
+        "192.0.2.77:5060".parse().unwrap(),
+    );
+    let listeners = [Transport::Udp, Transport::Tcp].map(|transport| Listener {
+        transport,
+        bound: local,
+        announce: None,
+    });
+    let config = Config {
+        listeners: listeners.to_vec(),
+        ..Config::default()
+    };
     (Agent::new(config, [7; 32]), local, remote)
 }
 
@@ -56,11 +66,22 @@ fn every_message_of_the_torture_tests_gets_what_it_deserves() {
     let mut wrong = Vec::new();
     for line in table.lines().skip(1).filter(|l| !l.is_empty()) {
         let mut columns = line.split('\t');
-        let (file, _, wanted) = (columns.next().unwrap(), columns.next().unwrap(), columns.next().unwrap());
+        let (file, _, wanted) = (
+            columns.next().unwrap(),
+            columns.next().unwrap(),
+            columns.next().unwrap(),
+        );
         rows += 1;
         let bytes = std::fs::read(folder().join(file)).unwrap();
         let (mut agent, local, remote) = agent();
-        agent.handle(Input::Datagram { local, remote, bytes: &bytes }, Instant(0));
+        agent.handle(
+            Input::Datagram {
+                local,
+                remote,
+                bytes: &bytes,
+            },
+            Instant(0),
+        );
         let answers = answers(&mut agent);
         let answer = answers.last().map(|a| Message::parse(a).unwrap());
         let status = answer.as_ref().map(Message::status);
@@ -69,20 +90,40 @@ fn every_message_of_the_torture_tests_gets_what_it_deserves() {
         }
         let Some(answer) = answer else {
             let parsed = Message::parse(&bytes).unwrap();
-            let sound = parsed.fault.is_none() && parsed.cseq().is_ok() && parsed.list(HeaderName::Via).count() == 1;
+            let sound = parsed.fault.is_none()
+                && parsed.cseq().is_ok()
+                && parsed.list(HeaderName::Via).count() == 1;
             assert_eq!(sound, wanted.starts_with("accept"), "{file}");
             continue;
         };
         assert_eq!(answer.fault, None, "{file}: the answer itself is sound");
-        for (told, name) in [("Unsupported", "Unsupported"), ("with Accept", "Accept"), ("401", "WWW-Authenticate")] {
-            assert!(!wanted.contains(told) || answer.value_named(name).is_some(), "{file}: no {name}");
+        for (told, name) in [
+            ("Unsupported", "Unsupported"),
+            ("with Accept", "Accept"),
+            ("401", "WWW-Authenticate"),
+        ] {
+            assert!(
+                !wanted.contains(told) || answer.value_named(name).is_some(),
+                "{file}: no {name}"
+            );
         }
         if file == "bext01.dat" {
-            assert_eq!(answer.value_named("Unsupported"), Some(b"nothingSupportsThis, nothingSupportsThisEither".as_slice()));
+            assert_eq!(
+                answer.value_named("Unsupported"),
+                Some(b"nothingSupportsThis, nothingSupportsThisEither".as_slice())
+            );
         }
         let asked = Message::parse(&bytes).unwrap();
-        assert_eq!(asked.list(HeaderName::Via).count(), answer.list(HeaderName::Via).count(), "{file}: Vias");
-        assert_eq!(asked.call_id().ok(), answer.call_id().ok(), "{file}: Call-ID");
+        assert_eq!(
+            asked.list(HeaderName::Via).count(),
+            answer.list(HeaderName::Via).count(),
+            "{file}: Vias"
+        );
+        assert_eq!(
+            asked.call_id().ok(),
+            answer.call_id().ok(),
+            "{file}: Call-ID"
+        );
     }
     assert_eq!(rows, 60);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -99,7 +140,13 @@ fn a_stream_split_at_any_byte_gets_the_same_answers() {
             let stream = StreamId(1);
             agent.handle(Input::StreamAccepted { stream, remote }, Instant(0));
             for piece in pieces {
-                agent.handle(Input::StreamData { stream, bytes: piece }, Instant(0));
+                agent.handle(
+                    Input::StreamData {
+                        stream,
+                        bytes: piece,
+                    },
+                    Instant(0),
+                );
             }
             answers(&mut agent)
         };
@@ -107,7 +154,11 @@ fn a_stream_split_at_any_byte_gets_the_same_answers() {
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(over_stream(&single), whole, "{file}, byte by byte");
         for at in (0..bytes.len()).step_by(7) {
-            assert_eq!(over_stream(&[&bytes[..at], &bytes[at..]]), whole, "{file}, split at {at}");
+            assert_eq!(
+                over_stream(&[&bytes[..at], &bytes[at..]]),
+                whole,
+                "{file}, split at {at}"
+            );
         }
     }
 }

@@ -27,34 +27,60 @@ impl Pbx {
 
     /// What to send where.
     pub fn handle(&mut self, source: SocketAddr, bytes: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
-        let Ok(message) = Message::parse(bytes) else { return Vec::new() };
+        let Ok(message) = Message::parse(bytes) else {
+            return Vec::new();
+        };
         assert_eq!(message.fault, None, "sound messages only");
         if !message.is_request() {
             return back(&message);
         }
         match message.method() {
             Method::Register => self.register(source, &message),
-            Method::Invite if message.to().unwrap().tag().is_none() && message.value(HeaderName::ProxyAuthorization).is_none() => {
+            Method::Invite
+                if message.to().unwrap().tag().is_none()
+                    && message.value(HeaderName::ProxyAuthorization).is_none() =>
+            {
                 let challenge = "Proxy-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\", algorithm=SHA-256\r\n";
-                vec![(source, response(&message, source, "407 Proxy Authentication Required", challenge))]
+                vec![(
+                    source,
+                    response(
+                        &message,
+                        source,
+                        "407 Proxy Authentication Required",
+                        challenge,
+                    ),
+                )]
             }
             _ => self.forward(source, &message),
         }
     }
 
-    fn register(&mut self, source: SocketAddr, message: &Message<'_>) -> Vec<(SocketAddr, Vec<u8>)> {
+    fn register(
+        &mut self,
+        source: SocketAddr,
+        message: &Message<'_>,
+    ) -> Vec<(SocketAddr, Vec<u8>)> {
         if message.value(HeaderName::Authorization).is_none() {
             let challenge = "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n2\", qop=\"auth\"\r\n\
                 WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n3\", qop=\"auth\", algorithm=SHA-256\r\n";
-            return vec![(source, response(message, source, "401 Unauthorized", challenge))];
+            return vec![(
+                source,
+                response(message, source, "401 Unauthorized", challenge),
+            )];
         }
         let expires = message.number(HeaderName::Expires).unwrap().unwrap();
         if expires > 0 && expires < self.min_expires {
             let least = format!("Min-Expires: {}\r\n", self.min_expires);
-            return vec![(source, response(message, source, "423 Interval Too Brief", &least))];
+            return vec![(
+                source,
+                response(message, source, "423 Interval Too Brief", &least),
+            )];
         }
         let contact = message.contact().unwrap().unwrap();
-        let user = Uri::parse(message.to().unwrap().uri).unwrap().user().unwrap();
+        let user = Uri::parse(message.to().unwrap().uri)
+            .unwrap()
+            .user()
+            .unwrap();
         if expires == 0 {
             self.bindings.remove(&user);
         } else {
@@ -62,27 +88,42 @@ impl Pbx {
         }
         // A stale binding of another device first, as real registrars list them.
         let uri = String::from_utf8_lossy(contact.uri);
-        let list = format!("Contact: <sip:old@192.0.2.200>;expires=7, <{uri}>;expires={expires}\r\n");
+        let list =
+            format!("Contact: <sip:old@192.0.2.200>;expires=7, <{uri}>;expires={expires}\r\n");
         vec![(source, response(message, source, "200 OK", &list))]
     }
 
     fn forward(&self, source: SocketAddr, message: &Message<'_>) -> Vec<(SocketAddr, Vec<u8>)> {
         let own_route = message.list(HeaderName::Route).next().is_some();
         let uri = Uri::parse(message.uri_text()).unwrap();
-        let bound = if own_route { None } else { uri.user().and_then(|user| self.bindings.get(&user)) };
+        let bound = if own_route {
+            None
+        } else {
+            uri.user().and_then(|user| self.bindings.get(&user))
+        };
         let target = match bound {
             Some((contact, _)) => contact.clone(),
             None if own_route => message.uri_text().to_vec(),
             None => {
                 let not_there = message.method() != Method::Ack;
-                return not_there.then(|| (source, response(message, source, "480 Not There", ""))).into_iter().collect();
+                return not_there
+                    .then(|| (source, response(message, source, "480 Not There", "")))
+                    .into_iter()
+                    .collect();
             }
         };
         // Over TCP the flow of the registration is used, as real proxies do for phones behind NAT.
-        let to = self.bindings.values().find(|(contact, _)| *contact == target).map(|(_, flow)| *flow);
-        let Some(to) = to.or_else(|| address(&target)) else { return Vec::new() };
+        let to = self
+            .bindings
+            .values()
+            .find(|(contact, _)| *contact == target)
+            .map(|(_, flow)| *flow);
+        let Some(to) = to.or_else(|| address(&target)) else {
+            return Vec::new();
+        };
         let transport = if self.tcp { "TCP" } else { "UDP" };
-        let branch = String::from_utf8_lossy(message.top_via().unwrap().branch().unwrap()).into_owned();
+        let branch =
+            String::from_utf8_lossy(message.top_via().unwrap().branch().unwrap()).into_owned();
         let mut out = [message.method_text(), b" ", &target, b" SIP/2.0\r\n"].concat();
         out.extend(format!("Via: SIP/2.0/{transport} {PBX};branch={branch}p\r\n").bytes());
         let mut first_via = true;
@@ -91,7 +132,11 @@ impl Pbx {
             let value = unfold(value);
             match id {
                 HeaderName::Via if std::mem::take(&mut first_via) => {
-                    line(&mut out, b"Via", &[&value, format!(";x-from={source}").as_bytes()].concat());
+                    line(
+                        &mut out,
+                        b"Via",
+                        &[&value, format!(";x-from={source}").as_bytes()].concat(),
+                    );
                 }
                 HeaderName::Route if std::mem::take(&mut first_route) => {
                     let rest: Vec<&[u8]> = split_list(&value).skip(1).collect();
@@ -105,7 +150,11 @@ impl Pbx {
         }
         if message.method() == Method::Invite {
             let transport = if self.tcp { ";transport=tcp" } else { "" };
-            line(&mut out, b"Record-Route", format!("<sip:{PBX}{transport};lr>").as_bytes());
+            line(
+                &mut out,
+                b"Record-Route",
+                format!("<sip:{PBX}{transport};lr>").as_bytes(),
+            );
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(message.body());
@@ -117,10 +166,21 @@ impl Pbx {
 fn back(message: &Message<'_>) -> Vec<(SocketAddr, Vec<u8>)> {
     let mut vias = message.list(HeaderName::Via);
     let _ours = vias.next();
-    let Some(theirs) = vias.next() else { return Vec::new() };
+    let Some(theirs) = vias.next() else {
+        return Vec::new();
+    };
     let text = String::from_utf8_lossy(theirs).into_owned();
-    let Some((theirs, from)) = text.split_once(";x-from=") else { return Vec::new() };
-    let mut out = [b"SIP/2.0 ".as_slice(), message.status().to_string().as_bytes(), b" ", message.reason(), b"\r\n"].concat();
+    let Some((theirs, from)) = text.split_once(";x-from=") else {
+        return Vec::new();
+    };
+    let mut out = [
+        b"SIP/2.0 ".as_slice(),
+        message.status().to_string().as_bytes(),
+        b" ",
+        message.reason(),
+        b"\r\n",
+    ]
+    .concat();
     line(&mut out, b"Via", theirs.as_bytes());
     for (id, name, value) in message.fields() {
         if id != HeaderName::Via {
@@ -141,12 +201,18 @@ fn response(message: &Message<'_>, source: SocketAddr, status: &str, headers: &s
     for (id, name, value) in message.fields() {
         match id {
             HeaderName::Via => {
-                line(&mut out, name, &[value, format!(";received={}", source.ip()).as_bytes()].concat());
+                line(
+                    &mut out,
+                    name,
+                    &[value, format!(";received={}", source.ip()).as_bytes()].concat(),
+                );
             }
             HeaderName::To if message.to().unwrap().tag().is_none() => {
                 line(&mut out, name, &[value, b";tag=pbx"].concat());
             }
-            HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => line(&mut out, name, value),
+            HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => {
+                line(&mut out, name, value)
+            }
             _ => {}
         }
     }
@@ -163,4 +229,3 @@ fn address(uri: &[u8]) -> Option<SocketAddr> {
         Host::Name(_) => None,
     }
 }
-

@@ -43,7 +43,11 @@ pub struct Plan {
 
 impl Plan {
     pub fn good() -> Plan {
-        Plan { seed: 1, jitter_ms: 5, ..Plan::default() }
+        Plan {
+            seed: 1,
+            jitter_ms: 5,
+            ..Plan::default()
+        }
     }
 
     pub fn random(seed: u64) -> Plan {
@@ -53,7 +57,10 @@ impl Plan {
             hit.then(|| Duration::from_millis(at))
         };
         let answer_after = maybe(80, 3000);
-        let refuse = maybe(10, 1).map(|_| Refusal { status: 486, reason: "Busy Here".into() });
+        let refuse = maybe(10, 1).map(|_| Refusal {
+            status: 486,
+            reason: "Busy Here".into(),
+        });
         Plan {
             caller_hangs_up: maybe(70, 6000),
             callee_hangs_up: maybe(50, 6000),
@@ -85,11 +92,26 @@ impl Dice {
 
 enum Happening {
     /// A datagram, or a piece of a stream of that side.
-    ToPbx { side: Side, bytes: Vec<u8> },
-    ToAgent { to: SocketAddr, bytes: Vec<u8> },
-    Connected { side: Side, stream: StreamId },
-    Failed { side: Side, stream: StreamId },
-    Do { side: Side, command: Command },
+    ToPbx {
+        side: Side,
+        bytes: Vec<u8>,
+    },
+    ToAgent {
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Connected {
+        side: Side,
+        stream: StreamId,
+    },
+    Failed {
+        side: Side,
+        stream: StreamId,
+    },
+    Do {
+        side: Side,
+        command: Command,
+    },
 }
 
 struct Node {
@@ -119,11 +141,34 @@ impl World {
     pub fn new(plan: Plan) -> World {
         let node = |last: u8| {
             let address = SocketAddr::from(([192, 0, 2, last], 5060));
-            Node { agent: Agent::new(config(address), [last; 32]), address, stream: None, framer: StreamFramer::default(), events: Vec::new(), invite: None }
+            Node {
+                agent: Agent::new(config(address), [last; 32]),
+                address,
+                stream: None,
+                framer: StreamFramer::default(),
+                events: Vec::new(),
+                invite: None,
+            }
         };
         let nodes = BTreeMap::from([(Side::Caller, node(11)), (Side::Callee, node(12))]);
-        let pbx = Pbx { min_expires: plan.min_expires, tcp: plan.tcp, ..Pbx::default() };
-        World { dice: Dice(plan.seed), plan, called: false, now: Instant(0), pbx, pbx_is_up: true, nodes, queue: BTreeMap::new(), order: 0, log: String::new(), call_at: None }
+        let pbx = Pbx {
+            min_expires: plan.min_expires,
+            tcp: plan.tcp,
+            ..Pbx::default()
+        };
+        World {
+            dice: Dice(plan.seed),
+            plan,
+            called: false,
+            now: Instant(0),
+            pbx,
+            pbx_is_up: true,
+            nodes,
+            queue: BTreeMap::new(),
+            order: 0,
+            log: String::new(),
+            call_at: None,
+        }
     }
 
     pub fn log(&self) -> &str {
@@ -139,7 +184,17 @@ impl World {
     }
 
     pub fn both_registered(&self) -> bool {
-        let is = |side| self.events(side).filter(|e| matches!(e, Event::Registered { .. } | Event::RegistrationFailed { .. })).last().is_some_and(|e| matches!(e, Event::Registered { .. }));
+        let is = |side| {
+            self.events(side)
+                .filter(|e| {
+                    matches!(
+                        e,
+                        Event::Registered { .. } | Event::RegistrationFailed { .. }
+                    )
+                })
+                .last()
+                .is_some_and(|e| matches!(e, Event::Registered { .. }))
+        };
         is(Side::Caller) && is(Side::Callee)
     }
 
@@ -148,29 +203,80 @@ impl World {
     }
 
     pub fn open_accounts(&mut self) {
-        let proxy = if self.plan.tcp { format!("{PBX};transport=tcp") } else { PBX.to_string() };
+        let proxy = if self.plan.tcp {
+            format!("{PBX};transport=tcp")
+        } else {
+            PBX.to_string()
+        };
         for (side, login) in [(Side::Caller, "caller"), (Side::Callee, "callee")] {
-            self.command(side, Command::OpenAccount { account: AccountId(1), spec: spec(login, &proxy, true) });
+            self.command(
+                side,
+                Command::OpenAccount {
+                    account: AccountId(1),
+                    spec: spec(login, &proxy, true),
+                },
+            );
         }
     }
 
     pub fn close_accounts(&mut self) {
         for side in [Side::Caller, Side::Callee] {
-            self.command(side, Command::Retain { accounts: Vec::new(), invites: Vec::new() });
+            self.command(
+                side,
+                Command::Retain {
+                    accounts: Vec::new(),
+                    invites: Vec::new(),
+                },
+            );
         }
     }
 
     pub fn call(&mut self) {
         self.called = true;
         self.call_at = Some(self.now);
-        let sdp = if self.plan.late { Vec::new() } else { OFFER.to_vec() };
-        let target = Target::User { user: "callee".into(), params: Vec::new() };
-        self.command(Side::Caller, Command::Invite { invite: CALL, account: AccountId(1), target, from_display: "A".into(), headers: Vec::new(), sdp });
+        let sdp = if self.plan.late {
+            Vec::new()
+        } else {
+            OFFER.to_vec()
+        };
+        let target = Target::User {
+            user: "callee".into(),
+            params: Vec::new(),
+        };
+        self.command(
+            Side::Caller,
+            Command::Invite {
+                invite: CALL,
+                account: AccountId(1),
+                target,
+                from_display: "A".into(),
+                headers: Vec::new(),
+                sdp,
+            },
+        );
         if let Some(after) = self.plan.caller_hangs_up {
-            self.later(after, Happening::Do { side: Side::Caller, command: Command::Hangup { invite: CALL, status: None } });
+            self.later(
+                after,
+                Happening::Do {
+                    side: Side::Caller,
+                    command: Command::Hangup {
+                        invite: CALL,
+                        status: None,
+                    },
+                },
+            );
         }
         if let Some(after) = self.plan.caller_offers {
-            self.later(after, Happening::Do { side: Side::Caller, command: Command::Offer { invite: CALL, sdp: OFFER.to_vec() } });
+            self.later(
+                after,
+                Happening::Do {
+                    side: Side::Caller,
+                    command: Command::Offer {
+                        invite: CALL,
+                        sdp: OFFER.to_vec(),
+                    },
+                },
+            );
         }
     }
 
@@ -198,9 +304,18 @@ impl World {
         let until = self.now + time;
         loop {
             let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let timed = self.nodes.iter().filter_map(|(side, n)| n.agent.poll_timeout().map(|at| (at, *side))).min();
-            let next = [queued, timed.map(|(at, _)| at)].into_iter().flatten().min();
-            let Some(next) = next.filter(|at| *at <= until) else { break };
+            let timed = self
+                .nodes
+                .iter()
+                .filter_map(|(side, n)| n.agent.poll_timeout().map(|at| (at, *side)))
+                .min();
+            let next = [queued, timed.map(|(at, _)| at)]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next.filter(|at| *at <= until) else {
+                break;
+            };
             self.now = self.now.max(next);
             if queued == Some(next) {
                 let (_, happening) = self.queue.pop_first().unwrap();
@@ -248,16 +363,42 @@ impl World {
                 }
             }
             Happening::ToAgent { to, bytes } => {
-                let Some(side) = self.nodes.iter().find(|(_, n)| n.address == to).map(|(s, _)| *s) else { return };
+                let Some(side) = self
+                    .nodes
+                    .iter()
+                    .find(|(_, n)| n.address == to)
+                    .map(|(s, _)| *s)
+                else {
+                    return;
+                };
                 let remote = PBX.parse().unwrap();
                 match self.nodes[&side].stream {
                     Some(stream) if self.plan.tcp => {
                         // In two pieces, wherever the seed says.
                         let at = usize::try_from(self.dice.below(bytes.len() as u64)).unwrap();
-                        self.step(side, Input::StreamData { stream, bytes: &bytes[..at] });
-                        self.step(side, Input::StreamData { stream, bytes: &bytes[at..] });
+                        self.step(
+                            side,
+                            Input::StreamData {
+                                stream,
+                                bytes: &bytes[..at],
+                            },
+                        );
+                        self.step(
+                            side,
+                            Input::StreamData {
+                                stream,
+                                bytes: &bytes[at..],
+                            },
+                        );
                     }
-                    _ => self.step(side, Input::Datagram { local: to, remote, bytes: &bytes }),
+                    _ => self.step(
+                        side,
+                        Input::Datagram {
+                            local: to,
+                            remote,
+                            bytes: &bytes,
+                        },
+                    ),
                 }
             }
         }
@@ -289,7 +430,11 @@ impl World {
                     }
                 }
                 Output::OpenStream { stream, .. } => {
-                    let happening = if self.pbx_is_up { Happening::Connected { side, stream } } else { Happening::Failed { side, stream } };
+                    let happening = if self.pbx_is_up {
+                        Happening::Connected { side, stream }
+                    } else {
+                        Happening::Failed { side, stream }
+                    };
                     self.later(Duration::from_millis(20), happening);
                 }
                 Output::CloseStream { .. } => {}
@@ -314,24 +459,74 @@ impl World {
             Event::Incoming { invite, .. } => {
                 let invite = *invite;
                 self.nodes.get_mut(&side).unwrap().invite = Some(invite);
-                reactions.push((Duration::ZERO, Command::Progress { invite, status: 180, sdp: None }));
+                reactions.push((
+                    Duration::ZERO,
+                    Command::Progress {
+                        invite,
+                        status: 180,
+                        sdp: None,
+                    },
+                ));
                 if let Some(refusal) = self.plan.refuse.clone() {
-                    reactions.push((Duration::from_millis(900), Command::Hangup { invite, status: Some(refusal) }));
+                    reactions.push((
+                        Duration::from_millis(900),
+                        Command::Hangup {
+                            invite,
+                            status: Some(refusal),
+                        },
+                    ));
                 } else if let Some(after) = self.plan.answer_after {
-                    reactions.push((after, Command::Accept { invite, sdp: b"v=0 answer".to_vec() }));
+                    reactions.push((
+                        after,
+                        Command::Accept {
+                            invite,
+                            sdp: b"v=0 answer".to_vec(),
+                        },
+                    ));
                 }
                 if let Some(at) = self.plan.callee_hangs_up {
-                    reactions.push((at.saturating_sub(since_call), Command::Hangup { invite, status: None }));
+                    reactions.push((
+                        at.saturating_sub(since_call),
+                        Command::Hangup {
+                            invite,
+                            status: None,
+                        },
+                    ));
                 }
                 if let Some(at) = self.plan.callee_offers {
-                    reactions.push((at.saturating_sub(since_call), Command::Offer { invite, sdp: OFFER.to_vec() }));
+                    reactions.push((
+                        at.saturating_sub(since_call),
+                        Command::Offer {
+                            invite,
+                            sdp: OFFER.to_vec(),
+                        },
+                    ));
                 }
             }
-            Event::Answered { invite, fork, late: true, .. } => {
-                reactions.push((soon, Command::Acknowledge { invite: *invite, fork: *fork, sdp: b"late answer".to_vec() }));
+            Event::Answered {
+                invite,
+                fork,
+                late: true,
+                ..
+            } => {
+                reactions.push((
+                    soon,
+                    Command::Acknowledge {
+                        invite: *invite,
+                        fork: *fork,
+                        sdp: b"late answer".to_vec(),
+                    },
+                ));
             }
             Event::Offered { invite, offer, .. } => {
-                reactions.push((soon, Command::AnswerOffer { invite: *invite, offer: *offer, sdp: b"v=0 answer".to_vec() }));
+                reactions.push((
+                    soon,
+                    Command::AnswerOffer {
+                        invite: *invite,
+                        offer: *offer,
+                        sdp: b"v=0 answer".to_vec(),
+                    },
+                ));
             }
             _ => {}
         }
@@ -340,7 +535,11 @@ impl World {
     fn over_the_wire(&mut self, happening: Happening) {
         let lost = !self.plan.tcp && self.dice.below(100) < self.plan.loss_percent;
         // A stream keeps its order.
-        let jitter = if self.plan.tcp { 3 } else { 1 + self.dice.below(self.plan.jitter_ms) };
+        let jitter = if self.plan.tcp {
+            3
+        } else {
+            1 + self.dice.below(self.plan.jitter_ms)
+        };
         if !lost {
             self.later(Duration::from_millis(jitter), happening);
         }
@@ -353,13 +552,24 @@ impl World {
 
     fn note(&mut self, side: Side, what: &str, text: &str) {
         let line = text.lines().next().unwrap_or_default();
-        let cseq = text.lines().find(|l| l.starts_with("CSeq")).unwrap_or_default();
-        let _ = writeln!(self.log, "{:>9.3} {side:?} {what} {line} {cseq}", self.now.0 as f64 / 1e6);
+        let cseq = text
+            .lines()
+            .find(|l| l.starts_with("CSeq"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            self.log,
+            "{:>9.3} {side:?} {what} {line} {cseq}",
+            self.now.0 as f64 / 1e6
+        );
     }
 }
 
 fn config(address: SocketAddr) -> Config {
-    let listeners = [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, bound: address, announce: None });
+    let listeners = [Transport::Udp, Transport::Tcp].map(|transport| Listener {
+        transport,
+        bound: address,
+        announce: None,
+    });
     Config {
         listeners: listeners.to_vec(),
         interfaces: vec![(address.ip(), 24)],
@@ -373,7 +583,11 @@ pub fn spec(login: &str, proxy: &str, with_password: bool) -> AccountSpec {
     AccountSpec {
         login: login.into(),
         auth_name: String::new(),
-        password: if with_password { "secret".into() } else { String::new() },
+        password: if with_password {
+            "secret".into()
+        } else {
+            String::new()
+        },
         domain: "pbx.test".into(),
         proxy: proxy.into(),
         port: 0,
