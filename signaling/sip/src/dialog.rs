@@ -74,7 +74,8 @@ impl Dialog {
 
     /// A request of the peer belongs here: both tags and the Call-ID match.
     pub fn owns(&self, request: &Message<'_>) -> bool {
-        let tag = |addr: Result<NameAddr<'_>, Fault>| addr.ok().and_then(|a| a.tag().map(<[u8]>::to_vec));
+        let tag =
+            |addr: Result<NameAddr<'_>, Fault>| addr.ok().and_then(|a| a.tag().map(<[u8]>::to_vec));
         request.call_id() == Ok(self.call_id.as_slice())
             && tag(request.to()).unwrap_or_default() == self.local_tag
             && tag(request.from()).unwrap_or_default() == self.remote_tag
@@ -115,10 +116,17 @@ impl Dialog {
     pub fn routing(&self) -> Routing {
         let first = self.routes.first().and_then(|r| NameAddr::parse(r).ok());
         let Some(first) = first else {
-            return Routing { uri: self.target.clone(), routes: Vec::new(), next_hop: self.target.clone() };
+            return Routing {
+                uri: self.target.clone(),
+                routes: Vec::new(),
+                next_hop: self.target.clone(),
+            };
         };
         let parsed = Uri::parse(first.uri).ok();
-        let loose = parsed.as_ref().and_then(Uri::sip).is_some_and(|sip| sip.param("lr").is_some());
+        let loose = parsed
+            .as_ref()
+            .and_then(Uri::sip)
+            .is_some_and(|sip| sip.param("lr").is_some());
         if loose {
             return Routing {
                 uri: self.target.clone(),
@@ -135,7 +143,11 @@ impl Dialog {
         }
         let mut routes: Vec<Vec<u8>> = self.routes.iter().skip(1).cloned().collect();
         routes.push([b"<".as_slice(), &self.target, b">"].concat());
-        Routing { next_hop: uri.clone(), uri, routes }
+        Routing {
+            next_hop: uri.clone(),
+            uri,
+            routes,
+        }
     }
 }
 
@@ -145,7 +157,9 @@ fn text(message: &Message<'_>, name: HeaderName) -> Vec<u8> {
 
 /// The Contact's URI, which must be one that requests can be sent to.
 fn contact(message: &Message<'_>) -> Result<Option<Vec<u8>>, Fault> {
-    let Some(contact) = message.contact() else { return Ok(None) };
+    let Some(contact) = message.contact() else {
+        return Ok(None);
+    };
     let contact = contact?;
     match Uri::parse(contact.uri)? {
         Uri::Sip(mut sip) if sip.headers.is_some() => {
@@ -205,14 +219,23 @@ mod tests {
         let routing = dialog("Record-Route: <sip:p2.test;lr>, <sip:p1.test;lr>\r\n").routing();
         assert_eq!(routing.uri, b"sip:bob@192.0.2.4");
         assert_eq!(routing.next_hop, b"sip:p1.test;lr");
-        assert_eq!(routing.routes, [b"<sip:p1.test;lr>".to_vec(), b"<sip:p2.test;lr>".to_vec()]);
+        assert_eq!(
+            routing.routes,
+            [b"<sip:p1.test;lr>".to_vec(), b"<sip:p2.test;lr>".to_vec()]
+        );
     }
 
     #[test]
     fn a_strict_proxy_gets_its_own_uri_and_the_target_last() {
         let routing = dialog("Record-Route: <sip:p2.test;lr>, <sip:p1.test>\r\n").routing();
         assert_eq!(routing.uri, b"sip:p1.test");
-        assert_eq!(routing.routes, [b"<sip:p2.test;lr>".to_vec(), b"<sip:bob@192.0.2.4>".to_vec()]);
+        assert_eq!(
+            routing.routes,
+            [
+                b"<sip:p2.test;lr>".to_vec(),
+                b"<sip:bob@192.0.2.4>".to_vec()
+            ]
+        );
     }
 
     #[test]

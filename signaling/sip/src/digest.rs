@@ -58,7 +58,10 @@ pub struct Session {
 /// Every digest challenge of a response that we can answer, strongest hash first, else in their order.
 pub fn challenges(response: &Message<'_>) -> Vec<Challenge> {
     let mut found = Vec::new();
-    for (name, proxy) in [(HeaderName::WwwAuthenticate, false), (HeaderName::ProxyAuthenticate, true)] {
+    for (name, proxy) in [
+        (HeaderName::WwwAuthenticate, false),
+        (HeaderName::ProxyAuthenticate, true),
+    ] {
         for value in response.values(name) {
             parse_challenges(value, proxy, &mut found);
         }
@@ -84,7 +87,10 @@ fn parse_challenges(value: &[u8], proxy: bool, found: &mut Vec<Challenge>) {
     let mut params: Vec<(&[u8], &[u8])> = Vec::new();
     for element in split_quoted(value) {
         // "Digest realm=…" begins a challenge; "nonce=…" goes on with it.
-        let equals = element.iter().position(|b| *b == b'=').unwrap_or(element.len());
+        let equals = element
+            .iter()
+            .position(|b| *b == b'=')
+            .unwrap_or(element.len());
         let head = trim(element.get(..equals).unwrap_or_default());
         let mut pair = element;
         if let Some(space) = head.iter().position(|b| b.is_ascii_whitespace()) {
@@ -127,7 +133,9 @@ fn challenge(scheme: &[u8], params: &[(&[u8], &[u8])], proxy: bool) -> Option<Ch
         return None;
     }
     let get = |wanted: &[u8]| {
-        let found = params.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        let found = params
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
         Some(inner(found.1))
     };
     let algorithm = get(b"algorithm");
@@ -143,7 +151,11 @@ fn challenge(scheme: &[u8], params: &[(&[u8], &[u8])], proxy: bool) -> Option<Ch
     let qop = match get(b"qop") {
         None => Qop::None,
         Some(offered) => {
-            let has = |w: &[u8]| offered.split(|b| *b == b',').any(|q| trim(q).eq_ignore_ascii_case(w));
+            let has = |w: &[u8]| {
+                offered
+                    .split(|b| *b == b',')
+                    .any(|q| trim(q).eq_ignore_ascii_case(w))
+            };
             if has(b"auth") {
                 Qop::Auth
             } else if has(b"auth-int") {
@@ -170,17 +182,28 @@ fn challenge(scheme: &[u8], params: &[(&[u8], &[u8])], proxy: bool) -> Option<Ch
 }
 
 fn inner(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value)
+    value
+        .strip_prefix(b"\"")
+        .and_then(|v| v.strip_suffix(b"\""))
+        .unwrap_or(value)
 }
 
 impl Session {
     /// `cnonce` is fresh randomness, a token.
     pub fn new(challenge: Challenge, cnonce: String) -> Session {
-        Session { challenge, cnonce, nc: 0 }
+        Session {
+            challenge,
+            cnonce,
+            nc: 0,
+        }
     }
 
     pub fn header_name(&self) -> &'static str {
-        if self.challenge.proxy { "Proxy-Authorization" } else { "Authorization" }
+        if self.challenge.proxy {
+            "Proxy-Authorization"
+        } else {
+            "Authorization"
+        }
     }
 
     /// The next Authorization value with this nonce.
@@ -232,9 +255,14 @@ impl Session {
         let cnonce = self.cnonce.as_bytes();
         match qop_name(c.qop) {
             None => h(&[a1.as_bytes(), &c.nonce, a2.as_bytes()]),
-            Some(q) => {
-                h(&[a1.as_bytes(), &c.nonce, nc.as_bytes(), cnonce, q.as_bytes(), a2.as_bytes()])
-            }
+            Some(q) => h(&[
+                a1.as_bytes(),
+                &c.nonce,
+                nc.as_bytes(),
+                cnonce,
+                q.as_bytes(),
+                a2.as_bytes(),
+            ]),
         }
     }
 }
@@ -284,7 +312,10 @@ mod tests {
             nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
         let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
         let sha = mufasa(&format!("Digest {rest}, algorithm=SHA-256"), cnonce);
-        assert!(sha.contains("753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"), "{sha}");
+        assert!(
+            sha.contains("753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+            "{sha}"
+        );
         let md5 = mufasa(&format!("Digest {rest}, algorithm=MD5"), cnonce);
         assert!(md5.contains("8ca523f5e9506fed4657c9700eebdbec"), "{md5}");
     }
@@ -302,10 +333,16 @@ mod tests {
             body: b"",
         };
         let first = String::from_utf8(session.authorize(proof).unwrap()).unwrap();
-        assert!(first.contains("6629fae49393a05397450978507c4ef1"), "{first}");
+        assert!(
+            first.contains("6629fae49393a05397450978507c4ef1"),
+            "{first}"
+        );
         assert!(first.contains("nc=00000001"));
         let second = String::from_utf8(session.authorize(proof).unwrap()).unwrap();
-        assert!(second.contains("nc=00000002"), "the nonce is used again, counted up");
+        assert!(
+            second.contains("nc=00000002"),
+            "the nonce is used again, counted up"
+        );
     }
 
     /// RFC 7616 §3.9.2: SHA-512-256 with a user name beyond ASCII (userhash left aside: its response is
@@ -325,7 +362,12 @@ mod tests {
         };
         let text = String::from_utf8(session.authorize(proof).unwrap()).unwrap();
         // As corrected by the RFC's erratum 4897: its own figure was made with SHA-512 cut short.
-        assert!(text.contains("response=\"3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5\""), "{text}");
+        assert!(
+            text.contains(
+                "response=\"3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5\""
+            ),
+            "{text}"
+        );
         assert!(text.contains("algorithm=SHA-512-256"));
     }
 
@@ -336,7 +378,10 @@ mod tests {
             Proxy-Authenticate: Digest realm=\"p\", nonce=\"3\", algorithm=\"md5-sess\", qop=\"auth\"\r\n\r\n";
         let chosen = choose(challenges(&Message::parse(text.as_bytes()).unwrap()));
         assert_eq!(chosen.len(), 2);
-        assert_eq!((chosen[0].hash, chosen[0].nonce.as_slice()), (Hash::Sha256, b"2".as_slice()));
+        assert_eq!(
+            (chosen[0].hash, chosen[0].nonce.as_slice()),
+            (Hash::Sha256, b"2".as_slice())
+        );
         assert!(chosen[1].proxy && chosen[1].sess);
     }
 

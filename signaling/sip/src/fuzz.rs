@@ -1,6 +1,8 @@
 //! Entries for fuzzing: none of them may panic, whatever the bytes.
 
-use crate::message::{Framing, HeaderName, Message, NameAddr, Scan, StreamFramer, Unit, Uri, Via, blotted, scan};
+use crate::message::{
+    Framing, HeaderName, Message, NameAddr, Scan, StreamFramer, Unit, Uri, Via, blotted, scan,
+};
 
 pub fn fuzz_message(data: &[u8]) {
     if let Scan::Message { message, .. } = scan(data, Framing::Datagram) {
@@ -14,7 +16,9 @@ pub fn fuzz_message(data: &[u8]) {
 
 /// The first byte says how long the pieces are in which the rest arrives.
 pub fn fuzz_stream(data: &[u8]) {
-    let Some((size, rest)) = data.split_first() else { return };
+    let Some((size, rest)) = data.split_first() else {
+        return;
+    };
     let mut framer = StreamFramer::default();
     for piece in rest.chunks(usize::from(*size).max(1)) {
         framer.push(piece);
@@ -27,8 +31,19 @@ pub fn fuzz_stream(data: &[u8]) {
 }
 
 fn read_all(message: &Message<'_>) {
-    let _ = (message.method(), message.status(), message.reason().len(), message.body().len());
-    let _ = (message.from(), message.to(), message.call_id(), message.cseq(), message.top_via());
+    let _ = (
+        message.method(),
+        message.status(),
+        message.reason().len(),
+        message.body().len(),
+    );
+    let _ = (
+        message.from(),
+        message.to(),
+        message.call_id(),
+        message.cseq(),
+        message.top_via(),
+    );
     for via in message.list(HeaderName::Via) {
         let _ = Via::parse(via);
     }
@@ -37,7 +52,11 @@ fn read_all(message: &Message<'_>) {
             let _ = (contact.display(), contact.tag(), Uri::parse(contact.uri));
         }
     }
-    let _ = (message.content_type(), message.sdp(), message.number(HeaderName::Expires));
+    let _ = (
+        message.content_type(),
+        message.sdp(),
+        message.number(HeaderName::Expires),
+    );
     let _ = crate::digest::challenges(message);
     let _ = crate::dialog::Dialog::from_request(message, b"tag");
 }

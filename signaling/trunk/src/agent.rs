@@ -5,7 +5,7 @@ use crate::allowed::Entry;
 use crate::api::{AccountId, Command, Event, InviteId};
 use crate::dice::Dice;
 use crate::invite::Invite;
-use crate::limits::{KEEP_ALIVE, MAX_STREAMS};
+use crate::limits::{CONNECT_TIMEOUT, FIRST_MESSAGE, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS};
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::registration::Account;
 use crate::requests::{ClientTransaction, Request};
@@ -37,26 +37,59 @@ pub struct Config {
 pub enum Input<'a> {
     Command(Command),
     /// `local` is the bound address that it came to.
-    Datagram { local: SocketAddr, remote: SocketAddr, bytes: &'a [u8] },
+    Datagram {
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &'a [u8],
+    },
     /// The shell draws odd numbers.
-    StreamAccepted { stream: StreamId, remote: SocketAddr },
-    StreamConnected { stream: StreamId },
+    StreamAccepted {
+        stream: StreamId,
+        remote: SocketAddr,
+    },
+    StreamConnected {
+        stream: StreamId,
+    },
     /// It could not be opened, or it ended.
-    StreamClosed { stream: StreamId },
-    StreamData { stream: StreamId, bytes: &'a [u8] },
-    Answer { query: u64, answer: Answer },
+    StreamClosed {
+        stream: StreamId,
+    },
+    StreamData {
+        stream: StreamId,
+        bytes: &'a [u8],
+    },
+    Answer {
+        query: u64,
+        answer: Answer,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Datagram {
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
     /// Answered by `StreamConnected` or `StreamClosed`. `from`: the address to leave from.
-    OpenStream { stream: StreamId, from: IpAddr, remote: SocketAddr },
-    StreamData { stream: StreamId, bytes: Vec<u8> },
+    OpenStream {
+        stream: StreamId,
+        from: IpAddr,
+        remote: SocketAddr,
+    },
+    StreamData {
+        stream: StreamId,
+        bytes: Vec<u8>,
+    },
     /// After what was written before it is out.
-    CloseStream { stream: StreamId },
+    CloseStream {
+        stream: StreamId,
+    },
     /// Answered by `Input::Answer` with the same number.
-    Ask { query: u64, question: Question },
+    Ask {
+        query: u64,
+        question: Question,
+    },
     Event(Event),
 }
 
@@ -126,7 +159,11 @@ impl Agent {
             strangers: Strangers::default(),
             counter: 0,
         };
-        Agent { config, s, out: VecDeque::new() }
+        Agent {
+            config,
+            s,
+            out: VecDeque::new(),
+        }
     }
 
     /// Everything but the configuration, as CBOR. Outputs must have been drained. Holds passwords.
@@ -142,13 +179,21 @@ impl Agent {
         if s.version != SNAPSHOT_VERSION {
             return Err(format!("snapshot version {}", s.version));
         }
-        Ok(Agent { config, s, out: VecDeque::new() })
+        Ok(Agent {
+            config,
+            s,
+            out: VecDeque::new(),
+        })
     }
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Command(command) => self.on_command(command, now),
-            Input::Datagram { local, remote, bytes } => {
+            Input::Datagram {
+                local,
+                remote,
+                bytes,
+            } => {
                 let path = Path::Datagram { local, remote };
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
@@ -197,35 +242,68 @@ impl Agent {
     /// Accounts, INVITEs, server and client transactions, requests on their way: for metrics and tests.
     pub fn counts(&self) -> [usize; 5] {
         let s = &self.s;
-        [s.accounts.len(), s.invites.len(), s.server.len(), s.client.len(), s.requests.len()]
+        [
+            s.accounts.len(),
+            s.invites.len(),
+            s.server.len(),
+            s.client.len(),
+            s.requests.len(),
+        ]
     }
 
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::OpenAccount { account, spec } => self.open_account(account, spec, now),
             Command::CloseAccount { account } => self.close_account(account, now),
-            Command::Invite { invite, account, target, from_display, headers, sdp } => {
+            Command::Invite {
+                invite,
+                account,
+                target,
+                from_display,
+                headers,
+                sdp,
+            } => {
                 self.place_invite(invite, account, &target, &from_display, headers, sdp, now);
             }
             Command::Acknowledge { invite, fork, sdp } => self.acknowledge(invite, fork, sdp, now),
             Command::Hangup { invite, status } => self.hang_up(invite, status, now),
-            Command::Progress { invite, status, sdp } => self.progress(invite, status, sdp, now),
+            Command::Progress {
+                invite,
+                status,
+                sdp,
+            } => self.progress(invite, status, sdp, now),
             Command::Accept { invite, sdp } => self.accept(invite, sdp, now),
             Command::Offer { invite, sdp } => self.offer(invite, sdp, now),
-            Command::AnswerOffer { invite, offer, sdp } => self.answer_offer(invite, offer, sdp, now),
-            Command::RefuseOffer { invite, offer, status } => self.refuse_offer(invite, offer, status, now),
+            Command::AnswerOffer { invite, offer, sdp } => {
+                self.answer_offer(invite, offer, sdp, now)
+            }
+            Command::RefuseOffer {
+                invite,
+                offer,
+                status,
+            } => self.refuse_offer(invite, offer, status, now),
             Command::Retain { accounts, invites } => self.retain(&accounts, &invites, now),
         }
     }
 
     fn retain(&mut self, accounts: &[AccountId], invites: &[InviteId], now: Instant) {
-        let gone: Vec<InviteId> =
-            self.s.invites.keys().filter(|i| !invites.contains(i)).copied().collect();
+        let gone: Vec<InviteId> = self
+            .s
+            .invites
+            .keys()
+            .filter(|i| !invites.contains(i))
+            .copied()
+            .collect();
         for invite in gone {
             self.hang_up(invite, None, now);
         }
-        let gone: Vec<AccountId> =
-            self.s.accounts.keys().filter(|a| !accounts.contains(a)).copied().collect();
+        let gone: Vec<AccountId> = self
+            .s
+            .accounts
+            .keys()
+            .filter(|a| !accounts.contains(a))
+            .copied()
+            .collect();
         for account in gone {
             self.close_account(account, now);
         }
@@ -240,15 +318,27 @@ impl Agent {
     }
 
     fn add_stream(&mut self, stream: StreamId, remote: SocketAddr, up: bool, now: Instant) {
-        let keep_alive_at = now + if up { KEEP_ALIVE } else { crate::limits::CONNECT_TIMEOUT };
-        self.s.schedule.set(Due::Stream(stream), Some(keep_alive_at));
+        let wait = if up { KEEP_ALIVE } else { CONNECT_TIMEOUT };
+        self.s.schedule.set(Due::Stream(stream), Some(now + wait));
         let framer = StreamFramer::default();
-        let entry = Stream { remote, up, waiting: VecDeque::new(), keep_alive_at, framer };
+        let entry = Stream {
+            remote,
+            up,
+            waiting: VecDeque::new(),
+            heard: None,
+            since: now,
+            framer,
+        };
         self.s.streams.insert(stream, entry);
     }
 
     /// An open or opening connection to `remote`, a new one if need be.
-    pub(crate) fn stream_to(&mut self, from: IpAddr, remote: SocketAddr, now: Instant) -> Option<(StreamId, bool)> {
+    pub(crate) fn stream_to(
+        &mut self,
+        from: IpAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<(StreamId, bool)> {
         let open = self.s.streams.iter().find(|(_, s)| s.remote == remote);
         if let Some((stream, entry)) = open {
             return Some((*stream, entry.up));
@@ -258,7 +348,11 @@ impl Agent {
         }
         let stream = StreamId(self.draw() * 2);
         self.add_stream(stream, remote, false, now);
-        self.push(Output::OpenStream { stream, from, remote });
+        self.push(Output::OpenStream {
+            stream,
+            from,
+            remote,
+        });
         Some((stream, false))
     }
 
@@ -268,16 +362,19 @@ impl Agent {
             return;
         };
         entry.up = true;
-        entry.keep_alive_at = now + KEEP_ALIVE;
         let waiting = std::mem::take(&mut entry.waiting);
-        self.s.schedule.set(Due::Stream(stream), Some(now + KEEP_ALIVE));
+        self.s
+            .schedule
+            .set(Due::Stream(stream), Some(now + KEEP_ALIVE));
         for request in waiting {
             self.send_over_stream(request, stream, now);
         }
     }
 
     fn on_stream_closed(&mut self, stream: StreamId, now: Instant) {
-        let Some(entry) = self.s.streams.remove(&stream) else { return };
+        let Some(entry) = self.s.streams.remove(&stream) else {
+            return;
+        };
         self.s.schedule.set(Due::Stream(stream), None);
         for request in entry.waiting {
             self.on_hop_failed(request, now);
@@ -305,21 +402,33 @@ impl Agent {
     }
 
     fn on_stream_data(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
-        let Some(entry) = self.s.streams.get_mut(&stream) else { return };
+        let Some(entry) = self.s.streams.get_mut(&stream) else {
+            return;
+        };
         let remote = entry.remote;
         entry.framer.push(bytes);
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
+        let mut heard = false;
         while let Some(unit) = framer.next() {
             match unit {
-                Unit::Message(message) => self.on_message(&message, Path::Stream { stream, remote }, now),
-                Unit::Ping => self.push(Output::StreamData { stream, bytes: b"\r\n".to_vec() }),
+                Unit::Message(message) => {
+                    heard = true;
+                    self.on_message(&message, Path::Stream { stream, remote }, now);
+                }
+                Unit::Ping => self.push(Output::StreamData {
+                    stream,
+                    bytes: b"\r\n".to_vec(),
+                }),
                 Unit::Broken(_) => {}
             }
         }
         let broken = framer.is_broken();
         if let Some(entry) = self.s.streams.get_mut(&stream) {
             entry.framer = framer;
+            if heard {
+                entry.heard = Some(now);
+            }
         }
         if broken {
             self.push(Output::CloseStream { stream });
@@ -328,17 +437,32 @@ impl Agent {
     }
 
     fn on_stream_due(&mut self, stream: StreamId, now: Instant) {
-        let Some(entry) = self.s.streams.get_mut(&stream) else { return };
+        let Some(entry) = self.s.streams.get_mut(&stream) else {
+            return;
+        };
         if !entry.up {
             self.push(Output::CloseStream { stream });
             self.on_stream_closed(stream, now);
             return;
         }
-        entry.keep_alive_at = now + KEEP_ALIVE;
-        self.s.schedule.set(Due::Stream(stream), Some(now + KEEP_ALIVE));
+        let accepted = !stream.0.is_multiple_of(2);
+        let silent = match entry.heard {
+            None => now - entry.since >= FIRST_MESSAGE,
+            Some(heard) => now - heard >= MAX_SILENCE,
+        };
+        if accepted && silent {
+            self.push(Output::CloseStream { stream });
+            return self.on_stream_closed(stream, now);
+        }
+        self.s
+            .schedule
+            .set(Due::Stream(stream), Some(now + KEEP_ALIVE));
         // Only where we are the client: a server is not the one to ping (RFC 5626 §4.4).
-        if stream.0.is_multiple_of(2) {
-            self.push(Output::StreamData { stream, bytes: b"\r\n\r\n".to_vec() });
+        if !accepted {
+            self.push(Output::StreamData {
+                stream,
+                bytes: b"\r\n\r\n".to_vec(),
+            });
         }
     }
 
@@ -347,7 +471,11 @@ impl Agent {
             return;
         }
         match path {
-            Path::Datagram { local, remote } => self.push(Output::Datagram { local, remote, bytes }),
+            Path::Datagram { local, remote } => self.push(Output::Datagram {
+                local,
+                remote,
+                bytes,
+            }),
             Path::Stream { stream, .. } => {
                 if self.s.streams.get(&stream).is_some_and(|s| s.up) {
                     self.push(Output::StreamData { stream, bytes });

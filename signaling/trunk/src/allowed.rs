@@ -10,7 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// One entry of the setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
-    Network { ip: IpAddr, prefix: u8, port: Option<u16> },
+    Network {
+        ip: IpAddr,
+        prefix: u8,
+        port: Option<u16>,
+    },
     /// Matches the name that was asked for, whatever address it has (the never-list still holds).
     Host { name: String, port: Option<u16> },
 }
@@ -32,22 +36,33 @@ impl Entry {
         if let Ok(ip) = address.parse::<IpAddr>() {
             let longest = if ip.is_ipv4() { 32 } else { 128 };
             let prefix = prefix.unwrap_or(longest);
-            return if prefix <= longest { Ok(Entry::Network { ip, prefix, port }) } else { Err(bad()) };
+            return if prefix <= longest {
+                Ok(Entry::Network { ip, prefix, port })
+            } else {
+                Err(bad())
+            };
         }
-        let is_name = main.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        let is_name = main
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
         if prefix.is_some() || main.is_empty() || !is_name {
             return Err(bad());
         }
-        Ok(Entry::Host { name: main.to_ascii_lowercase(), port })
+        Ok(Entry::Host {
+            name: main.to_ascii_lowercase(),
+            port,
+        })
     }
 
     fn allows(&self, name: &str, to: SocketAddr) -> bool {
         match self {
             Entry::Network { ip, prefix, port } => {
-                contains(*ip, *prefix, to.ip()) && port.map_or(usual_port(to.port()), |p| p == to.port())
+                contains(*ip, *prefix, to.ip())
+                    && port.map_or(usual_port(to.port()), |p| p == to.port())
             }
             Entry::Host { name: wanted, port } => {
-                wanted.eq_ignore_ascii_case(name) && port.map_or(usual_port(to.port()), |p| p == to.port())
+                wanted.eq_ignore_ascii_case(name)
+                    && port.map_or(usual_port(to.port()), |p| p == to.port())
             }
         }
     }
@@ -59,12 +74,17 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
         return match rest.split_once(':') {
             Some((between, port)) if between.is_empty() => (main, Some(port)),
             // "[2001:db8::]/32:5060" is told as "[2001:db8::]/32" and "5060".
-            Some((between, port)) => (text.get(..end + 1 + between.len()).unwrap_or(text), Some(port)),
+            Some((between, port)) => (
+                text.get(..end + 1 + between.len()).unwrap_or(text),
+                Some(port),
+            ),
             None => (text, None),
         };
     }
     if text.matches(':').count() == 1 {
-        return text.split_once(':').map_or((text, None), |(main, port)| (main, Some(port)));
+        return text
+            .split_once(':')
+            .map_or((text, None), |(main, port)| (main, Some(port)));
     }
     (text, None)
 }
@@ -83,19 +103,28 @@ pub fn is_allowed(
     to: SocketAddr,
 ) -> bool {
     let ip = unmapped(to.ip());
-    if to.port() == 0 || is_never(ip) || is_own_listener(listeners, interfaces, SocketAddr::new(ip, to.port())) {
+    if to.port() == 0
+        || is_never(ip)
+        || is_own_listener(listeners, interfaces, SocketAddr::new(ip, to.port()))
+    {
         return false;
     }
-    if entries.iter().any(|e| e.allows(name, SocketAddr::new(ip, to.port()))) {
+    if entries
+        .iter()
+        .any(|e| e.allows(name, SocketAddr::new(ip, to.port())))
+    {
         return true;
     }
     let near = ip.is_loopback()
-        || interfaces.iter().any(|(own, prefix)| is_private(unmapped(*own)) && contains(*own, *prefix, ip));
+        || interfaces
+            .iter()
+            .any(|(own, prefix)| is_private(unmapped(*own)) && contains(*own, *prefix, ip));
     near && usual_port(to.port())
 }
 
 fn is_own_listener(listeners: &[Listener], interfaces: &[(IpAddr, u8)], to: SocketAddr) -> bool {
-    let is_own_ip = |ip: IpAddr| ip.is_loopback() || interfaces.iter().any(|(own, _)| unmapped(*own) == ip);
+    let is_own_ip =
+        |ip: IpAddr| ip.is_loopback() || interfaces.iter().any(|(own, _)| unmapped(*own) == ip);
     listeners.iter().any(|l| {
         let bound = SocketAddr::new(unmapped(l.bound.ip()), l.bound.port());
         let same_ip = bound.ip() == to.ip() || (bound.ip().is_unspecified() && is_own_ip(to.ip()));
@@ -131,7 +160,10 @@ fn is_never(ip: IpAddr) -> bool {
 }
 
 /// Cloud metadata outside the link-local range (169.254.169.254 is inside).
-const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
 const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
@@ -139,7 +171,11 @@ const METADATA_V6: [Ipv6Addr; 2] = [
 
 fn is_private(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V4(v4) => {
+            v4.is_private()
+                || v4.is_loopback()
+                || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64)
+        }
         IpAddr::V6(v6) => v6.is_loopback() || (v6.segments()[0] & 0xfe00) == 0xfc00,
     }
 }
@@ -151,9 +187,17 @@ mod tests {
 
     fn allowed(entries: &[&str], name: &str, to: &str) -> bool {
         let entries: Vec<Entry> = entries.iter().map(|e| Entry::parse(e).unwrap()).collect();
-        let interfaces = [("127.0.0.1".parse().unwrap(), 8), ("192.168.7.2".parse().unwrap(), 24), ("203.0.113.5".parse().unwrap(), 24)];
+        let interfaces = [
+            ("127.0.0.1".parse().unwrap(), 8),
+            ("192.168.7.2".parse().unwrap(), 24),
+            ("203.0.113.5".parse().unwrap(), 24),
+        ];
         let bound = "192.168.7.2:5060".parse().unwrap();
-        let listeners = [Listener { transport: Transport::Udp, bound, announce: None }];
+        let listeners = [Listener {
+            transport: Transport::Udp,
+            bound,
+            announce: None,
+        }];
         is_allowed(&entries, &interfaces, &listeners, name, to.parse().unwrap())
     }
 
@@ -163,8 +207,14 @@ mod tests {
         assert!(allowed(&[], "", "192.168.7.9:5060"));
         assert!(allowed(&[], "", "[::ffff:192.168.7.9]:5061"));
         assert!(allowed(&[], "", "[::1]:5060"));
-        assert!(!allowed(&[], "", "192.168.8.9:5060"), "private, but not ours");
-        assert!(!allowed(&[], "", "203.0.113.9:5060"), "ours, but not private");
+        assert!(
+            !allowed(&[], "", "192.168.8.9:5060"),
+            "private, but not ours"
+        );
+        assert!(
+            !allowed(&[], "", "203.0.113.9:5060"),
+            "ours, but not private"
+        );
         assert!(!allowed(&[], "", "127.0.0.1:80"));
         assert!(!allowed(&[], "", "127.0.0.1:0"));
     }
@@ -173,15 +223,28 @@ mod tests {
     fn some_addresses_are_never_allowed_even_when_listed() {
         let all = ["0.0.0.0/0", "::/0"];
         let never = [
-            "169.254.169.254:5060", "[::ffff:169.254.169.254]:5060", "[fd00:ec2::254]:5060", "224.0.1.75:5060",
-            "0.0.0.0:5060", "255.255.255.255:5060", "[fe80::1]:5060", "[ff02::1]:5060", "[::]:5060",
-            "[64:ff9b::a9fe:a9fe]:5060", "[2002:a9fe:a9fe::]:5060", "[::169.254.169.254]:5060", "100.100.100.200:5060",
+            "169.254.169.254:5060",
+            "[::ffff:169.254.169.254]:5060",
+            "[fd00:ec2::254]:5060",
+            "224.0.1.75:5060",
+            "0.0.0.0:5060",
+            "255.255.255.255:5060",
+            "[fe80::1]:5060",
+            "[ff02::1]:5060",
+            "[::]:5060",
+            "[64:ff9b::a9fe:a9fe]:5060",
+            "[2002:a9fe:a9fe::]:5060",
+            "[::169.254.169.254]:5060",
+            "100.100.100.200:5060",
         ];
         for to in never {
             assert!(!allowed(&all, "", to), "{to}");
         }
         assert!(!allowed(&all, "", "192.168.7.2:5060"), "our own listener");
-        assert!(!allowed(&all, "", "[::ffff:192.168.7.2]:5060"), "our own listener, mapped");
+        assert!(
+            !allowed(&all, "", "[::ffff:192.168.7.2]:5060"),
+            "our own listener, mapped"
+        );
         assert!(allowed(&all, "", "198.51.100.1:5060"));
     }
 
@@ -191,8 +254,16 @@ mod tests {
         assert!(!allowed(&["198.51.100.0/24"], "", "198.51.100.7:80"));
         assert!(allowed(&["198.51.100.0/24:80"], "", "198.51.100.7:80"));
         assert!(!allowed(&["198.51.100.0/24:5070"], "", "198.51.100.7:5060"));
-        assert!(allowed(&["sip.carrier.example"], "SIP.carrier.example", "198.51.100.7:5060"));
-        assert!(!allowed(&["sip.carrier.example"], "other.example", "198.51.100.7:5060"));
+        assert!(allowed(
+            &["sip.carrier.example"],
+            "SIP.carrier.example",
+            "198.51.100.7:5060"
+        ));
+        assert!(!allowed(
+            &["sip.carrier.example"],
+            "other.example",
+            "198.51.100.7:5060"
+        ));
         assert!(allowed(&["[2001:db8::]/32:5060"], "", "[2001:db8::7]:5060"));
         assert!(Entry::parse("10.0.0.0/33").is_err());
         assert!(Entry::parse("a b").is_err());

@@ -32,11 +32,18 @@ impl Dice {
 
     /// `bytes` (32 at most) of randomness as lower-case hex.
     pub fn hex(&mut self, bytes: usize) -> String {
-        self.block().iter().take(bytes).map(|b| format!("{b:02x}")).collect()
+        self.block()
+            .iter()
+            .take(bytes)
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 
     pub fn u64(&mut self) -> u64 {
-        self.block().iter().take(8).fold(0, |n, b| (n << 8) | u64::from(*b))
+        self.block()
+            .iter()
+            .take(8)
+            .fold(0, |n, b| (n << 8) | u64::from(*b))
     }
 
     /// Below `limit`; 0 where that is 0.
@@ -54,6 +61,10 @@ impl Dice {
         hash.update(self.seed);
         hash.update(b"digest");
         hash.update(text);
-        hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .take(8)
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 }

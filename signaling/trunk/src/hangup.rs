@@ -19,7 +19,9 @@ pub(crate) fn cancel_key(branch: &str) -> String {
 
 impl Agent {
     pub(crate) fn hang_up(&mut self, invite: InviteId, status: Option<Refusal>, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         if entry.hung_up {
             return;
         }
@@ -36,13 +38,21 @@ impl Agent {
                     }
                     return self.end(invite, End::ByUs { raw: String::new() });
                 }
-                self.s.schedule.set(Due::Patience(invite), Some(now + AFTER_CANCEL));
+                self.s
+                    .schedule
+                    .set(Due::Patience(invite), Some(now + AFTER_CANCEL));
                 self.send_cancel(invite, now);
             }
             Phase::Ringing => {
-                let Refusal { status, reason } =
-                    status.unwrap_or(Refusal { status: 603, reason: "Decline".into() });
-                let status = if (300..700).contains(&status) { status } else { 603 };
+                let Refusal { status, reason } = status.unwrap_or(Refusal {
+                    status: 603,
+                    reason: "Decline".into(),
+                });
+                let status = if (300..700).contains(&status) {
+                    status
+                } else {
+                    603
+                };
                 self.answer_invite(invite, status, &reason, now);
                 self.end(invite, End::ByUs { raw: String::new() });
             }
@@ -63,29 +73,52 @@ impl Agent {
 
     /// Once a provisional response is there; without one it waits for it (RFC 3261 §9.1).
     pub(crate) fn send_cancel(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
-        let Some(branch) = entry.transaction.clone() else { return };
-        let Some(tx) = self.s.client.get(&branch) else { return };
-        let Machine::Invite(machine) = &tx.machine else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        let Some(branch) = entry.transaction.clone() else {
+            return;
+        };
+        let Some(tx) = self.s.client.get(&branch) else {
+            return;
+        };
+        let Machine::Invite(machine) = &tx.machine else {
+            return;
+        };
         if !machine.is_proceeding() || entry.cancel_sent {
             return;
         }
-        let Ok(cancel) = Message::parse(&tx.head).map_err(|_| ()).and_then(|m| cancel_for(&m).map_err(|_| ())) else {
+        let Ok(cancel) = Message::parse(&tx.head)
+            .map_err(|_| ())
+            .and_then(|m| cancel_for(&m).map_err(|_| ()))
+        else {
             return;
         };
         entry.cancel_sent = true;
         let (path, request) = (tx.path, tx.request);
         self.transmit(path, cancel.clone());
         let machine = Machine::Other(ClientNonInvite::start(cancel, path.is_reliable(), now));
-        let tx = ClientTransaction { machine, path, request, purpose: Purpose::Cancel(invite), head: Vec::new() };
+        let tx = ClientTransaction {
+            machine,
+            path,
+            request,
+            purpose: Purpose::Cancel(invite),
+            head: Vec::new(),
+        };
         let key = cancel_key(&branch);
-        self.s.schedule.set(Due::Client(key.clone()), tx.next_timeout());
+        self.s
+            .schedule
+            .set(Due::Client(key.clone()), tx.next_timeout());
         self.s.client.insert(key, tx);
     }
 
     pub(crate) fn send_bye(&mut self, invite: InviteId, fork: ForkId, now: Instant) {
-        let Some((draft, next_hop)) = self.dialog_draft(invite, fork, Method::Bye) else { return };
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some((draft, next_hop)) = self.dialog_draft(invite, fork, Method::Bye) else {
+            return;
+        };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let account = entry.account;
         if entry.main == Some(fork) && entry.phase != Phase::Over {
             entry.phase = Phase::Ending;
@@ -102,35 +135,65 @@ impl Agent {
     }
 
     pub(crate) fn on_bye_done(&mut self, invite: InviteId, fork: ForkId, raw: String) {
-        if self.s.invites.get(&invite).is_some_and(|i| i.main == Some(fork)) {
+        if self
+            .s
+            .invites
+            .get(&invite)
+            .is_some_and(|i| i.main == Some(fork))
+        {
             self.end(invite, End::ByUs { raw });
         }
     }
 
     /// It rang too long, or nothing came after our CANCEL.
     pub(crate) fn on_patience_over(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
-        if entry.phase != Phase::Calling {
+        let Some(entry) = self.s.invites.get(&invite) else {
             return;
-        }
-        if entry.hung_up {
-            let branch = entry.transaction.clone();
-            if let Some(request) = entry.request.take() {
-                self.drop_request(request);
+        };
+        let failure = Failure {
+            cause: Cause::Timeout,
+            reason: "nobody answered".into(),
+            ..Failure::default()
+        };
+        match entry.phase {
+            Phase::Calling if entry.hung_up => {
+                self.forget_calling(invite);
+                self.end(invite, End::ByUs { raw: String::new() });
             }
-            if let Some(branch) = branch {
-                self.s.schedule.set(Due::Client(branch.clone()), None);
-                self.s.client.remove(&branch);
+            Phase::Calling => {
+                self.hang_up(invite, None, now);
+                self.end(invite, End::Failed(failure));
+                // Told already; a final response may still come after the CANCEL.
+                if self.s.invites.contains_key(&invite) {
+                    self.s
+                        .schedule
+                        .set(Due::Patience(invite), Some(now + AFTER_CANCEL));
+                }
             }
-            return self.end(invite, End::ByUs { raw: String::new() });
+            Phase::Ringing => {
+                self.answer_invite(invite, 480, "Temporarily Unavailable", now);
+                self.end(invite, End::Failed(failure));
+            }
+            Phase::Over => {
+                self.forget_calling(invite);
+                self.forget_invite_if_over(invite);
+            }
+            Phase::Talking | Phase::Ending => {}
         }
-        self.hang_up(invite, None, now);
-        let failure = Failure { cause: Cause::Timeout, reason: "nobody answered".into(), ..Failure::default() };
-        self.end_but_wait(invite, failure);
     }
 
-    /// Told as failed now; the CANCEL goes on by itself.
-    fn end_but_wait(&mut self, invite: InviteId, failure: Failure) {
-        self.end(invite, End::Failed(failure));
+    /// No final response will come any more.
+    fn forget_calling(&mut self, invite: InviteId) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        let (request, branch) = (entry.request.take(), entry.transaction.clone());
+        if let Some(request) = request {
+            self.abandon(request);
+        }
+        if let Some(branch) = branch {
+            self.s.schedule.set(Due::Client(branch.clone()), None);
+            self.s.client.remove(&branch);
+        }
     }
 }

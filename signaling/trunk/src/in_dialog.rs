@@ -2,8 +2,8 @@
 
 use crate::agent::Agent;
 use crate::api::{End, Event, InviteId, OfferId};
-use crate::invite::{Phase, TheirOffer};
 use crate::inbound::reason_header;
+use crate::invite::{Phase, TheirOffer};
 use crate::net::Path;
 use crate::validate::Refusal;
 use signaling_sip::message::{Message, Method, blotted};
@@ -16,20 +16,37 @@ impl Agent {
         let tag = std::str::from_utf8(to.tag()?).ok()?;
         let invite = *self.s.tags.get(tag)?;
         let entry = self.s.invites.get(&invite)?;
-        entry.forks.iter().any(|f| f.dialog.owns(message)).then_some(invite)
+        entry
+            .forks
+            .iter()
+            .any(|f| f.dialog.owns(message))
+            .then_some(invite)
     }
 
-    pub(crate) fn on_dialog_request(&mut self, message: &Message<'_>, method: &Method, key: String, path: Path, now: Instant) {
+    pub(crate) fn on_dialog_request(
+        &mut self,
+        message: &Message<'_>,
+        method: &Method,
+        key: String,
+        path: Path,
+        now: Instant,
+    ) {
         let nowhere = Refusal::new(481, "Call/Transaction Does Not Exist");
         let Some(invite) = self.dialog_of(message) else {
             return self.refuse(message, path, &nowhere);
         };
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         if entry.phase == Phase::Over {
             return self.refuse(message, path, &nowhere);
         }
-        let (Ok((number, _)), phase) = (message.cseq(), entry.phase) else { return };
-        let Some(fork) = entry.forks.iter_mut().find(|f| f.dialog.owns(message)) else { return };
+        let (Ok((number, _)), phase) = (message.cseq(), entry.phase) else {
+            return;
+        };
+        let Some(fork) = entry.forks.iter_mut().find(|f| f.dialog.owns(message)) else {
+            return;
+        };
         if !fork.dialog.take_remote_cseq(number) {
             return self.refuse(message, path, &Refusal::new(500, "CSeq Out Of Order"));
         }
@@ -48,15 +65,27 @@ impl Agent {
                     self.on_bye(invite, message, now);
                 }
             }
-            Method::Options => self.reply(message, path, 200, "OK", Some(&tag), Refusal::capabilities(), b""),
+            Method::Options => self.reply(
+                message,
+                path,
+                200,
+                "OK",
+                Some(&tag),
+                Refusal::capabilities(),
+                b"",
+            ),
             Method::Invite | Method::Update => {
                 let is_invite = *method == Method::Invite;
-                if !is_main || !matches!(phase, Phase::Talking) || self.s.invites.get(&invite).is_some_and(|i| i.hung_up) {
+                if !is_main
+                    || !matches!(phase, Phase::Talking)
+                    || self.s.invites.get(&invite).is_some_and(|i| i.hung_up)
+                {
                     let refusal = match phase {
                         Phase::Ending => Refusal::new(487, "Request Terminated"),
                         _ => Refusal::new(491, "Request Pending"),
                     };
-                    return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
+                    return self
+                        .refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
                 }
                 self.on_their_offer(invite, message, key, path, is_invite, now);
             }
@@ -65,19 +94,45 @@ impl Agent {
     }
 
     fn on_bye(&mut self, invite: InviteId, message: &Message<'_>, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let theirs = entry.their_offer.take().map(|o| o.key);
-        let pending = if entry.phase == Phase::Ringing { entry.transaction.clone() } else { None };
+        let pending = if entry.phase == Phase::Ringing {
+            entry.transaction.clone()
+        } else {
+            None
+        };
         for key in theirs.into_iter().chain(pending) {
             self.respond(&key, 487, "Request Terminated", Vec::new(), b"", now);
         }
         let reason = reason_header(message);
-        self.end(invite, End::ByPeer { cancelled: false, reason, raw: blotted(message.raw()) });
+        self.end(
+            invite,
+            End::ByPeer {
+                cancelled: false,
+                reason,
+                raw: blotted(message.raw()),
+            },
+        );
     }
 
-    fn on_their_offer(&mut self, invite: InviteId, message: &Message<'_>, key: String, path: Path, is_invite: bool, now: Instant) {
+    fn on_their_offer(
+        &mut self,
+        invite: InviteId,
+        message: &Message<'_>,
+        key: String,
+        path: Path,
+        is_invite: bool,
+        now: Instant,
+    ) {
         let sdp = message.sdp().map(<[u8]>::to_vec);
-        let unacknowledged = self.s.invites.get(&invite).and_then(|i| i.repeat.as_ref()).map(|r| r.offer);
+        let unacknowledged = self
+            .s
+            .invites
+            .get(&invite)
+            .and_then(|i| i.repeat.as_ref())
+            .map(|r| r.offer);
         if let Some(offer) = unacknowledged {
             // A re-INVITE before the ACK: some PBXs swap the two. Our 2xx has arrived, or they could not
             // have sent it; only where the ACK brings an answer must we have that first.
@@ -93,8 +148,11 @@ impl Agent {
                 self.acknowledged(invite, None, now);
             }
         }
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
-        let ours_pending = matches!(entry.our_offer, Some(crate::invite::OurOffer::Sent { .. })) || entry.ack_due;
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        let ours_pending =
+            matches!(entry.our_offer, Some(crate::invite::OurOffer::Sent { .. })) || entry.ack_due;
         let theirs_pending = entry.their_offer.is_some();
         if theirs_pending && (is_invite || sdp.is_some()) {
             let wait = self.s.dice.below(10).to_string();
@@ -122,20 +180,47 @@ impl Agent {
             self.respond(&key, 100, "Trying", Vec::new(), b"", now);
         }
         let offer = OfferId(self.draw());
-        let their_offer = TheirOffer { id: offer, key, is_invite, had_sdp: sdp.is_some() };
+        let their_offer = TheirOffer {
+            id: offer,
+            key,
+            is_invite,
+            had_sdp: sdp.is_some(),
+        };
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.their_offer = Some(their_offer);
         }
         let source = path.remote();
-        self.event(Event::Offered { invite, offer, sdp, source, raw: blotted(message.raw()) });
+        self.event(Event::Offered {
+            invite,
+            offer,
+            sdp,
+            source,
+            raw: blotted(message.raw()),
+        });
     }
 
     /// Refused with a transaction of its own: the ACK is absorbed, and the same request gets the same answer.
     #[expect(clippy::too_many_arguments, reason = "all of a request and its answer")]
-    fn refuse_in_dialog(&mut self, invite: InviteId, message: &Message<'_>, key: String, path: Path, refusal: &Refusal, is_invite: bool, now: Instant) {
+    fn refuse_in_dialog(
+        &mut self,
+        invite: InviteId,
+        message: &Message<'_>,
+        key: String,
+        path: Path,
+        refusal: &Refusal,
+        is_invite: bool,
+        now: Instant,
+    ) {
         if !self.open_server(&key, message, path, is_invite, Some(invite)) {
             return self.refuse(message, path, &Refusal::overloaded());
         }
-        self.respond(&key, refusal.status, &refusal.reason, refusal.headers.clone(), b"", now);
+        self.respond(
+            &key,
+            refusal.status,
+            &refusal.reason,
+            refusal.headers.clone(),
+            b"",
+            now,
+        );
     }
 }

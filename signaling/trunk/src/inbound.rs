@@ -3,7 +3,7 @@
 use crate::agent::{Agent, Due};
 use crate::api::{End, Event, ForkId, Header, Identity, InviteId};
 use crate::invite::{Fork, Invite, Phase, Repeat};
-use crate::limits::MAX_INVITES;
+use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
 use crate::validate::Refusal;
 use signaling_sip::dialog::Dialog;
@@ -17,9 +17,20 @@ pub(crate) const UNTIL_ACK: Duration = Duration::from_secs(32);
 
 impl Agent {
     /// A new INVITE, checked for form but not for who sent it.
-    pub(crate) fn on_new_invite(&mut self, message: &Message<'_>, key: String, path: Path, now: Instant) {
-        let user = Uri::parse(message.uri_text()).ok().and_then(|u| u.user()).unwrap_or_default();
-        let account = String::from_utf8(user).ok().and_then(|user| self.s.contacts.get(&user).copied());
+    pub(crate) fn on_new_invite(
+        &mut self,
+        message: &Message<'_>,
+        key: String,
+        path: Path,
+        now: Instant,
+    ) {
+        let user = Uri::parse(message.uri_text())
+            .ok()
+            .and_then(|u| u.user())
+            .unwrap_or_default();
+        let account = String::from_utf8(user)
+            .ok()
+            .and_then(|user| self.s.contacts.get(&user).copied());
         let Some(account) = account.filter(|id| self.is_their_registrar(*id, path)) else {
             return self.refuse_stranger(message, path, now);
         };
@@ -28,20 +39,42 @@ impl Agent {
         }
         let tag = self.s.dice.hex(8);
         let Ok(dialog) = Dialog::from_request(message, tag.as_bytes()) else {
-            return self.refuse(message, path, &Refusal::bad("Bad Request: no usable Contact"));
+            return self.refuse(
+                message,
+                path,
+                &Refusal::bad("Bad Request: no usable Contact"),
+            );
         };
         // Odd numbers are ours.
         let invite = InviteId(self.draw() * 2 + 1);
         if !self.open_server(&key, message, path, true, Some(invite)) {
             return self.refuse(message, path, &Refusal::overloaded());
         }
-        let contact_user = self.s.accounts.get(&account).map(|a| a.contact_user.clone()).unwrap_or_default();
-        let mut entry = Invite::new(account, true, tag.clone(), contact_user, message.sdp().is_none());
+        let contact_user = self
+            .s
+            .accounts
+            .get(&account)
+            .map(|a| a.contact_user.clone())
+            .unwrap_or_default();
+        let mut entry = Invite::new(
+            account,
+            true,
+            tag.clone(),
+            contact_user,
+            message.sdp().is_none(),
+        );
         entry.transaction = Some(key.clone());
-        entry.forks.push(Fork { id: ForkId(0), dialog, ack: None });
+        entry.forks.push(Fork {
+            id: ForkId(0),
+            dialog,
+            ack: None,
+        });
         entry.main = Some(ForkId(0));
         self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
+        self.s
+            .schedule
+            .set(Due::Patience(invite), Some(now + MAX_RINGING));
         self.respond(&key, 100, "Trying", Vec::new(), b"", now);
         self.event(Event::Incoming {
             invite,
@@ -57,54 +90,115 @@ impl Agent {
 
     /// From the very flow of the registration, or from an address that registrar or proxy has.
     pub(crate) fn is_their_registrar(&self, account: crate::api::AccountId, path: Path) -> bool {
-        let Some(account) = self.s.accounts.get(&account).filter(|a| a.is_live()) else { return false };
+        let Some(account) = self.s.accounts.get(&account).filter(|a| a.is_live()) else {
+            return false;
+        };
         let source = unmapped(path.remote().ip());
         let same_flow = matches!((account.flow, path),
             (Some(Path::Stream { stream: a, .. }), Path::Stream { stream: b, .. }) if a == b);
         same_flow || account.peers.iter().any(|ip| unmapped(*ip) == source)
     }
 
-    pub(crate) fn progress(&mut self, invite: InviteId, status: u16, sdp: Option<Vec<u8>>, now: Instant) {
-        let Some(entry) = self.s.invites.get(&invite) else { return };
-        let (Phase::Ringing, Some(key)) = (entry.phase, entry.transaction.clone()) else { return };
-        let status = if (101..200).contains(&status) { status } else { 183 };
+    pub(crate) fn progress(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+        now: Instant,
+    ) {
+        let Some(entry) = self.s.invites.get(&invite) else {
+            return;
+        };
+        let (Phase::Ringing, Some(key)) = (entry.phase, entry.transaction.clone()) else {
+            return;
+        };
+        let status = if (101..200).contains(&status) {
+            status
+        } else {
+            183
+        };
         let reason = match status {
             180 => "Ringing",
             181 => "Call Is Being Forwarded",
             182 => "Queued",
             _ => "Session Progress",
         };
-        self.respond(&key, status, reason, Vec::new(), &sdp.unwrap_or_default(), now);
+        self.respond(
+            &key,
+            status,
+            reason,
+            Vec::new(),
+            &sdp.unwrap_or_default(),
+            now,
+        );
     }
 
     pub(crate) fn accept(&mut self, invite: InviteId, sdp: Vec<u8>, now: Instant) {
-        let Some(entry) = self.s.invites.get(&invite) else { return };
-        let (Phase::Ringing, Some(key)) = (entry.phase, entry.transaction.clone()) else { return };
+        let Some(entry) = self.s.invites.get(&invite) else {
+            return;
+        };
+        let (Phase::Ringing, Some(key)) = (entry.phase, entry.transaction.clone()) else {
+            return;
+        };
         self.respond_200(invite, &key, &sdp, None, now);
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.phase = Phase::Talking;
+            self.s.schedule.set(Due::Patience(invite), None);
         }
     }
 
     /// Sends a 2xx to an INVITE and repeats it until its ACK.
-    pub(crate) fn respond_200(&mut self, invite: InviteId, key: &str, sdp: &[u8], offer: Option<(crate::api::OfferId, bool)>, now: Instant) {
+    pub(crate) fn respond_200(
+        &mut self,
+        invite: InviteId,
+        key: &str,
+        sdp: &[u8],
+        offer: Option<(crate::api::OfferId, bool)>,
+        now: Instant,
+    ) {
         let cseq = self.server_cseq(key);
-        let Some((path, bytes)) = self.respond(key, 200, "OK", Vec::new(), sdp, now) else { return };
+        let Some((path, bytes)) = self.respond(key, 200, "OK", Vec::new(), sdp, now) else {
+            return;
+        };
         if let Some(entry) = self.s.invites.get_mut(&invite) {
-            entry.repeat = Some(Repeat { path, bytes, interval: T1, until: now + UNTIL_ACK, cseq, offer });
+            entry.repeat = Some(Repeat {
+                path,
+                bytes,
+                interval: T1,
+                until: now + UNTIL_ACK,
+                cseq,
+                offer,
+            });
             self.s.schedule.set(Due::Repeat(invite), Some(now + T1));
         }
     }
 
-    pub(crate) fn answer_invite(&mut self, invite: InviteId, status: u16, reason: &str, now: Instant) {
-        let Some(key) = self.s.invites.get(&invite).and_then(|i| i.transaction.clone()) else { return };
+    pub(crate) fn answer_invite(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        reason: &str,
+        now: Instant,
+    ) {
+        let Some(key) = self
+            .s
+            .invites
+            .get(&invite)
+            .and_then(|i| i.transaction.clone())
+        else {
+            return;
+        };
         self.respond(&key, status, reason, Vec::new(), b"", now);
     }
 
     /// Over TCP as well: the ACK is end to end (RFC 3261 §13.3.1.4).
     pub(crate) fn on_repeat_due(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
-        let Some(repeat) = &mut entry.repeat else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        let Some(repeat) = &mut entry.repeat else {
+            return;
+        };
         if now < repeat.until {
             repeat.interval = (repeat.interval * 2).min(T2);
             let (path, bytes) = (repeat.path, repeat.bytes.clone());
@@ -119,14 +213,27 @@ impl Agent {
         if !initial {
             return;
         }
-        self.end(invite, if hung_up { End::ByUs { raw: String::new() } } else { End::NoAck });
+        self.end(
+            invite,
+            if hung_up {
+                End::ByUs { raw: String::new() }
+            } else {
+                End::NoAck
+            },
+        );
     }
 
     /// The ACK of a 2xx of ours.
     pub(crate) fn on_ack(&mut self, message: &Message<'_>, now: Instant) {
-        let Some(invite) = self.dialog_of(message) else { return };
-        let Ok((number, _)) = message.cseq() else { return };
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(invite) = self.dialog_of(message) else {
+            return;
+        };
+        let Ok((number, _)) = message.cseq() else {
+            return;
+        };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         if !entry.repeat.as_ref().is_some_and(|r| r.cseq == number) {
             return;
         }
@@ -134,8 +241,12 @@ impl Agent {
     }
 
     pub(crate) fn acknowledged(&mut self, invite: InviteId, sdp: Option<Vec<u8>>, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
-        let Some(repeat) = entry.repeat.take() else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        let Some(repeat) = entry.repeat.take() else {
+            return;
+        };
         let (hung_up, main) = (entry.hung_up, entry.main.unwrap_or(ForkId(0)));
         self.s.schedule.set(Due::Repeat(invite), None);
         match repeat.offer {
@@ -148,18 +259,41 @@ impl Agent {
     }
 
     /// CANCEL: by the INVITE's branch, and from where that came (RFC 3261 §9.2).
-    pub(crate) fn on_cancel(&mut self, message: &Message<'_>, invite_key: &str, path: Path, now: Instant) {
-        let found = self.s.server.get(invite_key).filter(|tx| tx.source == path.remote());
+    pub(crate) fn on_cancel(
+        &mut self,
+        message: &Message<'_>,
+        invite_key: &str,
+        path: Path,
+        now: Instant,
+    ) {
+        let found = self
+            .s
+            .server
+            .get(invite_key)
+            .filter(|tx| tx.source == path.remote());
         let Some(invite) = found.and_then(|tx| tx.invite) else {
-            return self.refuse(message, path, &Refusal::new(481, "Call/Transaction Does Not Exist"));
+            return self.refuse(
+                message,
+                path,
+                &Refusal::new(481, "Call/Transaction Does Not Exist"),
+            );
         };
-        let proceeding = self.s.server.get(invite_key).is_some_and(|tx| tx.is_proceeding());
+        let proceeding = self
+            .s
+            .server
+            .get(invite_key)
+            .is_some_and(|tx| tx.is_proceeding());
         let tag = self.s.invites.get(&invite).map(|i| i.tag.clone());
         self.reply(message, path, 200, "OK", tag.as_deref(), Vec::new(), b"");
         if !proceeding {
             return;
         }
-        let theirs = self.s.invites.get(&invite).and_then(|i| i.their_offer.as_ref()).is_some_and(|o| o.key == invite_key);
+        let theirs = self
+            .s
+            .invites
+            .get(&invite)
+            .and_then(|i| i.their_offer.as_ref())
+            .is_some_and(|o| o.key == invite_key);
         self.respond(invite_key, 487, "Request Terminated", Vec::new(), b"", now);
         if theirs {
             if let Some(entry) = self.s.invites.get_mut(&invite) {
@@ -168,7 +302,14 @@ impl Agent {
             return;
         }
         let reason = reason_header(message);
-        self.end(invite, End::ByPeer { cancelled: true, reason, raw: blotted(message.raw()) });
+        self.end(
+            invite,
+            End::ByPeer {
+                cancelled: true,
+                reason,
+                raw: blotted(message.raw()),
+            },
+        );
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Invite {
     pub ack_due: bool,
     pub repeat: Option<Repeat>,
     pub our_offer: Option<OurOffer>,
+    /// The re-INVITE under way.
+    pub reinvite: Option<u64>,
     /// An offer of ours that came while another was under way.
     pub waiting_offer: Option<Vec<u8>>,
     pub their_offer: Option<TheirOffer>,
@@ -75,9 +77,13 @@ pub(crate) struct Repeat {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum OurOffer {
-    Sent { sdp: Vec<u8> },
+    Sent {
+        sdp: Vec<u8>,
+    },
     /// Met one of theirs (491): tried again at its time.
-    Backoff { sdp: Vec<u8> },
+    Backoff {
+        sdp: Vec<u8>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,11 +96,21 @@ pub(crate) struct TheirOffer {
 }
 
 impl Invite {
-    pub fn new(account: AccountId, inbound: bool, tag: String, contact_user: String, late: bool) -> Invite {
+    pub fn new(
+        account: AccountId,
+        inbound: bool,
+        tag: String,
+        contact_user: String,
+        late: bool,
+    ) -> Invite {
         Invite {
             account,
             inbound,
-            phase: if inbound { Phase::Ringing } else { Phase::Calling },
+            phase: if inbound {
+                Phase::Ringing
+            } else {
+                Phase::Calling
+            },
             forks: Vec::new(),
             main: None,
             tag,
@@ -107,6 +123,7 @@ impl Invite {
             ack_due: false,
             repeat: None,
             our_offer: None,
+            reinvite: None,
             waiting_offer: None,
             their_offer: None,
             ended: false,
@@ -125,11 +142,20 @@ impl Invite {
 
 impl Agent {
     /// A request inside a dialog, numbered; `None` where there is no such fork.
-    pub(crate) fn dialog_draft(&mut self, invite: InviteId, fork: ForkId, method: Method) -> Option<(Draft, Vec<u8>)> {
+    pub(crate) fn dialog_draft(
+        &mut self,
+        invite: InviteId,
+        fork: ForkId,
+        method: Method,
+    ) -> Option<(Draft, Vec<u8>)> {
         let entry = self.s.invites.get_mut(&invite)?;
         let contact_user = entry.contact_user.clone();
         let dialog = &mut entry.fork(fork)?.dialog;
-        let cseq = if method == Method::Ack { dialog.local_cseq } else { dialog.next_cseq() };
+        let cseq = if method == Method::Ack {
+            dialog.local_cseq
+        } else {
+            dialog.next_cseq()
+        };
         let routing = dialog.routing();
         let has_contact = matches!(method, Method::Invite | Method::Update);
         let draft = Draft {
@@ -171,14 +197,24 @@ impl Agent {
 
     /// Tells the end, once, and forgets what is no longer needed.
     pub(crate) fn end(&mut self, invite: InviteId, end: End) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         entry.phase = Phase::Over;
         entry.repeat = None;
         entry.our_offer = None;
         entry.waiting_offer = None;
         entry.their_offer = None;
         let first = !std::mem::replace(&mut entry.ended, true);
-        for due in [Due::Repeat(invite), Due::Offer(invite), Due::Patience(invite)] {
+        if let Some(reinvite) = entry.reinvite.take() {
+            // Its peer has stopped repeating the 2xx: none may ever come.
+            self.abandon(reinvite);
+        }
+        for due in [
+            Due::Repeat(invite),
+            Due::Offer(invite),
+            Due::Patience(invite),
+        ] {
             self.s.schedule.set(due, None);
         }
         if first {
@@ -189,8 +225,14 @@ impl Agent {
 
     /// An INVITE of ours stays until no 2xx of a further fork can come (timer M).
     pub(crate) fn forget_invite_if_over(&mut self, invite: InviteId) {
-        let Some(entry) = self.s.invites.get(&invite) else { return };
-        let waits = !entry.inbound && entry.transaction.as_ref().is_some_and(|b| self.s.client.contains_key(b));
+        let Some(entry) = self.s.invites.get(&invite) else {
+            return;
+        };
+        let waits = !entry.inbound
+            && entry
+                .transaction
+                .as_ref()
+                .is_some_and(|b| self.s.client.contains_key(b));
         if entry.phase != Phase::Over || waits {
             return;
         }

@@ -33,7 +33,12 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Line ends are sent this often to keep NAT bindings and connections alive (RFC 5626 §3.5).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
-/// Our INVITE may ring this long (RFC 3261 §16.6: more than 3 minutes).
+/// An INVITE may ring this long (RFC 3261 §16.6: more than 3 minutes).
 pub const MAX_RINGING: Duration = Duration::from_secs(240);
 /// Requests longer than this leave UDP for TCP (RFC 3261 §18.1.1).
 pub const MAX_DATAGRAM: usize = 1_300;
+
+/// An accepted connection that has sent no message by then is closed.
+pub const FIRST_MESSAGE: Duration = Duration::from_secs(32);
+/// An accepted connection that has been silent for this long is closed; its peer opens another when it needs one.
+pub const MAX_SILENCE: Duration = Duration::from_secs(900);

@@ -47,8 +47,14 @@ impl Listener {
 /// Where something came from, and where its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Path {
-    Datagram { local: SocketAddr, remote: SocketAddr },
-    Stream { stream: StreamId, remote: SocketAddr },
+    Datagram {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    Stream {
+        stream: StreamId,
+        remote: SocketAddr,
+    },
 }
 
 impl Path {
@@ -85,7 +91,9 @@ pub(crate) struct Stream {
     pub up: bool,
     /// Requests that wait for the connection.
     pub waiting: VecDeque<u64>,
-    pub keep_alive_at: Instant,
+    /// When a message came over it; `None`: never.
+    pub heard: Option<Instant>,
+    pub since: Instant,
     #[serde(with = "framer")]
     pub framer: StreamFramer,
 }
@@ -156,7 +164,9 @@ pub fn listener_for(
     };
     listeners
         .iter()
-        .filter(|l| l.transport == transport && unmapped(l.bound.ip()).is_ipv4() == remote.is_ipv4())
+        .filter(|l| {
+            l.transport == transport && unmapped(l.bound.ip()).is_ipv4() == remote.is_ipv4()
+        })
         .min_by_key(|l| rank(l))
         .cloned()
 }

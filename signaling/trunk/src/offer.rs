@@ -10,11 +10,20 @@ use signaling_sip::time::Instant;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// A re-INVITE may wait for a person, but not for ever.
+const MAX_OFFER: Duration = Duration::from_secs(180);
+
 impl Agent {
     pub(crate) fn offer(&mut self, invite: InviteId, sdp: Vec<u8>, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         if entry.phase != Phase::Talking || entry.hung_up {
-            let failure = Failure { cause: Cause::BadRequest, reason: "no established dialog".into(), ..Failure::default() };
+            let failure = Failure {
+                cause: Cause::BadRequest,
+                reason: "no established dialog".into(),
+                ..Failure::default()
+            };
             return self.event(Event::OfferRefused { invite, failure });
         }
         entry.waiting_offer = Some(sdp);
@@ -23,38 +32,72 @@ impl Agent {
 
     /// One offer at a time (RFC 3261 §14.1): it goes out when nothing else is under way.
     pub(crate) fn send_waiting_offer(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let busy = entry.our_offer.is_some()
             || entry.their_offer.is_some()
             || entry.repeat.is_some()
             || entry.ack_due
             || entry.phase != Phase::Talking;
-        let (false, Some(sdp)) = (busy, entry.waiting_offer.take_if(|_| !busy)) else { return };
+        let (false, Some(sdp)) = (busy, entry.waiting_offer.take_if(|_| !busy)) else {
+            return;
+        };
         self.send_offer(invite, sdp, now);
     }
 
     fn send_offer(&mut self, invite: InviteId, sdp: Vec<u8>, now: Instant) {
-        let Some(main) = self.s.invites.get(&invite).and_then(|i| i.main) else { return };
-        let Some((mut draft, next_hop)) = self.dialog_draft(invite, main, Method::Invite) else { return };
+        let Some(main) = self.s.invites.get(&invite).and_then(|i| i.main) else {
+            return;
+        };
+        let Some((mut draft, next_hop)) = self.dialog_draft(invite, main, Method::Invite) else {
+            return;
+        };
         draft.sdp.clone_from(&sdp);
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         entry.our_offer = Some(OurOffer::Sent { sdp });
         let account = entry.account;
-        self.request(Purpose::Reinvite(invite), account, draft, &next_hop, now);
+        let number = self.request(Purpose::Reinvite(invite), account, draft, &next_hop, now);
+        if self.s.requests.contains_key(&number)
+            && let Some(entry) = self.s.invites.get_mut(&invite)
+        {
+            entry.reinvite = Some(number);
+            self.s
+                .schedule
+                .set(Due::Offer(invite), Some(now + MAX_OFFER));
+        }
     }
 
-    pub(crate) fn on_reinvite_final(&mut self, invite: InviteId, response: &Message<'_>, source: SocketAddr, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+    /// The 2xx of a re-INVITE once more: its ACK was lost.
+    pub(crate) fn acknowledge_again(&mut self, invite: InviteId, response: &Message<'_>) {
+        let number = response.cseq().map_or(0, |(n, _)| n);
+        let main = self.s.invites.get_mut(&invite).and_then(Invite::main);
+        if let Some((acked, path, bytes)) = main.and_then(|f| f.ack.as_ref())
+            && *acked == number
+        {
+            let (path, bytes) = (*path, bytes.clone());
+            self.transmit(path, bytes);
+        }
+    }
+
+    pub(crate) fn on_reinvite_final(
+        &mut self,
+        invite: InviteId,
+        response: &Message<'_>,
+        source: SocketAddr,
+        now: Instant,
+    ) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        entry.reinvite = None;
+        self.s.schedule.set(Due::Offer(invite), None);
         let status = response.status();
         if status < 300 {
             let number = response.cseq().map_or(0, |(n, _)| n);
             let Some(fork) = entry.main() else { return };
-            if let Some((acked, path, bytes)) = &fork.ack
-                && *acked == number
-            {
-                let (path, bytes) = (*path, bytes.clone());
-                return self.transmit(path, bytes);
-            }
             // A Contact that is no address changes nothing; the session does.
             let _ = fork.dialog.refresh_target(response);
             let main = fork.id;
@@ -67,23 +110,40 @@ impl Agent {
             }
             if was_sent {
                 let (status, _, sdp, source, raw) = told(response, source);
-                self.event(Event::OfferAnswered { invite, status, sdp, source, raw });
+                self.event(Event::OfferAnswered {
+                    invite,
+                    status,
+                    sdp,
+                    source,
+                    raw,
+                });
                 self.send_waiting_offer(invite, now);
             }
             return;
         }
-        let Some(OurOffer::Sent { sdp }) = entry.our_offer.take() else { return };
+        let Some(OurOffer::Sent { sdp }) = entry.our_offer.take() else {
+            return;
+        };
         if status == 491 {
             // Whoever drew the Call-ID waits longer (RFC 3261 §14.1).
             let outbound = !entry.inbound;
             entry.our_offer = Some(OurOffer::Backoff { sdp });
-            let wait = if outbound { 2100 + self.s.dice.below(190) * 10 } else { self.s.dice.below(200) * 10 };
-            self.s.schedule.set(Due::Offer(invite), Some(now + Duration::from_millis(wait)));
+            let wait = if outbound {
+                2100 + self.s.dice.below(190) * 10
+            } else {
+                self.s.dice.below(200) * 10
+            };
+            self.s
+                .schedule
+                .set(Due::Offer(invite), Some(now + Duration::from_millis(wait)));
             return;
         }
         let gone = matches!(status, 408 | 481);
         let main = entry.main;
-        self.event(Event::OfferRefused { invite, failure: failure_of(response) });
+        self.event(Event::OfferRefused {
+            invite,
+            failure: failure_of(response),
+        });
         if let (true, Some(main)) = (gone, main) {
             // The peer has forgotten the dialog (RFC 3261 §12.2.1.2).
             return self.send_bye(invite, main, now);
@@ -92,7 +152,11 @@ impl Agent {
     }
 
     pub(crate) fn on_reinvite_failed(&mut self, invite: InviteId, failure: Failure, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        entry.reinvite = None;
+        self.s.schedule.set(Due::Offer(invite), None);
         if entry.our_offer.take().is_none() {
             return;
         }
@@ -105,32 +169,83 @@ impl Agent {
     }
 
     pub(crate) fn on_offer_due(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
-        if let Some(OurOffer::Backoff { sdp }) = entry.our_offer.take() {
-            entry.waiting_offer.get_or_insert(sdp);
-            self.send_waiting_offer(invite, now);
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        match entry.our_offer.take() {
+            Some(OurOffer::Backoff { sdp }) => {
+                entry.waiting_offer.get_or_insert(sdp);
+                self.send_waiting_offer(invite, now);
+            }
+            Some(sent @ OurOffer::Sent { .. }) => {
+                entry.our_offer = Some(sent);
+                if let Some(reinvite) = entry.reinvite.take() {
+                    self.abandon(reinvite);
+                }
+                let failure = Failure {
+                    cause: Cause::Timeout,
+                    reason: "no answer".into(),
+                    ..Failure::default()
+                };
+                self.on_reinvite_failed(invite, failure, now);
+            }
+            None => {}
         }
     }
 
-    pub(crate) fn answer_offer(&mut self, invite: InviteId, offer: OfferId, sdp: Vec<u8>, now: Instant) {
-        let Some(theirs) = self.take_their_offer(invite, offer) else { return };
+    pub(crate) fn answer_offer(
+        &mut self,
+        invite: InviteId,
+        offer: OfferId,
+        sdp: Vec<u8>,
+        now: Instant,
+    ) {
+        let Some(theirs) = self.take_their_offer(invite, offer) else {
+            return;
+        };
         if theirs.is_invite {
-            self.respond_200(invite, &theirs.key, &sdp, Some((offer, !theirs.had_sdp)), now);
+            self.respond_200(
+                invite,
+                &theirs.key,
+                &sdp,
+                Some((offer, !theirs.had_sdp)),
+                now,
+            );
         } else {
             self.respond(&theirs.key, 200, "OK", Vec::new(), &sdp, now);
             self.send_waiting_offer(invite, now);
         }
     }
 
-    pub(crate) fn refuse_offer(&mut self, invite: InviteId, offer: OfferId, status: u16, now: Instant) {
-        let Some(theirs) = self.take_their_offer(invite, offer) else { return };
-        let status = if (300..700).contains(&status) { status } else { 488 };
-        let reason = if status == 488 { "Not Acceptable Here" } else { "Refused" };
+    pub(crate) fn refuse_offer(
+        &mut self,
+        invite: InviteId,
+        offer: OfferId,
+        status: u16,
+        now: Instant,
+    ) {
+        let Some(theirs) = self.take_their_offer(invite, offer) else {
+            return;
+        };
+        let status = if (300..700).contains(&status) {
+            status
+        } else {
+            488
+        };
+        let reason = if status == 488 {
+            "Not Acceptable Here"
+        } else {
+            "Refused"
+        };
         self.respond(&theirs.key, status, reason, Vec::new(), b"", now);
         self.send_waiting_offer(invite, now);
     }
 
-    fn take_their_offer(&mut self, invite: InviteId, offer: OfferId) -> Option<crate::invite::TheirOffer> {
+    fn take_their_offer(
+        &mut self,
+        invite: InviteId,
+        offer: OfferId,
+    ) -> Option<crate::invite::TheirOffer> {
         let entry = self.s.invites.get_mut(&invite)?;
         entry.their_offer.take_if(|o| o.id == offer)
     }

@@ -9,7 +9,9 @@ use crate::registration::{domain_uri, next_hop};
 use crate::requests::{Draft, Purpose};
 use crate::responses::{failure_of, told};
 use signaling_sip::dialog::Dialog;
-use signaling_sip::message::{HeaderName, Message, Method, SipUri, Uri, WriteFault, Writer, addr_spec};
+use signaling_sip::message::{
+    HeaderName, Message, Method, SipUri, Uri, WriteFault, Writer, addr_spec,
+};
 use signaling_sip::time::Instant;
 use std::net::SocketAddr;
 
@@ -29,8 +31,15 @@ impl Agent {
             return;
         }
         let refuse = |agent: &mut Agent, cause, reason: String| {
-            let failure = Failure { cause, reason, ..Failure::default() };
-            agent.event(Event::Ended { invite, end: End::Failed(failure) });
+            let failure = Failure {
+                cause,
+                reason,
+                ..Failure::default()
+            };
+            agent.event(Event::Ended {
+                invite,
+                end: End::Failed(failure),
+            });
         };
         if self.s.invites.len() >= MAX_INVITES {
             return refuse(self, Cause::Overloaded, "too many calls".into());
@@ -40,7 +49,11 @@ impl Agent {
         };
         let (spec, contact_user) = (entry.spec.clone(), entry.contact_user.clone());
         let tag = self.s.dice.hex(8);
-        let display = if from_display.is_empty() { &spec.display } else { from_display };
+        let display = if from_display.is_empty() {
+            &spec.display
+        } else {
+            from_display
+        };
         let written = target_uri(&spec, target).and_then(|uri| {
             let aor = domain_uri(&spec, Some(spec.login.as_bytes()))?.to_bytes();
             let mut from = addr_spec(display, &aor)?;
@@ -65,10 +78,21 @@ impl Agent {
             sdp,
         };
         let late = draft.sdp.is_empty();
-        self.s.invites.insert(invite, Invite::new(account, false, tag.clone(), contact_user, late));
+        self.s.invites.insert(
+            invite,
+            Invite::new(account, false, tag.clone(), contact_user, late),
+        );
         self.s.tags.insert(tag, invite);
-        self.s.schedule.set(Due::Patience(invite), Some(now + MAX_RINGING));
-        let number = self.request(Purpose::Invite(invite), account, draft, &next_hop(&spec), now);
+        self.s
+            .schedule
+            .set(Due::Patience(invite), Some(now + MAX_RINGING));
+        let number = self.request(
+            Purpose::Invite(invite),
+            account,
+            draft,
+            &next_hop(&spec),
+            now,
+        );
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.request = Some(number);
         }
@@ -81,24 +105,52 @@ impl Agent {
     }
 
     pub(crate) fn is_hung_up(&self, invite: InviteId) -> bool {
-        self.s.invites.get(&invite).is_none_or(|i| i.hung_up || i.phase != Phase::Calling)
+        self.s
+            .invites
+            .get(&invite)
+            .is_none_or(|i| i.hung_up || i.phase != Phase::Calling)
     }
 
-    pub(crate) fn on_provisional(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], source: SocketAddr, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+    pub(crate) fn on_provisional(
+        &mut self,
+        invite: InviteId,
+        response: &Message<'_>,
+        head: &[u8],
+        source: SocketAddr,
+        now: Instant,
+    ) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         if entry.hung_up {
             return self.send_cancel(invite, now);
         }
         if response.status() == 100 || entry.phase != Phase::Calling {
             return;
         }
-        let Some(fork) = self.fork_of(invite, response, head, false) else { return };
+        let Some(fork) = self.fork_of(invite, response, head, false) else {
+            return;
+        };
         let (status, reason, sdp, source, raw) = told(response, source);
-        self.event(Event::Progress { invite, fork, status, reason, sdp, source, raw });
+        self.event(Event::Progress {
+            invite,
+            fork,
+            status,
+            reason,
+            sdp,
+            source,
+            raw,
+        });
     }
 
     /// The fork of a response's To tag, made where it is new.
-    fn fork_of(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], confirmed: bool) -> Option<ForkId> {
+    fn fork_of(
+        &mut self,
+        invite: InviteId,
+        response: &Message<'_>,
+        head: &[u8],
+        confirmed: bool,
+    ) -> Option<ForkId> {
         let entry = self.s.invites.get_mut(&invite)?;
         let tag = response.to().ok()?.tag().unwrap_or_default();
         if let Some(fork) = entry.forks.iter().find(|f| f.dialog.remote_tag == tag) {
@@ -109,16 +161,31 @@ impl Agent {
         }
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
         let id = ForkId(u32::try_from(entry.forks.len()).ok()?);
-        entry.forks.push(Fork { id, dialog, ack: None });
+        entry.forks.push(Fork {
+            id,
+            dialog,
+            ack: None,
+        });
         Some(id)
     }
 
-    pub(crate) fn on_invite_final(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], source: SocketAddr, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+    pub(crate) fn on_invite_final(
+        &mut self,
+        invite: InviteId,
+        response: &Message<'_>,
+        head: &[u8],
+        source: SocketAddr,
+        now: Instant,
+    ) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         entry.request = None;
         if response.status() >= 300 {
             let end = if entry.hung_up {
-                End::ByUs { raw: failure_of(response).raw }
+                End::ByUs {
+                    raw: failure_of(response).raw,
+                }
             } else {
                 End::Failed(failure_of(response))
             };
@@ -134,7 +201,9 @@ impl Agent {
             }
             return;
         };
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let (hung_up, late) = (entry.hung_up, entry.late);
         let Some(fork) = entry.fork(id) else { return };
         if let Some((number, path, bytes)) = &fork.ack {
@@ -158,7 +227,16 @@ impl Agent {
             entry.ack_due = late;
             self.s.schedule.set(Due::Patience(invite), None);
             let (status, reason, sdp, source, raw) = told(response, source);
-            self.event(Event::Answered { invite, fork: id, status, reason, sdp, late, source, raw });
+            self.event(Event::Answered {
+                invite,
+                fork: id,
+                status,
+                reason,
+                sdp,
+                late,
+                source,
+                raw,
+            });
             if !late {
                 self.send_ack(invite, id, Vec::new(), now);
             }
@@ -173,41 +251,83 @@ impl Agent {
     }
 
     pub(crate) fn on_invite_failed(&mut self, invite: InviteId, failure: Failure) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         entry.request = None;
         if entry.phase == Phase::Calling {
             let hung_up = entry.hung_up;
-            let end = if hung_up { End::ByUs { raw: String::new() } } else { End::Failed(failure) };
+            let end = if hung_up {
+                End::ByUs { raw: String::new() }
+            } else {
+                End::Failed(failure)
+            };
             self.end(invite, end);
         }
     }
 
-    pub(crate) fn acknowledge(&mut self, invite: InviteId, fork: ForkId, sdp: Vec<u8>, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else { return };
+    pub(crate) fn acknowledge(
+        &mut self,
+        invite: InviteId,
+        fork: ForkId,
+        sdp: Vec<u8>,
+        now: Instant,
+    ) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         if entry.main == Some(fork) && std::mem::take(&mut entry.ack_due) {
             self.send_ack(invite, fork, sdp, now);
         }
     }
 
     pub(crate) fn send_ack(&mut self, invite: InviteId, fork: ForkId, sdp: Vec<u8>, now: Instant) {
-        let Some((mut draft, next_hop)) = self.dialog_draft(invite, fork, Method::Ack) else { return };
-        let Some(account) = self.s.invites.get(&invite).map(|i| i.account) else { return };
+        let Some((mut draft, next_hop)) = self.dialog_draft(invite, fork, Method::Ack) else {
+            return;
+        };
+        let Some(account) = self.s.invites.get(&invite).map(|i| i.account) else {
+            return;
+        };
         draft.sdp = sdp;
-        self.request(Purpose::Ack { invite, fork }, account, draft, &next_hop, now);
+        self.request(
+            Purpose::Ack { invite, fork },
+            account,
+            draft,
+            &next_hop,
+            now,
+        );
     }
 
-    pub(crate) fn remember_ack(&mut self, invite: InviteId, fork: ForkId, path: Path, bytes: Vec<u8>) {
+    pub(crate) fn remember_ack(
+        &mut self,
+        invite: InviteId,
+        fork: ForkId,
+        path: Path,
+        bytes: Vec<u8>,
+    ) {
         if let Some(fork) = self.s.invites.get_mut(&invite).and_then(|i| i.fork(fork)) {
-            let number = Message::parse(&bytes).ok().and_then(|m| m.cseq().ok()).map_or(0, |(n, _)| n);
+            let number = Message::parse(&bytes)
+                .ok()
+                .and_then(|m| m.cseq().ok())
+                .map_or(0, |(n, _)| n);
             fork.ack = Some((number, path, bytes));
         }
     }
 
     /// The peer's Contact or Route leads where we may not send: there is no way to go on.
     pub(crate) fn on_ack_unsendable(&mut self, invite: InviteId, failure: Failure, _now: Instant) {
-        let Some(entry) = self.s.invites.get(&invite) else { return };
+        let Some(entry) = self.s.invites.get(&invite) else {
+            return;
+        };
         let hung_up = entry.hung_up;
-        self.end(invite, if hung_up { End::ByUs { raw: String::new() } } else { End::Failed(failure) });
+        self.end(
+            invite,
+            if hung_up {
+                End::ByUs { raw: String::new() }
+            } else {
+                End::Failed(failure)
+            },
+        );
     }
 }
 
@@ -247,20 +367,35 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
         }
         let name = name.to_ascii_lowercase().into_bytes();
         uri.params.retain(|(n, _)| *n != name);
-        uri.params.push((name, value.as_ref().map(|v| v.clone().into_bytes())));
+        uri.params
+            .push((name, value.as_ref().map(|v| v.clone().into_bytes())));
     }
     Ok(())
 }
 
 /// Headers that we write ourselves, beyond those with an id.
-const OURS: [&str; 6] = ["User-Agent", "Server", "Content-Disposition", "Session-Expires", "Min-SE", "RAck"];
+const OURS: [&str; 6] = [
+    "User-Agent",
+    "Server",
+    "Content-Disposition",
+    "Session-Expires",
+    "Min-SE",
+    "RAck",
+];
 
 fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut checked = Vec::new();
     for header in headers {
         let id = HeaderName::from_bytes(header.name.as_bytes());
-        let free = matches!(id, HeaderName::Other | HeaderName::Subject | HeaderName::Reason);
-        if !free || OURS.iter().any(|name| name.eq_ignore_ascii_case(&header.name)) {
+        let free = matches!(
+            id,
+            HeaderName::Other | HeaderName::Subject | HeaderName::Reason
+        );
+        if !free
+            || OURS
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(&header.name))
+        {
             return Err(WriteFault::Name(header.name));
         }
         // The writer is the judge of what is a header.

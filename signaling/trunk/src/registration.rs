@@ -8,7 +8,8 @@ use crate::requests::{Draft, Purpose};
 use serde::{Deserialize, Serialize};
 use signaling_sip::digest::Session;
 use signaling_sip::message::{
-    HeaderName, Host, Message, Method, NameAddr, SipUri, Uri, WriteFault, addr_spec, blotted, print_params,
+    HeaderName, Host, Message, Method, NameAddr, SipUri, Uri, WriteFault, addr_spec, blotted,
+    print_params,
 };
 use signaling_sip::time::Instant;
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ pub(crate) struct Account {
     pub cseq: u32,
     asked_s: u32,
     failures: u32,
+    /// The REGISTER under way.
+    request: Option<u64>,
     /// The calls know that it is registered.
     told: bool,
 }
@@ -56,7 +59,7 @@ impl Account {
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+const LONGEST_RETRY: Duration = Duration::from_secs(20);
 
 impl Agent {
     pub(crate) fn open_account(&mut self, id: AccountId, spec: AccountSpec, now: Instant) {
@@ -70,15 +73,31 @@ impl Agent {
             problem = Some((Cause::BadRequest, fault));
         }
         if let Some((cause, reason)) = problem {
-            let failure = Failure { cause, reason, ..Failure::default() };
-            self.event(Event::RegistrationFailed { account: id, failure, retry_s: None });
+            let failure = Failure {
+                cause,
+                reason,
+                ..Failure::default()
+            };
+            self.event(Event::RegistrationFailed {
+                account: id,
+                failure,
+                retry_s: None,
+            });
             return;
         }
         let contact_user = self.s.dice.hex(16);
         self.s.contacts.insert(contact_user.clone(), id);
-        let asked_s = if self.config.register_expires_s == 0 { 60 } else { self.config.register_expires_s };
+        let asked_s = if self.config.register_expires_s == 0 {
+            60
+        } else {
+            self.config.register_expires_s
+        };
         let account = Account {
-            state: if spec.register { State::Asking } else { State::Unneeded },
+            state: if spec.register {
+                State::Asking
+            } else {
+                State::Unneeded
+            },
             contact_user,
             flow: None,
             peers: Vec::new(),
@@ -88,6 +107,7 @@ impl Agent {
             cseq: 0,
             asked_s,
             failures: 0,
+            request: None,
             told: false,
             spec,
         };
@@ -99,7 +119,9 @@ impl Agent {
     }
 
     pub(crate) fn close_account(&mut self, id: AccountId, now: Instant) {
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
         if !account.is_live() {
             return;
         }
@@ -117,7 +139,9 @@ impl Agent {
     }
 
     fn account_gone(&mut self, id: AccountId) {
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
         account.state = State::Gone;
         self.s.contacts.remove(&account.contact_user);
         self.s.schedule.set(Due::Account(id), None);
@@ -126,28 +150,56 @@ impl Agent {
     }
 
     pub(crate) fn forget_account_if_gone(&mut self, id: AccountId) {
-        let gone = self.s.accounts.get(&id).is_some_and(|a| a.state == State::Gone);
+        let gone = self
+            .s
+            .accounts
+            .get(&id)
+            .is_some_and(|a| a.state == State::Gone);
         if gone && !self.s.invites.values().any(|i| i.account == id) {
             self.s.accounts.remove(&id);
         }
     }
 
     fn send_register(&mut self, id: AccountId, expires_s: u32, now: Instant) {
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
         account.cseq += 1;
         let draft = match register_draft(account, expires_s) {
             Ok(draft) => draft,
             Err(fault) => {
-                let failure = Failure { cause: Cause::BadRequest, reason: fault.to_string(), ..Failure::default() };
+                let failure = Failure {
+                    cause: Cause::BadRequest,
+                    reason: fault.to_string(),
+                    ..Failure::default()
+                };
                 return self.on_register_failed(id, failure, now);
             }
         };
         let next_hop = next_hop(&account.spec);
-        self.request(Purpose::Register(id), id, draft, &next_hop, now);
+        if let Some(before) = account.request.take() {
+            // A later number would overtake it; at the end it must not come last.
+            self.abandon(before);
+        }
+        let number = self.request(Purpose::Register(id), id, draft, &next_hop, now);
+        if self.s.requests.contains_key(&number)
+            && let Some(account) = self.s.accounts.get_mut(&id)
+        {
+            account.request = Some(number);
+        }
     }
 
-    pub(crate) fn on_register_response(&mut self, id: AccountId, response: &Message<'_>, path: Path, now: Instant) {
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+    pub(crate) fn on_register_response(
+        &mut self,
+        id: AccountId,
+        response: &Message<'_>,
+        path: Path,
+        now: Instant,
+    ) {
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
+        account.request = None;
         if !account.is_live() {
             self.event(Event::Unregistered { account: id });
             return self.account_gone(id);
@@ -164,15 +216,27 @@ impl Agent {
                 account.failures = 0;
                 account.flow = Some(path);
                 let first = !std::mem::replace(&mut account.told, true);
-                self.s.schedule.set(Due::Account(id), Some(now + refresh_after(expires_s)));
-                self.s.schedule.set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
+                self.s
+                    .schedule
+                    .set(Due::Account(id), Some(now + refresh_after(expires_s)));
+                self.s
+                    .schedule
+                    .set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
                 if first {
                     let raw = blotted(response.raw());
-                    self.event(Event::Registered { account: id, expires_s, raw });
+                    self.event(Event::Registered {
+                        account: id,
+                        expires_s,
+                        raw,
+                    });
                 }
             }
             423 => {
-                let least = response.number(HeaderName::MinExpires).ok().flatten().unwrap_or(0);
+                let least = response
+                    .number(HeaderName::MinExpires)
+                    .ok()
+                    .flatten()
+                    .unwrap_or(0);
                 if least > account.asked_s && least <= 86_400 {
                     account.asked_s = least;
                     self.send_register(id, least, now);
@@ -183,35 +247,59 @@ impl Agent {
             401 | 403 | 404 | 407 => {
                 // With credentials refused, or without any to give: asking again would lock the user out.
                 let failure = crate::responses::failure_of(response);
-                self.event(Event::RegistrationFailed { account: id, failure, retry_s: None });
+                self.event(Event::RegistrationFailed {
+                    account: id,
+                    failure,
+                    retry_s: None,
+                });
                 self.account_gone(id);
             }
             _ => {
-                let asked = response.number(HeaderName::RetryAfter).ok().flatten().unwrap_or(0);
-                self.register_later(id, crate::responses::failure_of(response), asked.min(300), now);
+                let asked = response
+                    .number(HeaderName::RetryAfter)
+                    .ok()
+                    .flatten()
+                    .unwrap_or(0);
+                self.register_later(
+                    id,
+                    crate::responses::failure_of(response),
+                    asked.min(300),
+                    now,
+                );
             }
         }
     }
 
     pub(crate) fn on_register_failed(&mut self, id: AccountId, failure: Failure, now: Instant) {
-        let Some(account) = self.s.accounts.get(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
+        account.request = None;
         if !account.is_live() {
             self.event(Event::Unregistered { account: id });
             return self.account_gone(id);
         }
         if matches!(failure.cause, Cause::BadRequest | Cause::NotAllowed) {
-            self.event(Event::RegistrationFailed { account: id, failure, retry_s: None });
+            self.event(Event::RegistrationFailed {
+                account: id,
+                failure,
+                retry_s: None,
+            });
             return self.account_gone(id);
         }
         self.register_later(id, failure, 0, now);
     }
 
-    /// Doubling from 1 to 30 s, spread by a quarter so that a PBX coming back is not met by all at once.
+    /// Doubling from 1 to 20 s, spread by a quarter so that a PBX coming back is not met by all at once.
     fn register_later(&mut self, id: AccountId, failure: Failure, at_least_s: u32, now: Instant) {
         let spread = self.s.dice.below(250);
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
         let doubled = FIRST_RETRY * 2u32.saturating_pow(account.failures.min(5));
-        let wait = doubled.min(LONGEST_RETRY).max(Duration::from_secs(at_least_s.into()));
+        let wait = doubled
+            .min(LONGEST_RETRY)
+            .max(Duration::from_secs(at_least_s.into()));
         let wait = wait + wait * u32::try_from(spread).unwrap_or(0) / 1000;
         account.failures = account.failures.saturating_add(1);
         account.state = State::Waiting;
@@ -220,11 +308,17 @@ impl Agent {
         self.s.schedule.set(Due::Account(id), Some(now + wait));
         self.s.schedule.set(Due::AccountKeepAlive(id), None);
         let retry_s = u32::try_from(wait.as_secs_f32().ceil() as u64).unwrap_or(u32::MAX);
-        self.event(Event::RegistrationFailed { account: id, failure, retry_s: Some(retry_s) });
+        self.event(Event::RegistrationFailed {
+            account: id,
+            failure,
+            retry_s: Some(retry_s),
+        });
     }
 
     pub(crate) fn on_account_due(&mut self, id: AccountId, now: Instant) {
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
         if account.is_live() && account.state != State::Unneeded {
             let asked_s = account.asked_s;
             self.send_register(id, asked_s, now);
@@ -234,7 +328,9 @@ impl Agent {
     /// The connection that the registration hangs on is gone: the registrar cannot reach us any more.
     pub(crate) fn on_account_flow_lost(&mut self, id: AccountId, now: Instant) {
         let spread = Duration::from_millis(self.s.dice.below(500));
-        let Some(account) = self.s.accounts.get_mut(&id) else { return };
+        let Some(account) = self.s.accounts.get_mut(&id) else {
+            return;
+        };
         account.flow = None;
         if account.state == State::Registered {
             self.s.schedule.set(Due::Account(id), Some(now + spread));
@@ -242,25 +338,37 @@ impl Agent {
     }
 
     pub(crate) fn on_account_keep_alive(&mut self, id: AccountId, now: Instant) {
-        let Some(account) = self.s.accounts.get(&id) else { return };
+        let Some(account) = self.s.accounts.get(&id) else {
+            return;
+        };
         if let (true, Some(path @ Path::Datagram { .. })) = (account.is_live(), account.flow) {
             self.transmit(path, b"\r\n\r\n".to_vec());
-            self.s.schedule.set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
+            self.s
+                .schedule
+                .set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
         }
     }
 }
 
 /// Half of a short time, all but half a minute of a long one.
 fn refresh_after(expires_s: u32) -> Duration {
-    let seconds = if expires_s > 120 { expires_s - 30 } else { expires_s / 2 };
+    let seconds = if expires_s > 120 {
+        expires_s - 30
+    } else {
+        expires_s / 2
+    };
     Duration::from_secs(seconds.max(1).into())
 }
 
 /// The expiry of the Contact that is ours: the list may hold others of the same user.
 fn granted(account: &Account, response: &Message<'_>) -> u32 {
-    let ours = response.list(HeaderName::Contact).filter_map(|c| NameAddr::parse(c).ok()).find(|c| {
-        Uri::parse(c.uri).ok().and_then(|u| u.user()).as_deref() == Some(account.contact_user.as_bytes())
-    });
+    let ours = response
+        .list(HeaderName::Contact)
+        .filter_map(|c| NameAddr::parse(c).ok())
+        .find(|c| {
+            Uri::parse(c.uri).ok().and_then(|u| u.user()).as_deref()
+                == Some(account.contact_user.as_bytes())
+        });
     let of_contact = ours
         .and_then(|c| c.params.get("expires"))
         .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u32>().ok());
@@ -308,10 +416,18 @@ pub(crate) fn domain_uri(spec: &AccountSpec, user: Option<&[u8]>) -> Result<SipU
 
 /// The URI that says where this account's requests go.
 pub(crate) fn next_hop(spec: &AccountSpec) -> Vec<u8> {
-    let place = if spec.proxy.is_empty() { &spec.domain } else { &spec.proxy };
+    let place = if spec.proxy.is_empty() {
+        &spec.domain
+    } else {
+        &spec.proxy
+    };
     let lower = place.to_ascii_lowercase();
     let has_scheme = lower.starts_with("sip:") || lower.starts_with("sips:");
-    let text = if has_scheme { place.clone() } else { format!("sip:{place}") };
+    let text = if has_scheme {
+        place.clone()
+    } else {
+        format!("sip:{place}")
+    };
     match Uri::parse(text.as_bytes()) {
         Ok(Uri::Sip(mut uri)) => {
             if uri.port.is_none() && spec.port != 0 {
@@ -343,7 +459,8 @@ fn check_spec(spec: &AccountSpec) -> Result<(), String> {
             return Err(format!("control character in the {name}"));
         }
     }
-    domain_uri(spec, Some(spec.login.as_bytes())).map_err(|_| "the SIP domain is not a host".to_string())?;
+    domain_uri(spec, Some(spec.login.as_bytes()))
+        .map_err(|_| "the SIP domain is not a host".to_string())?;
     Uri::parse(&next_hop(spec)).map_err(|_| "the SIP proxy is not an address".to_string())?;
     print_params(&spec.contact_params, &mut Vec::new()).map_err(|fault| fault.to_string())?;
     Ok(())

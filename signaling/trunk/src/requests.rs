@@ -2,7 +2,9 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Cause, Failure, ForkId, InviteId};
-use crate::limits::{MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS};
+use crate::limits::{
+    MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
+};
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
 use crate::targets::Lookup;
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,10 @@ pub(crate) enum Purpose {
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
     /// The ACK of a 2xx: no transaction, repeated with the 2xx.
-    Ack { invite: InviteId, fork: ForkId },
+    Ack {
+        invite: InviteId,
+        fork: ForkId,
+    },
 }
 
 /// A request but for what depends on where it goes: Via, Contact, Authorization.
@@ -105,11 +110,29 @@ impl ClientTransaction {
 
 impl Agent {
     /// Sends a request towards `next_hop`; the number it is known by until it is answered.
-    pub(crate) fn request(&mut self, purpose: Purpose, account: AccountId, draft: Draft, next_hop: &[u8], now: Instant) -> u64 {
+    pub(crate) fn request(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        next_hop: &[u8],
+        now: Instant,
+    ) -> u64 {
         let number = self.draw();
-        let phase = Phase::Sent { branch: String::new() };
+        let phase = Phase::Sent {
+            branch: String::new(),
+        };
         let hops = VecDeque::new();
-        let request = Request { purpose, account, draft, hops, hop: None, phase, answered: Vec::new(), rounds: 0 };
+        let request = Request {
+            purpose,
+            account,
+            draft,
+            hops,
+            hop: None,
+            phase,
+            answered: Vec::new(),
+            rounds: 0,
+        };
         let full = self.s.requests.len() >= MAX_REQUESTS;
         self.s.requests.insert(number, request);
         if full {
@@ -121,7 +144,11 @@ impl Agent {
     }
 
     pub(crate) fn fail(&mut self, request: u64, cause: Cause, reason: &str, now: Instant) {
-        let failure = Failure { cause, reason: reason.into(), ..Failure::default() };
+        let failure = Failure {
+            cause,
+            reason: reason.into(),
+            ..Failure::default()
+        };
         self.fail_with(request, failure, now);
     }
 
@@ -137,20 +164,43 @@ impl Agent {
         Some(entry.purpose)
     }
 
+    /// Forgets a request and stops repeating it.
+    pub(crate) fn abandon(&mut self, request: u64) {
+        if let Some(Request {
+            phase: Phase::Sent { branch },
+            ..
+        }) = self.s.requests.get(&request)
+        {
+            let branch = branch.clone();
+            self.s.schedule.set(Due::Client(branch.clone()), None);
+            self.s.client.remove(&branch);
+        }
+        self.drop_request(request);
+    }
+
     pub(crate) fn try_next_hop(&mut self, request: u64, failure: Failure, now: Instant) {
         loop {
-            let Some(entry) = self.s.requests.get_mut(&request) else { return };
+            let Some(entry) = self.s.requests.get_mut(&request) else {
+                return;
+            };
             let Some(hop) = entry.hops.pop_front() else {
                 return self.fail_with(request, failure, now);
             };
             entry.hop = Some(hop);
-            let Some(listener) = self.listener(hop.transport, hop.remote.ip()) else { continue };
+            let Some(listener) = self.listener(hop.transport, hop.remote.ip()) else {
+                continue;
+            };
             if hop.transport == Transport::Tcp {
-                let Some((stream, up)) = self.stream_to(listener.bound.ip(), hop.remote, now) else { continue };
+                let Some((stream, up)) = self.stream_to(listener.bound.ip(), hop.remote, now)
+                else {
+                    continue;
+                };
                 if up {
                     return self.send_over_stream(request, stream, now);
                 }
-                let Some(entry) = self.s.streams.get_mut(&stream) else { continue };
+                let Some(entry) = self.s.streams.get_mut(&stream) else {
+                    continue;
+                };
                 if entry.waiting.len() >= MAX_QUEUED_PER_STREAM {
                     continue;
                 }
@@ -163,26 +213,46 @@ impl Agent {
             let branch = self.s.dice.branch();
             let bytes = match self.compose(request, &branch, &listener) {
                 Ok(bytes) => bytes,
-                Err(fault) => return self.fail(request, Cause::BadRequest, &fault.to_string(), now),
+                Err(fault) => {
+                    return self.fail(request, Cause::BadRequest, &fault.to_string(), now);
+                }
             };
             let has_tcp = self.listener(Transport::Tcp, hop.remote.ip()).is_some();
             if bytes.len() > MAX_DATAGRAM && !hop.whatever_length && has_tcp {
-                let Some(entry) = self.s.requests.get_mut(&request) else { return };
-                entry.hops.push_front(Hop { whatever_length: true, ..hop });
-                entry.hops.push_front(Hop { transport: Transport::Tcp, ..hop });
+                let Some(entry) = self.s.requests.get_mut(&request) else {
+                    return;
+                };
+                entry.hops.push_front(Hop {
+                    whatever_length: true,
+                    ..hop
+                });
+                entry.hops.push_front(Hop {
+                    transport: Transport::Tcp,
+                    ..hop
+                });
                 continue;
             }
-            let path = Path::Datagram { local: listener.bound, remote: hop.remote };
+            let path = Path::Datagram {
+                local: listener.bound,
+                remote: hop.remote,
+            };
             return self.launch(request, branch, bytes, path, now);
         }
     }
 
     pub(crate) fn listener(&self, transport: Transport, remote: IpAddr) -> Option<Listener> {
-        listener_for(&self.config.listeners, &self.config.interfaces, transport, remote)
+        listener_for(
+            &self.config.listeners,
+            &self.config.interfaces,
+            transport,
+            remote,
+        )
     }
 
     pub(crate) fn send_over_stream(&mut self, request: u64, stream: StreamId, now: Instant) {
-        let Some(remote) = self.s.streams.get(&stream).map(|s| s.remote) else { return };
+        let Some(remote) = self.s.streams.get(&stream).map(|s| s.remote) else {
+            return;
+        };
         let Some(listener) = self.listener(Transport::Tcp, remote.ip()) else {
             return self.on_hop_failed(request, now);
         };
@@ -194,7 +264,9 @@ impl Agent {
     }
 
     fn launch(&mut self, request: u64, branch: String, bytes: Vec<u8>, path: Path, now: Instant) {
-        let Some(entry) = self.s.requests.get_mut(&request) else { return };
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
         let purpose = entry.purpose.clone();
         self.transmit(path, bytes.clone());
         if let Purpose::Ack { invite, fork } = purpose {
@@ -206,22 +278,46 @@ impl Agent {
         let reliable = path.is_reliable();
         let is_invite = matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
         let (machine, head) = if is_invite {
-            let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+            let end = bytes
+                .windows(4)
+                .position(|w| w == b"\r\n\r\n")
+                .map_or(bytes.len(), |at| at + 4);
             let head = bytes.get(..end).unwrap_or(&bytes).to_vec();
-            (Machine::Invite(ClientInvite::start(bytes, reliable, now)), head)
+            (
+                Machine::Invite(ClientInvite::start(bytes, reliable, now)),
+                head,
+            )
         } else {
-            (Machine::Other(ClientNonInvite::start(bytes, reliable, now)), Vec::new())
+            (
+                Machine::Other(ClientNonInvite::start(bytes, reliable, now)),
+                Vec::new(),
+            )
         };
         if let Purpose::Invite(invite) = purpose {
             self.on_invite_sent(invite, &branch);
         }
-        let tx = ClientTransaction { machine, path, request, purpose, head };
-        self.s.schedule.set(Due::Client(branch.clone()), tx.next_timeout());
+        let tx = ClientTransaction {
+            machine,
+            path,
+            request,
+            purpose,
+            head,
+        };
+        self.s
+            .schedule
+            .set(Due::Client(branch.clone()), tx.next_timeout());
         self.s.client.insert(branch, tx);
     }
 
-    fn compose(&mut self, request: u64, branch: &str, listener: &Listener) -> Result<Vec<u8>, WriteFault> {
-        let Some(entry) = self.s.requests.get(&request) else { return Ok(Vec::new()) };
+    fn compose(
+        &mut self,
+        request: u64,
+        branch: &str,
+        listener: &Listener,
+    ) -> Result<Vec<u8>, WriteFault> {
+        let Some(entry) = self.s.requests.get(&request) else {
+            return Ok(Vec::new());
+        };
         let draft = &entry.draft;
         let mut credentials: Vec<(&'static str, Vec<u8>)> = Vec::new();
         if let Some(account) = self.s.accounts.get_mut(&entry.account)
@@ -229,7 +325,11 @@ impl Agent {
         {
             let spec = &account.spec;
             let proof = Proof {
-                username: if spec.auth_name.is_empty() { &spec.login } else { &spec.auth_name },
+                username: if spec.auth_name.is_empty() {
+                    &spec.login
+                } else {
+                    &spec.auth_name
+                },
                 password: &spec.password,
                 method: draft.method.as_bytes(),
                 uri: &draft.uri,
@@ -244,12 +344,18 @@ impl Agent {
         let mut out = Vec::with_capacity(1024 + draft.sdp.len());
         let mut writer = Writer::request(&mut out, &draft.method, &draft.uri);
         let transport = listener.transport.name();
-        writer.text("Via", &format!("SIP/2.0/{transport} {public};branch={branch};rport"));
+        writer.text(
+            "Via",
+            &format!("SIP/2.0/{transport} {public};branch={branch};rport"),
+        );
         for route in &draft.routes {
             writer.header("Route", route);
         }
         writer.text("Max-Forwards", "70");
-        writer.header("From", &draft.from).header("To", &draft.to).header("Call-ID", &draft.call_id);
+        writer
+            .header("From", &draft.from)
+            .header("To", &draft.to)
+            .header("Call-ID", &draft.call_id);
         let method = String::from_utf8_lossy(draft.method.as_bytes());
         writer.text("CSeq", &format!("{} {method}", draft.cseq));
         if let Some((user, params)) = &draft.contact {
@@ -264,7 +370,9 @@ impl Agent {
             writer.header(name, value);
         }
         if matches!(draft.method, Method::Invite | Method::Update) {
-            writer.text("Allow", ALLOW).text("Accept", "application/sdp");
+            writer
+                .text("Allow", ALLOW)
+                .text("Accept", "application/sdp");
         }
         if !self.config.user_agent.is_empty() {
             writer.text("User-Agent", &self.config.user_agent);
@@ -275,10 +383,17 @@ impl Agent {
 
     /// Answers a 401 or 407; false if there is nothing better to answer with.
     pub(crate) fn authorize(&mut self, request: u64, response: &Message<'_>, now: Instant) -> bool {
-        let Some(entry) = self.s.requests.get_mut(&request) else { return false };
-        let Some(account) = self.s.accounts.get_mut(&entry.account) else { return false };
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return false;
+        };
+        let Some(account) = self.s.accounts.get_mut(&entry.account) else {
+            return false;
+        };
         let challenges = digest::choose(digest::challenges(response));
-        if challenges.is_empty() || account.spec.password.is_empty() || entry.rounds >= MAX_DIGEST_ROUNDS {
+        if challenges.is_empty()
+            || account.spec.password.is_empty()
+            || entry.rounds >= MAX_DIGEST_ROUNDS
+        {
             return false;
         }
         let registers = entry.draft.method == Method::Register;
@@ -292,13 +407,17 @@ impl Agent {
             anything_new = true;
             entry.answered.push(key);
             account.digest.retain(|(r, s)| {
-                *r != registers || s.challenge.proxy != challenge.proxy || s.challenge.realm != challenge.realm
+                *r != registers
+                    || s.challenge.proxy != challenge.proxy
+                    || s.challenge.realm != challenge.realm
             });
             if account.digest.len() >= MAX_DIGEST_SESSIONS {
                 account.digest.remove(0);
             }
             let cnonce = self.s.dice.hex(16);
-            account.digest.push((registers, digest::Session::new(challenge, cnonce)));
+            account
+                .digest
+                .push((registers, digest::Session::new(challenge, cnonce)));
         }
         if !anything_new {
             account.digest.retain(|(r, _)| *r != registers);
@@ -316,17 +435,28 @@ impl Agent {
     }
 
     pub(crate) fn on_hop_failed(&mut self, request: u64, now: Instant) {
-        let failure = Failure { cause: Cause::Unreachable, reason: "connection failed".into(), ..Failure::default() };
+        let failure = Failure {
+            cause: Cause::Unreachable,
+            reason: "connection failed".into(),
+            ..Failure::default()
+        };
         self.try_next_hop(request, failure, now);
     }
 
     /// A look-up took too long.
     pub(crate) fn on_request_due(&mut self, request: u64, now: Instant) {
-        self.fail(request, Cause::Unreachable, "name look-up took too long", now);
+        self.fail(
+            request,
+            Cause::Unreachable,
+            "name look-up took too long",
+            now,
+        );
     }
 
     pub(crate) fn on_client_timeout(&mut self, branch: &str, now: Instant) {
-        let Some(tx) = self.s.client.get_mut(branch) else { return };
+        let Some(tx) = self.s.client.get_mut(branch) else {
+            return;
+        };
         let turn = match &mut tx.machine {
             Machine::Invite(machine) => machine.on_timeout(now),
             Machine::Other(machine) => machine.on_timeout(now),
@@ -336,7 +466,9 @@ impl Agent {
 
     /// The stream that a request went over is gone: no answer can come (RFC 3261 §17.1.4).
     pub(crate) fn on_flow_lost(&mut self, branch: &str, now: Instant) {
-        let Some(tx) = self.s.client.get_mut(branch) else { return };
+        let Some(tx) = self.s.client.get_mut(branch) else {
+            return;
+        };
         let waits = match &mut tx.machine {
             Machine::Invite(machine) => {
                 // A callee may be ringing behind a proxy that closed an idle connection: wait on.
@@ -352,25 +484,41 @@ impl Agent {
                 waits
             }
         };
-        let turn = Turn { timed_out: waits, ..Turn::default() };
+        let turn = Turn {
+            timed_out: waits,
+            ..Turn::default()
+        };
         self.after_client_turn(branch, turn, now);
     }
 
     pub(crate) fn after_client_turn(&mut self, branch: &str, turn: Turn, now: Instant) {
-        let Some(tx) = self.s.client.get(branch) else { return };
+        let Some(tx) = self.s.client.get(branch) else {
+            return;
+        };
         let (path, request, purpose) = (tx.path, tx.request, tx.purpose.clone());
-        self.s.schedule.set(Due::Client(branch.to_string()), tx.next_timeout());
+        self.s
+            .schedule
+            .set(Due::Client(branch.to_string()), tx.next_timeout());
         if turn.send {
             let bytes = tx.repeats().to_vec();
             self.transmit(path, bytes);
         }
-        let terminated = self.s.client.get(branch).is_some_and(ClientTransaction::is_terminated);
+        let terminated = self
+            .s
+            .client
+            .get(branch)
+            .is_some_and(ClientTransaction::is_terminated);
         if terminated {
             self.s.schedule.set(Due::Client(branch.to_string()), None);
             self.s.client.remove(branch);
         }
         if turn.timed_out {
-            let failure = Failure { cause: Cause::Timeout, status: 0, reason: "no answer".into(), raw: String::new() };
+            let failure = Failure {
+                cause: Cause::Timeout,
+                status: 0,
+                reason: "no answer".into(),
+                raw: String::new(),
+            };
             if matches!(purpose, Purpose::Cancel(_)) {
                 self.on_failure(&purpose, failure, now);
             } else {
@@ -385,7 +533,9 @@ impl Agent {
 
 fn entry_sent(requests: &mut std::collections::BTreeMap<u64, Request>, request: u64, branch: &str) {
     if let Some(entry) = requests.get_mut(&request) {
-        entry.phase = Phase::Sent { branch: branch.to_string() };
+        entry.phase = Phase::Sent {
+            branch: branch.to_string(),
+        };
     }
 }
 

@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 impl Agent {
     pub(crate) fn on_response(&mut self, response: &Message<'_>, _path: Path, now: Instant) {
         let usable = response.fault.is_none() && response.list(HeaderName::Via).count() == 1;
-        let (Ok(via), Ok((_, method)), true) = (response.top_via(), response.cseq(), usable) else { return };
+        let (Ok(via), Ok((_, method)), true) = (response.top_via(), response.cseq(), usable) else {
+            return;
+        };
         if response.from().is_err() || response.to().is_err() || response.call_id().is_err() {
             return;
         }
@@ -21,7 +23,9 @@ impl Agent {
         if method == b"CANCEL" {
             branch = cancel_key(&branch);
         }
-        let Some(tx) = self.s.client.get_mut(&branch) else { return };
+        let Some(tx) = self.s.client.get_mut(&branch) else {
+            return;
+        };
         let status = response.status();
         let (turn, wanted) = match &mut tx.machine {
             Machine::Invite(machine) => {
@@ -35,20 +39,40 @@ impl Agent {
                 }
                 (machine.on_response(status, now, ack), Method::Invite)
             }
-            Machine::Other(machine) => (machine.on_response(status, now), Method::from_bytes(method)),
+            Machine::Other(machine) => {
+                (machine.on_response(status, now), Method::from_bytes(method))
+            }
         };
         if wanted.as_bytes() != method {
             return;
         }
-        let (path, request, purpose, head) = (tx.path, tx.request, tx.purpose.clone(), tx.head.clone());
-        self.s.schedule.set(Due::Client(branch.clone()), tx.next_timeout());
+        let (path, request, purpose, head) =
+            (tx.path, tx.request, tx.purpose.clone(), tx.head.clone());
+        self.s
+            .schedule
+            .set(Due::Client(branch.clone()), tx.next_timeout());
         if turn.deliver {
             self.deliver(response, path, request, purpose, &head, now);
         }
-        self.after_client_turn(&branch, Turn { deliver: false, ..turn }, now);
+        self.after_client_turn(
+            &branch,
+            Turn {
+                deliver: false,
+                ..turn
+            },
+            now,
+        );
     }
 
-    fn deliver(&mut self, response: &Message<'_>, path: Path, request: u64, purpose: Purpose, head: &[u8], now: Instant) {
+    fn deliver(
+        &mut self,
+        response: &Message<'_>,
+        path: Path,
+        request: u64,
+        purpose: Purpose,
+        head: &[u8],
+        now: Instant,
+    ) {
         let status = response.status();
         let source = path.remote();
         if status < 200 {
@@ -57,11 +81,19 @@ impl Agent {
             }
             return;
         }
+        let dropped = !self.s.requests.contains_key(&request);
+        if dropped && matches!(purpose, Purpose::Register(_) | Purpose::Bye(..)) {
+            return;
+        }
         let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
         }
-        let more_hops = self.s.requests.get(&request).is_some_and(|r| !r.hops.is_empty());
+        let more_hops = self
+            .s
+            .requests
+            .get(&request)
+            .is_some_and(|r| !r.hops.is_empty());
         if !given_up && status == 503 && more_hops {
             let failure = failure_of(response);
             return self.try_next_hop(request, failure, now);
@@ -70,6 +102,7 @@ impl Agent {
         match purpose {
             Purpose::Register(account) => self.on_register_response(account, response, path, now),
             Purpose::Invite(invite) => self.on_invite_final(invite, response, head, source, now),
+            Purpose::Reinvite(invite) if dropped => self.acknowledge_again(invite, response),
             Purpose::Reinvite(invite) => self.on_reinvite_final(invite, response, source, now),
             Purpose::Bye(invite, fork) => self.on_bye_done(invite, fork, blotted(response.raw())),
             Purpose::Cancel(_) | Purpose::Ack { .. } => {}
@@ -104,7 +137,16 @@ pub(crate) fn reason_of(message: &Message<'_>) -> String {
 }
 
 /// What every event of a message tells.
-pub(crate) fn told(message: &Message<'_>, source: SocketAddr) -> (u16, String, Option<Vec<u8>>, SocketAddr, String) {
+pub(crate) fn told(
+    message: &Message<'_>,
+    source: SocketAddr,
+) -> (u16, String, Option<Vec<u8>>, SocketAddr, String) {
     let sdp = message.sdp().map(<[u8]>::to_vec);
-    (message.status(), reason_of(message), sdp, source, blotted(message.raw()))
+    (
+        message.status(),
+        reason_of(message),
+        sdp,
+        source,
+        blotted(message.raw()),
+    )
 }

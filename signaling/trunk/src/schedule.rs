@@ -12,7 +12,10 @@ pub struct Schedule<K> {
 
 impl<K: Ord + Clone> Default for Schedule<K> {
     fn default() -> Self {
-        Schedule { due: BTreeSet::new(), at: BTreeMap::new() }
+        Schedule {
+            due: BTreeSet::new(),
+            at: BTreeMap::new(),
+        }
     }
 }
 

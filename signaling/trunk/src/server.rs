@@ -48,7 +48,14 @@ type Headers = Vec<(&'static str, Vec<u8>)>;
 impl Agent {
     pub(crate) fn on_request(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         let method = message.method();
-        let key = key_of(message, if method == Method::Ack { b"INVITE" } else { message.method_text() });
+        let key = key_of(
+            message,
+            if method == Method::Ack {
+                b"INVITE"
+            } else {
+                message.method_text()
+            },
+        );
         if let Some(key) = &key
             && let Some(tx) = self.s.server.get_mut(key)
         {
@@ -92,9 +99,15 @@ impl Agent {
         match method {
             _ if in_dialog => self.on_dialog_request(message, &method, key, path, now),
             Method::Invite => self.on_new_invite(message, key, path, now),
-            Method::Options => self.reply(message, path, 200, "OK", None, Refusal::capabilities(), b""),
+            Method::Options => {
+                self.reply(message, path, 200, "OK", None, Refusal::capabilities(), b"")
+            }
             Method::Bye | Method::Update | Method::Prack => {
-                self.refuse(message, path, &Refusal::new(481, "Call/Transaction Does Not Exist"));
+                self.refuse(
+                    message,
+                    path,
+                    &Refusal::new(481, "Call/Transaction Does Not Exist"),
+                );
             }
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
@@ -102,14 +115,24 @@ impl Agent {
 
     /// One of its Vias is ours: it came back.
     fn is_looped(&self, message: &Message<'_>) -> bool {
-        message.list(HeaderName::Via).filter_map(|via| Via::parse(via).ok()).any(|via| {
-            let branch = via.branch().and_then(|b| std::str::from_utf8(b).ok());
-            branch.is_some_and(|branch| self.s.client.contains_key(branch))
-        })
+        message
+            .list(HeaderName::Via)
+            .filter_map(|via| Via::parse(via).ok())
+            .any(|via| {
+                let branch = via.branch().and_then(|b| std::str::from_utf8(b).ok());
+                branch.is_some_and(|branch| self.s.client.contains_key(branch))
+            })
     }
 
     /// False at the limit: nothing is remembered.
-    pub(crate) fn open_server(&mut self, key: &str, message: &Message<'_>, path: Path, is_invite: bool, invite: Option<InviteId>) -> bool {
+    pub(crate) fn open_server(
+        &mut self,
+        key: &str,
+        message: &Message<'_>,
+        path: Path,
+        is_invite: bool,
+        invite: Option<InviteId>,
+    ) -> bool {
         if self.s.server.len() >= MAX_SERVER_TRANSACTIONS {
             return false;
         }
@@ -123,17 +146,42 @@ impl Agent {
         let head = message.raw().get(..head_len).unwrap_or_default().to_vec();
         let source = path.remote();
         let path = answer_path(message, path);
-        self.s.server.insert(key.to_string(), ServerTransaction { machine, path, source, head, invite });
+        self.s.server.insert(
+            key.to_string(),
+            ServerTransaction {
+                machine,
+                path,
+                source,
+                head,
+                invite,
+            },
+        );
         true
     }
 
     pub(crate) fn server_cseq(&self, key: &str) -> u32 {
-        let head = self.s.server.get(key).map(|tx| tx.head.as_slice()).unwrap_or_default();
-        Message::parse(head).ok().and_then(|m| m.cseq().ok()).map_or(0, |(number, _)| number)
+        let head = self
+            .s
+            .server
+            .get(key)
+            .map(|tx| tx.head.as_slice())
+            .unwrap_or_default();
+        Message::parse(head)
+            .ok()
+            .and_then(|m| m.cseq().ok())
+            .map_or(0, |(number, _)| number)
     }
 
     /// A response within a transaction; where it went and its bytes.
-    pub(crate) fn respond(&mut self, key: &str, status: u16, reason: &str, headers: Headers, sdp: &[u8], now: Instant) -> Option<(Path, Vec<u8>)> {
+    pub(crate) fn respond(
+        &mut self,
+        key: &str,
+        status: u16,
+        reason: &str,
+        headers: Headers,
+        sdp: &[u8],
+        now: Instant,
+    ) -> Option<(Path, Vec<u8>)> {
         let tx = self.s.server.get(key)?;
         let invite = tx.invite.and_then(|i| self.s.invites.get(&i));
         let tag = invite.map(|i| i.tag.clone());
@@ -142,14 +190,23 @@ impl Agent {
         let message = Message::parse(&head).ok()?;
         let mut headers = headers;
         let method = message.method();
-        let makes_dialog = matches!(method, Method::Invite | Method::Update) && (101..300).contains(&status);
+        let makes_dialog =
+            matches!(method, Method::Invite | Method::Update) && (101..300).contains(&status);
         if let (true, Some(user)) = (makes_dialog, contact_user)
             && let Some(listener) = self.listener_of(path)
         {
             headers.push(("Contact", contact_uri(&user, &listener)));
             headers.push(("Allow", crate::requests::ALLOW.into()));
         }
-        let bytes = self.write_response(&message, path, status, reason, tag.as_deref(), &headers, sdp)?;
+        let bytes = self.write_response(
+            &message,
+            path,
+            status,
+            reason,
+            tag.as_deref(),
+            &headers,
+            sdp,
+        )?;
         let tx = self.s.server.get_mut(key)?;
         let goes_out = match &mut tx.machine {
             Machine::Invite(machine) => machine.respond(status, bytes.clone(), now),
@@ -168,26 +225,63 @@ impl Agent {
     }
 
     pub(crate) fn refuse(&mut self, message: &Message<'_>, path: Path, refusal: &Refusal) {
-        self.reply(message, path, refusal.status, &refusal.reason, None, refusal.headers.clone(), b"");
+        self.reply(
+            message,
+            path,
+            refusal.status,
+            &refusal.reason,
+            None,
+            refusal.headers.clone(),
+            b"",
+        );
     }
 
     /// A response that nobody remembers (RFC 3261 §8.2.7).
     #[expect(clippy::too_many_arguments, reason = "the parts of a response")]
-    pub(crate) fn reply(&mut self, message: &Message<'_>, path: Path, status: u16, reason: &str, tag: Option<&str>, headers: Headers, sdp: &[u8]) {
-        if let Some((path, bytes)) = self.write_reply(message, path, status, reason, tag, &headers, sdp) {
+    pub(crate) fn reply(
+        &mut self,
+        message: &Message<'_>,
+        path: Path,
+        status: u16,
+        reason: &str,
+        tag: Option<&str>,
+        headers: Headers,
+        sdp: &[u8],
+    ) {
+        if let Some((path, bytes)) =
+            self.write_reply(message, path, status, reason, tag, &headers, sdp)
+        {
             self.transmit(path, bytes);
         }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a response")]
-    pub(crate) fn write_reply(&mut self, message: &Message<'_>, path: Path, status: u16, reason: &str, tag: Option<&str>, headers: &Headers2, sdp: &[u8]) -> Option<(Path, Vec<u8>)> {
+    pub(crate) fn write_reply(
+        &mut self,
+        message: &Message<'_>,
+        path: Path,
+        status: u16,
+        reason: &str,
+        tag: Option<&str>,
+        headers: &Headers2,
+        sdp: &[u8],
+    ) -> Option<(Path, Vec<u8>)> {
         let to = answer_path(message, path);
         let bytes = self.write_response(message, path, status, reason, tag, headers, sdp)?;
         Some((to, bytes))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a response")]
-    fn write_response(&self, message: &Message<'_>, path: Path, status: u16, reason: &str, tag: Option<&str>, headers: &Headers2, sdp: &[u8]) -> Option<Vec<u8>> {
+    fn write_response(
+        &self,
+        message: &Message<'_>,
+        path: Path,
+        status: u16,
+        reason: &str,
+        tag: Option<&str>,
+        headers: &Headers2,
+        sdp: &[u8],
+    ) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(512 + sdp.len());
         let mut writer = Writer::response(&mut out, status, reason);
         let mut first = true;
@@ -211,7 +305,11 @@ impl Agent {
         if let Some(to) = message.value(HeaderName::To) {
             let mut to_value = unfold(to).into_owned();
             if status > 100 && message.to().is_ok_and(|to| to.tag().is_none()) {
-                let key = [message.call_id().unwrap_or_default(), message.value(HeaderName::From).unwrap_or_default()].concat();
+                let key = [
+                    message.call_id().unwrap_or_default(),
+                    message.value(HeaderName::From).unwrap_or_default(),
+                ]
+                .concat();
                 let tag = tag.map_or_else(|| self.s.dice.digest_of(&key), str::to_string);
                 to_value.extend_from_slice(format!(";tag={tag}").as_bytes());
             }
@@ -236,14 +334,17 @@ impl Agent {
         match path {
             Path::Datagram { local, .. } => {
                 let mut own = self.config.listeners.iter();
-                own.find(|l| l.transport == Transport::Udp && l.bound == local).cloned()
+                own.find(|l| l.transport == Transport::Udp && l.bound == local)
+                    .cloned()
             }
             Path::Stream { remote, .. } => self.listener(Transport::Tcp, remote.ip()),
         }
     }
 
     pub(crate) fn on_server_timeout(&mut self, key: &str, now: Instant) {
-        let Some(tx) = self.s.server.get_mut(key) else { return };
+        let Some(tx) = self.s.server.get_mut(key) else {
+            return;
+        };
         let turn = match &mut tx.machine {
             Machine::Invite(machine) => machine.on_timeout(now),
             Machine::Other(machine) => machine.on_timeout(now),
@@ -252,13 +353,19 @@ impl Agent {
     }
 
     fn after_server_turn(&mut self, key: &str, turn: Turn) {
-        let Some(tx) = self.s.server.get(key) else { return };
+        let Some(tx) = self.s.server.get(key) else {
+            return;
+        };
         let (over, repeats) = match &tx.machine {
             Machine::Invite(machine) => (machine.is_terminated(), machine.repeats()),
             Machine::Other(machine) => (machine.is_terminated(), machine.repeats()),
         };
         let (path, next) = (tx.path, tx.next_timeout());
-        let bytes = if turn.send { repeats.to_vec() } else { Vec::new() };
+        let bytes = if turn.send {
+            repeats.to_vec()
+        } else {
+            Vec::new()
+        };
         self.s.schedule.set(Due::Server(key.to_string()), next);
         if over {
             self.s.server.remove(key);
@@ -276,7 +383,11 @@ fn key_of(message: &Message<'_>, method: &[u8]) -> Option<String> {
     let method = String::from_utf8_lossy(method);
     if let Some(branch) = via.unique_branch() {
         let branch = String::from_utf8_lossy(branch);
-        return Some(format!("{branch} {}:{} {method}", via.host, via.port.unwrap_or(0)));
+        return Some(format!(
+            "{branch} {}:{} {method}",
+            via.host,
+            via.port.unwrap_or(0)
+        ));
     }
     let from = message.from().ok()?;
     let (number, _) = message.cseq().ok()?;
@@ -289,12 +400,18 @@ fn key_of(message: &Message<'_>, method: &[u8]) -> Option<String> {
     Some(format!("2543 {} {number} {method}", parts.join(" ")))
 }
 
-/// Responses go back to the source: to its port where it asked for that (RFC 3581), else to the port of
-/// its Via (RFC 3261 §18.2.2). `maddr` would send them elsewhere and is not followed.
+/// Responses go back to the source address: to the port of its Via where the peer is at the very address
+/// that this names and did not ask for its source port (RFC 3261 §18.2.2), else to the source port (RFC
+/// 3581). A Via with a name or another address means a NAT more often than not. `maddr` would send them
+/// elsewhere and is not followed.
 fn answer_path(message: &Message<'_>, path: Path) -> Path {
-    let Path::Datagram { local, remote } = path else { return path };
+    let Path::Datagram { local, remote } = path else {
+        return path;
+    };
     let remote = match message.top_via() {
-        Ok(via) if !via.wants_rport() => SocketAddr::new(remote.ip(), via.port.filter(|p| *p != 0).unwrap_or(5060)),
+        Ok(via) if !via.wants_rport() && via.is_sent_by(remote.ip()) => {
+            SocketAddr::new(remote.ip(), via.port.filter(|p| *p != 0).unwrap_or(5060))
+        }
         Ok(_) | Err(_) => remote,
     };
     Path::Datagram { local, remote }
@@ -302,7 +419,9 @@ fn answer_path(message: &Message<'_>, path: Path) -> Path {
 
 /// The top Via with the source written in (RFC 3261 §18.2.1, RFC 3581 §4).
 fn stamped(via: &[u8], source: SocketAddr) -> Vec<u8> {
-    let Ok(parsed) = Via::parse(via) else { return via.to_vec() };
+    let Ok(parsed) = Via::parse(via) else {
+        return via.to_vec();
+    };
     let port = parsed.port.map(|p| format!(":{p}")).unwrap_or_default();
     let transport = String::from_utf8_lossy(parsed.transport);
     let mut out = format!("SIP/2.0/{transport} {}{port}", parsed.host).into_bytes();

@@ -31,7 +31,11 @@ impl Strangers {
     fn count(&mut self, ip: IpAddr, now: Instant) -> u32 {
         self.seen.retain(|_, (_, last)| now - *last < MEMORY);
         if self.seen.len() >= MAX_STRANGERS && !self.seen.contains_key(&ip) {
-            let oldest = self.seen.iter().min_by_key(|(_, (_, last))| *last).map(|(ip, _)| *ip);
+            let oldest = self
+                .seen
+                .iter()
+                .min_by_key(|(_, (_, last))| *last)
+                .map(|(ip, _)| *ip);
             if let Some(oldest) = oldest {
                 self.seen.remove(&oldest);
             }
@@ -54,12 +58,22 @@ impl Agent {
             return;
         }
         let doubled = FIRST_DELAY * 2u32.saturating_pow((tries - FREE - 1).min(8));
-        let Some((to, bytes)) = self.write_reply(message, path, refusal.status, &refusal.reason, None, &[], b"") else {
+        let Some((to, bytes)) = self.write_reply(
+            message,
+            path,
+            refusal.status,
+            &refusal.reason,
+            None,
+            &[],
+            b"",
+        ) else {
             return;
         };
         let number = self.draw();
         self.s.strangers.late.insert(number, (to, bytes));
-        self.s.schedule.set(Due::Late(number), Some(now + doubled.min(LONGEST_DELAY)));
+        self.s
+            .schedule
+            .set(Due::Late(number), Some(now + doubled.min(LONGEST_DELAY)));
     }
 
     pub(crate) fn on_late_answer(&mut self, number: u64) {

@@ -55,7 +55,9 @@ impl Agent {
     pub(crate) fn resolve(&mut self, request: u64, next_hop: &[u8], now: Instant) {
         let uri = match Uri::parse(next_hop) {
             Ok(Uri::Sip(uri)) => uri,
-            Ok(_) | Err(_) => return self.fail(request, Cause::BadRequest, "no SIP address to send to", now),
+            Ok(_) | Err(_) => {
+                return self.fail(request, Cause::BadRequest, "no SIP address to send to", now);
+            }
         };
         let transport = match transport_of(&uri) {
             Ok(transport) => transport,
@@ -69,14 +71,25 @@ impl Agent {
             Host::Ip(ip) => {
                 let transport = transport.unwrap_or(Transport::Udp);
                 let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
-                let hop = Hop { transport, remote, whatever_length: false };
+                let hop = Hop {
+                    transport,
+                    remote,
+                    whatever_length: false,
+                };
                 self.take_hops(request, &ip.to_string(), vec![hop], now);
             }
             Host::Name(name) => self.look_up(request, name, uri.port, transport, now),
         }
     }
 
-    fn look_up(&mut self, request: u64, host: String, port: Option<u16>, transport: Option<Transport>, now: Instant) {
+    fn look_up(
+        &mut self,
+        request: u64,
+        host: String,
+        port: Option<u16>,
+        transport: Option<Transport>,
+        now: Instant,
+    ) {
         if self.s.queries.len() >= MAX_LOOKUPS {
             return self.fail(request, Cause::Overloaded, "too many look-ups", now);
         }
@@ -93,14 +106,20 @@ impl Agent {
         if let Some(port) = port {
             // An explicit port means no SRV (RFC 3263 §4.2).
             lookup.second = true;
-            lookup.names.push((transport.unwrap_or(Transport::Udp), host.clone(), port));
+            lookup
+                .names
+                .push((transport.unwrap_or(Transport::Udp), host.clone(), port));
             questions.push(Question::Addresses { name: host });
         } else {
             if transport != Some(Transport::Tcp) {
-                questions.push(Question::Services { name: format!("_sip._udp.{host}") });
+                questions.push(Question::Services {
+                    name: format!("_sip._udp.{host}"),
+                });
             }
             if transport != Some(Transport::Udp) {
-                questions.push(Question::Services { name: format!("_sip._tcp.{host}") });
+                questions.push(Question::Services {
+                    name: format!("_sip._tcp.{host}"),
+                });
             }
         }
         self.ask(request, lookup, questions, now);
@@ -115,24 +134,42 @@ impl Agent {
         }
         if let Some(entry) = self.s.requests.get_mut(&request) {
             entry.phase = Phase::Looking(Box::new(lookup));
-            self.s.schedule.set(Due::Request(request), Some(now + LOOKUP_TIMEOUT));
+            self.s
+                .schedule
+                .set(Due::Request(request), Some(now + LOOKUP_TIMEOUT));
         }
     }
 
     pub(crate) fn on_answer(&mut self, query: u64, answer: Answer, now: Instant) {
-        let Some(request) = self.s.queries.remove(&query) else { return };
-        let Some(entry) = self.s.requests.get_mut(&request) else { return };
-        let Phase::Looking(lookup) = &mut entry.phase else { return };
-        let Some(at) = lookup.waiting.iter().position(|(q, _)| *q == query) else { return };
+        let Some(request) = self.s.queries.remove(&query) else {
+            return;
+        };
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
+        let Phase::Looking(lookup) = &mut entry.phase else {
+            return;
+        };
+        let Some(at) = lookup.waiting.iter().position(|(q, _)| *q == query) else {
+            return;
+        };
         let (_, question) = lookup.waiting.swap_remove(at);
         match (question, answer) {
             (Question::Services { name }, Answer::Services(services)) => {
-                let transport = if name.starts_with("_sip._tcp.") { Transport::Tcp } else { Transport::Udp };
+                let transport = if name.starts_with("_sip._tcp.") {
+                    Transport::Tcp
+                } else {
+                    Transport::Udp
+                };
                 // A target of "." says that the service is not there (RFC 2782).
-                let usable = services.into_iter().filter(|s| s.target.trim_end_matches('.') != "");
+                let usable = services
+                    .into_iter()
+                    .filter(|s| s.target.trim_end_matches('.') != "");
                 lookup.services.extend(usable.map(|s| (transport, s)));
             }
-            (Question::Addresses { name }, Answer::Addresses(ips)) => lookup.addresses.push((name, ips)),
+            (Question::Addresses { name }, Answer::Addresses(ips)) => {
+                lookup.addresses.push((name, ips))
+            }
             (_, _) => {}
         }
         if !lookup.waiting.is_empty() {
@@ -151,10 +188,18 @@ impl Agent {
             let transport = lookup.transport.unwrap_or(Transport::Udp);
             lookup.names.push((transport, lookup.host.clone(), 5060));
         }
-        let mut names: Vec<String> = lookup.names.iter().map(|(_, name, _)| name.clone()).collect();
+        let mut names: Vec<String> = lookup
+            .names
+            .iter()
+            .map(|(_, name, _)| name.clone())
+            .collect();
         names.sort();
         names.dedup();
-        let questions = names.into_iter().take(MAX_NAMES).map(|name| Question::Addresses { name }).collect();
+        let questions = names
+            .into_iter()
+            .take(MAX_NAMES)
+            .map(|name| Question::Addresses { name })
+            .collect();
         self.ask(request, lookup, questions, now);
     }
 
@@ -164,7 +209,9 @@ impl Agent {
         let mut ordered = Vec::new();
         services.sort_by_key(|(transport, s)| (*transport, s.priority));
         while let Some((transport, priority)) = services.first().map(|(t, s)| (*t, s.priority)) {
-            let group = services.iter().take_while(|(t, s)| *t == transport && s.priority == priority);
+            let group = services
+                .iter()
+                .take_while(|(t, s)| *t == transport && s.priority == priority);
             let weights: Vec<u64> = group.map(|(_, s)| u64::from(s.weight)).collect();
             let total: u64 = weights.iter().sum();
             let mut lot = self.s.dice.below(total + 1);
@@ -191,12 +238,25 @@ impl Agent {
         hops.truncate(MAX_HOPS);
         let config = &self.config;
         hops.retain(|hop| {
-            is_allowed(&config.allowed, &config.interfaces, &config.listeners, name, hop.remote)
+            is_allowed(
+                &config.allowed,
+                &config.interfaces,
+                &config.listeners,
+                name,
+                hop.remote,
+            )
         });
         if hops.is_empty() {
-            return self.fail(request, Cause::NotAllowed, "address not among sip.allowed_targets", now);
+            return self.fail(
+                request,
+                Cause::NotAllowed,
+                "address not among sip.allowed_targets",
+                now,
+            );
         }
-        let Some(entry) = self.s.requests.get_mut(&request) else { return };
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
         entry.hops = hops.iter().copied().collect();
         let outside_dialog = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
         let account = entry.account;
@@ -204,7 +264,11 @@ impl Agent {
         if outside_dialog && let Some(account) = self.s.accounts.get_mut(&account) {
             account.peers = hops.iter().map(|hop| hop.remote.ip()).collect();
         }
-        let failure = Failure { cause: Cause::Unreachable, reason: "no address answers".into(), ..Failure::default() };
+        let failure = Failure {
+            cause: Cause::Unreachable,
+            reason: "no address answers".into(),
+            ..Failure::default()
+        };
         self.try_next_hop(request, failure, now);
     }
 }
@@ -225,10 +289,18 @@ impl Lookup {
     fn hops(&self) -> Vec<Hop> {
         let mut hops = Vec::new();
         for (transport, name, port) in &self.names {
-            let ips = self.addresses.iter().filter(|(n, _)| n == name).flat_map(|(_, ips)| ips);
+            let ips = self
+                .addresses
+                .iter()
+                .filter(|(n, _)| n == name)
+                .flat_map(|(_, ips)| ips);
             for ip in ips {
                 let remote = SocketAddr::new(*ip, *port);
-                hops.push(Hop { transport: *transport, remote, whatever_length: false });
+                hops.push(Hop {
+                    transport: *transport,
+                    remote,
+                    whatever_length: false,
+                });
             }
         }
         hops
@@ -239,7 +311,11 @@ fn transport_of(uri: &SipUri) -> Result<Option<Transport>, &'static str> {
     if uri.secure {
         return Err("SIP over TLS is not there yet");
     }
-    match uri.param("transport").map(<[u8]>::to_ascii_lowercase).as_deref() {
+    match uri
+        .param("transport")
+        .map(<[u8]>::to_ascii_lowercase)
+        .as_deref()
+    {
         None | Some(b"") => Ok(None),
         Some(b"udp") => Ok(Some(Transport::Udp)),
         Some(b"tcp") => Ok(Some(Transport::Tcp)),

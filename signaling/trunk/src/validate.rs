@@ -12,7 +12,11 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub fn new(status: u16, reason: &str) -> Refusal {
-        Refusal { status, reason: reason.into(), headers: Vec::new() }
+        Refusal {
+            status,
+            reason: reason.into(),
+            headers: Vec::new(),
+        }
     }
 
     pub fn with(mut self, name: &'static str, value: &str) -> Refusal {
@@ -34,9 +38,14 @@ impl Refusal {
 
     /// What an OPTIONS is answered with (RFC 3261 §11.2).
     pub fn capabilities() -> Vec<(&'static str, Vec<u8>)> {
-        [("Allow", crate::requests::ALLOW), ("Accept", "application/sdp"), ("Accept-Encoding", "identity"), ("Supported", "")]
-            .map(|(name, value)| (name, value.as_bytes().to_vec()))
-            .to_vec()
+        [
+            ("Allow", crate::requests::ALLOW),
+            ("Accept", "application/sdp"),
+            ("Accept-Encoding", "identity"),
+            ("Supported", ""),
+        ]
+        .map(|(name, value)| (name, value.as_bytes().to_vec()))
+        .to_vec()
     }
 }
 
@@ -106,7 +115,10 @@ fn check_form(message: &Message<'_>) -> Result<(), Fault> {
     message.to()?;
     message.call_id()?;
     message.cseq()?;
-    if message.number(HeaderName::MaxForwards)?.is_some_and(|hops| hops > 255) {
+    if message
+        .number(HeaderName::MaxForwards)?
+        .is_some_and(|hops| hops > 255)
+    {
         return Err(Fault::Number);
     }
     message.number(HeaderName::Expires)?;
@@ -128,15 +140,21 @@ fn check_extensions(message: &Message<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let mut refusal = Refusal::new(420, "Bad Extension");
-    let listed: Vec<u8> = signaling_sip::message::unfold(&unknown.join(b", ".as_slice())).into_owned();
+    let listed: Vec<u8> =
+        signaling_sip::message::unfold(&unknown.join(b", ".as_slice())).into_owned();
     refusal.headers.push(("Unsupported", listed));
     Err(refusal)
 }
 
 /// Credentials in a language that nobody speaks are answered by the one that we do (RFC 4475 §3.3.7).
 fn check_scheme(message: &Message<'_>) -> Result<(), Refusal> {
-    let Some(value) = message.value(HeaderName::Authorization) else { return Ok(()) };
-    let scheme = trim(value).split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let Some(value) = message.value(HeaderName::Authorization) else {
+        return Ok(());
+    };
+    let scheme = trim(value)
+        .split(u8::is_ascii_whitespace)
+        .next()
+        .unwrap_or_default();
     if scheme.eq_ignore_ascii_case(b"Digest") {
         return Ok(());
     }
@@ -148,8 +166,12 @@ fn check_body(message: &Message<'_>) -> Result<(), Refusal> {
     if message.body().is_empty() {
         return Ok(());
     }
-    let is_sdp = message.content_type().is_none_or(|t| t == "application/sdp");
-    let encoded = message.value(HeaderName::ContentEncoding).is_some_and(|e| !trim(e).eq_ignore_ascii_case(b"identity"));
+    let is_sdp = message
+        .content_type()
+        .is_none_or(|t| t == "application/sdp");
+    let encoded = message
+        .value(HeaderName::ContentEncoding)
+        .is_some_and(|e| !trim(e).eq_ignore_ascii_case(b"identity"));
     if is_sdp && !encoded {
         return Ok(());
     }
@@ -162,11 +184,18 @@ fn check_accept(message: &Message<'_>) -> Result<(), Refusal> {
     let mut any = false;
     for range in message.list(HeaderName::Accept) {
         let main = range.split(|b| *b == b';').next().unwrap_or_default();
-        let main = String::from_utf8_lossy(main).split_whitespace().collect::<String>().to_ascii_lowercase();
+        let main = String::from_utf8_lossy(main)
+            .split_whitespace()
+            .collect::<String>()
+            .to_ascii_lowercase();
         if matches!(main.as_str(), "application/sdp" | "application/*" | "*/*") {
             return Ok(());
         }
         any |= !main.is_empty();
     }
-    if any { Err(Refusal::new(406, "Not Acceptable")) } else { Ok(()) }
+    if any {
+        Err(Refusal::new(406, "Not Acceptable"))
+    } else {
+        Ok(())
+    }
 }

@@ -23,25 +23,39 @@ impl<'a> NameAddr<'a> {
             },
         };
         let inner = lex::trim(rest).strip_prefix(b"<").ok_or(Fault::Address)?;
-        let end = inner.iter().position(|b| *b == b'>').ok_or(Fault::Address)?;
+        let end = inner
+            .iter()
+            .position(|b| *b == b'>')
+            .ok_or(Fault::Address)?;
         let (uri, params) = inner.split_at(end);
         if lex::trim(display).contains(&b'"') && !display.starts_with(b"\"") {
             return Err(Fault::Address);
         }
         Uri::parse(uri).map_err(|_| Fault::Address)?;
         let params = Params::parse(params.get(1..).unwrap_or_default())?;
-        Ok(NameAddr { display: lex::trim(display), uri, params })
+        Ok(NameAddr {
+            display: lex::trim(display),
+            uri,
+            params,
+        })
     }
 
     /// Without `<>` the URI may hold neither `?`, `,` nor `;` (RFC 3261 §20): what follows is the header's.
     fn parse_bare(value: &'a [u8]) -> Result<NameAddr<'a>, Fault> {
-        let end = value.iter().position(|b| *b == b';' || lex::is_lws(*b)).unwrap_or(value.len());
+        let end = value
+            .iter()
+            .position(|b| *b == b';' || lex::is_lws(*b))
+            .unwrap_or(value.len());
         let (uri, params) = value.split_at(end);
         if uri.iter().any(|b| b"?,".contains(b)) {
             return Err(Fault::Address);
         }
         Uri::parse(uri).map_err(|_| Fault::Address)?;
-        Ok(NameAddr { display: b"", uri, params: Params::parse(params)? })
+        Ok(NameAddr {
+            display: b"",
+            uri,
+            params: Params::parse(params)?,
+        })
     }
 
     /// What the display name says, unquoted.

@@ -70,14 +70,19 @@ impl HeaderName {
             let letter = letter.to_ascii_lowercase();
             NAMES.iter().find(|(_, compact, _)| *compact == letter)
         } else {
-            NAMES.iter().find(|(full, _, _)| full.as_bytes().eq_ignore_ascii_case(name))
+            NAMES
+                .iter()
+                .find(|(full, _, _)| full.as_bytes().eq_ignore_ascii_case(name))
         };
         found.map_or(HeaderName::Other, |(_, _, id)| *id)
     }
 
     /// The full name; empty for `Other`.
     pub fn as_str(self) -> &'static str {
-        NAMES.iter().find(|(_, _, id)| *id == self).map_or("", |(name, _, _)| name)
+        NAMES
+            .iter()
+            .find(|(_, _, id)| *id == self)
+            .map_or("", |(name, _, _)| name)
     }
 }
 
@@ -102,7 +107,11 @@ const INLINE: usize = 28;
 
 impl Fields {
     pub(crate) fn new() -> Fields {
-        Fields { inline: [Field::default(); INLINE], len: 0, spill: Vec::new() }
+        Fields {
+            inline: [Field::default(); INLINE],
+            len: 0,
+            spill: Vec::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

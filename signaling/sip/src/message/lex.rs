@@ -89,7 +89,11 @@ pub fn quoted_text(text: &[u8]) -> Cow<'_, [u8]> {
     let mut out = Vec::with_capacity(inner.len());
     let mut bytes = inner.iter();
     while let Some(byte) = bytes.next() {
-        out.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
+        out.push(if *byte == b'\\' {
+            *bytes.next().unwrap_or(byte)
+        } else {
+            *byte
+        });
     }
     Cow::Owned(out)
 }
@@ -180,7 +184,10 @@ fn next_param(text: &[u8]) -> Option<Param<'_>> {
     let value = trim(value);
     let len = match quoted_len(value) {
         Some(len) => len,
-        None => value.iter().take_while(|b| !is_lws(**b) && !b";,\"<>".contains(b)).count(),
+        None => value
+            .iter()
+            .take_while(|b| !is_lws(**b) && !b";,\"<>".contains(b))
+            .count(),
     };
     let (value, rest) = value.split_at(len);
     let rest = trim(rest);

@@ -41,7 +41,10 @@ const KNOWN: [(&str, Method); 14] = [
 impl Method {
     pub fn from_bytes(text: &[u8]) -> Method {
         let known = KNOWN.iter().find(|(name, _)| name.as_bytes() == text);
-        known.map_or_else(|| Method::Other(text.to_vec()), |(_, method)| method.clone())
+        known.map_or_else(
+            || Method::Other(text.to_vec()),
+            |(_, method)| method.clone(),
+        )
     }
 
     pub fn as_bytes(&self) -> &[u8] {

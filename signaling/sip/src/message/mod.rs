@@ -42,11 +42,16 @@ impl Span {
     /// Offsets fit: a message is at most [`MAX_MESSAGE`] bytes.
     fn new(start: usize, end: usize) -> Span {
         let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        Span { start: narrow(start), end: narrow(end) }
+        Span {
+            start: narrow(start),
+            end: narrow(end),
+        }
     }
 
     fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+        bytes
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -120,13 +125,18 @@ impl<'a> Message<'a> {
     /// The fields in their order, names as written.
     pub fn fields(&self) -> impl Iterator<Item = (HeaderName, &'a [u8], &'a [u8])> + '_ {
         let bytes = self.bytes;
-        self.fields.iter().map(move |f| (f.id, f.name.of(bytes), f.value.of(bytes)))
+        self.fields
+            .iter()
+            .map(move |f| (f.id, f.name.of(bytes), f.value.of(bytes)))
     }
 
     /// Values of every field of that name, folded lines included.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &'a [u8]> + '_ {
         let bytes = self.bytes;
-        self.fields.iter().filter(move |f| f.id == name).map(move |f| f.value.of(bytes))
+        self.fields
+            .iter()
+            .filter(move |f| f.id == name)
+            .map(move |f| f.value.of(bytes))
     }
 
     /// The first field of that name.
@@ -136,7 +146,9 @@ impl<'a> Message<'a> {
 
     /// The first field whose name is `name` in any case; for headers without an id.
     pub fn value_named(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields().find(|(_, n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, _, v)| v)
+        self.fields()
+            .find(|(_, n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, _, v)| v)
     }
 
     /// The elements of a comma-separated header, over all its fields (RFC 3261 §7.3.1).
@@ -150,11 +162,16 @@ impl<'a> Message<'a> {
 
     /// The message from its first to its last byte, nothing of what followed it.
     pub fn raw(&self) -> &'a [u8] {
-        self.bytes.get(..self.body.end as usize).unwrap_or(self.bytes)
+        self.bytes
+            .get(..self.body.end as usize)
+            .unwrap_or(self.bytes)
     }
 
     pub fn top_via(&self) -> Result<Via<'a>, Fault> {
-        let first = self.list(HeaderName::Via).next().ok_or(Fault::Missing("Via"))?;
+        let first = self
+            .list(HeaderName::Via)
+            .next()
+            .ok_or(Fault::Missing("Via"))?;
         Via::parse(first)
     }
 
@@ -172,7 +189,10 @@ impl<'a> Message<'a> {
     }
 
     pub fn call_id(&self) -> Result<&'a [u8], Fault> {
-        let id = trim(self.value(HeaderName::CallId).ok_or(Fault::Missing("Call-ID"))?);
+        let id = trim(
+            self.value(HeaderName::CallId)
+                .ok_or(Fault::Missing("Call-ID"))?,
+        );
         if id.is_empty() || id.iter().any(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')) {
             return Err(Fault::CallId);
         }
@@ -184,7 +204,9 @@ impl<'a> Message<'a> {
         let value = trim(self.value(HeaderName::CSeq).ok_or(Fault::Missing("CSeq"))?);
         let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
         let (number, method) = value.split_at(digits);
-        let number = lex::number(number).filter(|n| *n < 1 << 31).ok_or(Fault::CSeq)?;
+        let number = lex::number(number)
+            .filter(|n| *n < 1 << 31)
+            .ok_or(Fault::CSeq)?;
         let trimmed = trim(method);
         if trimmed.len() == method.len() || !is_token(trimmed) {
             return Err(Fault::CSeq);
@@ -204,7 +226,12 @@ impl<'a> Message<'a> {
     pub fn content_type(&self) -> Option<String> {
         let value = trim(self.value(HeaderName::ContentType)?);
         let main = value.split(|b| *b == b';').next().unwrap_or_default();
-        Some(String::from_utf8_lossy(main).split_whitespace().collect::<String>().to_ascii_lowercase())
+        Some(
+            String::from_utf8_lossy(main)
+                .split_whitespace()
+                .collect::<String>()
+                .to_ascii_lowercase(),
+        )
     }
 
     /// The body where it is SDP.
@@ -223,7 +250,10 @@ impl std::fmt::Debug for Message<'_> {
     /// The start line only: bodies hold keys and headers hold digests.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.is_request() {
-            let (method, uri) = (self.method_text().escape_ascii(), self.uri_text().escape_ascii());
+            let (method, uri) = (
+                self.method_text().escape_ascii(),
+                self.uri_text().escape_ascii(),
+            );
             write!(f, "Message({method} {uri})")
         } else {
             write!(f, "Message({})", self.status())

@@ -20,26 +20,43 @@ pub enum Framing {
 #[derive(Debug)]
 pub enum Scan<'a> {
     /// More bytes are needed; `at_least` in all, as far as is known.
-    Partial { at_least: usize },
+    Partial {
+        at_least: usize,
+    },
     /// Line ends between messages: `ping` asks for an answer (RFC 5626 §3.5.1).
-    KeepAlive { used: usize, ping: bool },
-    Message { message: Message<'a>, used: usize },
+    KeepAlive {
+        used: usize,
+        ping: bool,
+    },
+    Message {
+        message: Message<'a>,
+        used: usize,
+    },
     /// Nothing that could be answered; a stream cannot go on.
     Garbage(Fault),
 }
 
 /// The one scanner, for datagrams and streams alike, so that the two cannot disagree.
 pub fn scan(bytes: &[u8], framing: Framing) -> Scan<'_> {
-    let skipped = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let skipped = bytes
+        .iter()
+        .take_while(|b| matches!(b, b'\r' | b'\n'))
+        .count();
     if skipped == bytes.len() && framing == Framing::Datagram {
-        return Scan::KeepAlive { used: bytes.len(), ping: bytes.len() >= 4 };
+        return Scan::KeepAlive {
+            used: bytes.len(),
+            ping: bytes.len() >= 4,
+        };
     }
     if skipped > 0 {
         if framing == Framing::Stream {
             return line_ends(bytes);
         }
         return match scan(bytes.get(skipped..).unwrap_or_default(), framing) {
-            Scan::Message { message, used } => Scan::Message { message, used: used + skipped },
+            Scan::Message { message, used } => Scan::Message {
+                message,
+                used: used + skipped,
+            },
             other => other,
         };
     }
@@ -47,14 +64,20 @@ pub fn scan(bytes: &[u8], framing: Framing) -> Scan<'_> {
         return Scan::Garbage(Fault::TooLarge);
     }
 
-    let mut lines = Lines { bytes, at: 0, fault: None };
+    let mut lines = Lines {
+        bytes,
+        at: 0,
+        fault: None,
+    };
     let (start, start_fault) = match lines.next() {
         Some((from, to)) => match start_line(bytes, from, to) {
             Ok(start) => start,
             Err(fault) => return Scan::Garbage(fault),
         },
         None if framing == Framing::Stream && bytes.len() < MAX_MESSAGE => {
-            return Scan::Partial { at_least: bytes.len() + 1 };
+            return Scan::Partial {
+                at_least: bytes.len() + 1,
+            };
         }
         None => return Scan::Garbage(Fault::NotSip),
     };
@@ -72,7 +95,9 @@ pub fn scan(bytes: &[u8], framing: Framing) -> Scan<'_> {
     }
     if !ended && framing == Framing::Stream {
         if bytes.len() < MAX_MESSAGE {
-            return Scan::Partial { at_least: bytes.len() + 1 };
+            return Scan::Partial {
+                at_least: bytes.len() + 1,
+            };
         }
         return Scan::Garbage(Fault::TooLarge);
     }
@@ -81,17 +106,34 @@ pub fn scan(bytes: &[u8], framing: Framing) -> Scan<'_> {
         fault = fault.or(Fault::NoEnd.into());
     }
     let head = if ended { lines.at } else { bytes.len() };
-    let message = Message { bytes, start, fields, body: Span::new(head, head), fault };
+    let message = Message {
+        bytes,
+        start,
+        fields,
+        body: Span::new(head, head),
+        fault,
+    };
     with_body(message, head, framing)
 }
 
 /// Line ends before a message. Two in a row are a ping; one alone is skipped once more is known.
 fn line_ends(bytes: &[u8]) -> Scan<'_> {
     match bytes {
-        [b'\r', b'\n', b'\r', b'\n', ..] => Scan::KeepAlive { used: 4, ping: true },
-        [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => Scan::Partial { at_least: bytes.len() + 1 },
-        [b'\r', b'\n', ..] => Scan::KeepAlive { used: 2, ping: false },
-        _ => Scan::KeepAlive { used: 1, ping: false },
+        [b'\r', b'\n', b'\r', b'\n', ..] => Scan::KeepAlive {
+            used: 4,
+            ping: true,
+        },
+        [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => Scan::Partial {
+            at_least: bytes.len() + 1,
+        },
+        [b'\r', b'\n', ..] => Scan::KeepAlive {
+            used: 2,
+            ping: false,
+        },
+        _ => Scan::KeepAlive {
+            used: 1,
+            ping: false,
+        },
     }
 }
 
@@ -199,7 +241,10 @@ type Started = (Start, Option<Fault>);
 
 fn start_line(bytes: &[u8], from: usize, to: usize) -> Result<Started, Fault> {
     let line = bytes.get(from..to).unwrap_or_default();
-    if line.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"SIP/")) {
+    if line
+        .get(..4)
+        .is_some_and(|p| p.eq_ignore_ascii_case(b"SIP/"))
+    {
         return status_line(line, from, to);
     }
     let first = memchr::memchr(b' ', line).ok_or(Fault::NotSip)?;
@@ -213,9 +258,15 @@ fn start_line(bytes: &[u8], from: usize, to: usize) -> Result<Started, Fault> {
         // More than the one space in front, or any behind.
         fault = Some(Fault::StartLine);
     }
-    let last = trimmed.iter().rposition(|b| *b == b' ').ok_or(Fault::NotSip)?;
+    let last = trimmed
+        .iter()
+        .rposition(|b| *b == b' ')
+        .ok_or(Fault::NotSip)?;
     let version = trimmed.get(last + 1..).unwrap_or_default();
-    if !version.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"SIP/")) {
+    if !version
+        .get(..4)
+        .is_some_and(|p| p.eq_ignore_ascii_case(b"SIP/"))
+    {
         return Err(Fault::NotSip);
     }
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
@@ -240,7 +291,9 @@ fn status_line(line: &[u8], from: usize, to: usize) -> Result<Started, Fault> {
     let rest = rest.get(1..).unwrap_or_default();
     let digits = rest.iter().take_while(|b| !lex::is_lws(**b)).count();
     let code = rest.get(..digits).unwrap_or_default();
-    let status = lex::number(code).and_then(|n| u16::try_from(n).ok()).filter(|n| (100..700).contains(n));
+    let status = lex::number(code)
+        .and_then(|n| u16::try_from(n).ok())
+        .filter(|n| (100..700).contains(n));
     let mut fault = None;
     if code.len() != 3 || status.is_none() {
         fault = Some(Fault::StatusCode);
@@ -249,5 +302,11 @@ fn status_line(line: &[u8], from: usize, to: usize) -> Result<Started, Fault> {
         fault = Some(Fault::Version);
     }
     let reason = (from + space + 1 + digits + 1).min(to);
-    Ok((Start::Response { status: status.unwrap_or(0), reason: Span::new(reason, to) }, fault))
+    Ok((
+        Start::Response {
+            status: status.unwrap_or(0),
+            reason: Span::new(reason, to),
+        },
+        fault,
+    ))
 }

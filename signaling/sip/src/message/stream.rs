@@ -89,7 +89,9 @@ impl StreamFramer {
     fn head_is_whole(&mut self) -> bool {
         let from = self.searched.saturating_sub(3);
         let window = self.buf.get(from..).unwrap_or_default();
-        if memchr::memmem::find(window, b"\r\n\r\n").is_some() || self.buf.len() >= super::MAX_MESSAGE {
+        if memchr::memmem::find(window, b"\r\n\r\n").is_some()
+            || self.buf.len() >= super::MAX_MESSAGE
+        {
             return true;
         }
         self.searched = self.buf.len();

@@ -36,32 +36,59 @@ fn a_stream_takes_two_messages_and_a_ping_apart() {
 fn different_content_lengths_end_a_stream() {
     let mut framer = StreamFramer::default();
     framer.push(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 3\r\nl: 4\r\n\r\nabcd");
-    assert!(matches!(framer.next(), Some(Unit::Message(m)) if m.fault == Some(Fault::ContentLength)));
+    assert!(
+        matches!(framer.next(), Some(Unit::Message(m)) if m.fault == Some(Fault::ContentLength))
+    );
     assert!(framer.next().is_none());
     assert!(framer.is_broken());
 }
 
 #[test]
 fn uris_are_printed_as_they_may_stand() {
-    let mut uri = SipUri::new(Some("*21# \r\nX: y\0é".as_bytes()), Host::parse(b"b.test").unwrap(), Some(5070));
+    let mut uri = SipUri::new(
+        Some("*21# \r\nX: y\0é".as_bytes()),
+        Host::parse(b"b.test").unwrap(),
+        Some(5070),
+    );
     uri.params.push((b"x".to_vec(), Some(b"a;b\r\n".to_vec())));
     let text = uri.to_bytes();
-    assert_eq!(text, b"sip:*21%23%20%0D%0AX%3A%20y%00%C3%A9@b.test:5070;x=a%3Bb%0D%0A");
+    assert_eq!(
+        text,
+        b"sip:*21%23%20%0D%0AX%3A%20y%00%C3%A9@b.test:5070;x=a%3Bb%0D%0A"
+    );
     assert_eq!(Uri::parse(&text), Ok(Uri::Sip(uri)));
 }
 
 #[test]
 fn uris_are_compared_by_rfc_3261_19_1_4() {
     let same = |a: &str, b: &str| {
-        let (a, b) = (Uri::parse(a.as_bytes()).unwrap(), Uri::parse(b.as_bytes()).unwrap());
+        let (a, b) = (
+            Uri::parse(a.as_bytes()).unwrap(),
+            Uri::parse(b.as_bytes()).unwrap(),
+        );
         a.sip().unwrap().is_same(b.sip().unwrap())
     };
-    assert!(same("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"));
-    assert!(same("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"));
-    assert!(!same("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"));
+    assert!(same(
+        "sip:%61lice@atlanta.com;transport=TCP",
+        "sip:alice@AtLanTa.CoM;Transport=tcp"
+    ));
+    assert!(same(
+        "sip:carol@chicago.com",
+        "sip:carol@chicago.com;newparam=5"
+    ));
+    assert!(!same(
+        "SIP:ALICE@AtLanTa.CoM;Transport=udp",
+        "sip:alice@AtLanTa.CoM;Transport=UDP"
+    ));
     assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"));
-    assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"));
-    assert!(!same("sip:carol@chicago.com;newparam=5", "sip:carol@chicago.com;newparam=6"));
+    assert!(!same(
+        "sip:bob@biloxi.com",
+        "sip:bob@biloxi.com;transport=udp"
+    ));
+    assert!(!same(
+        "sip:carol@chicago.com;newparam=5",
+        "sip:carol@chicago.com;newparam=6"
+    ));
 }
 
 #[test]
@@ -70,22 +97,43 @@ fn credentials_and_keys_are_blotted_and_the_rest_stays() {
         authorization : Digest secret2\r\nSubject: s\r\n\r\nv=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:secret3\r\n";
     let shown = blotted(text);
     assert!(!shown.contains("secret"), "{shown}");
-    assert!(shown.contains("Subject: s\r\n") && shown.contains("a=crypto:1 AES_CM"), "{shown}");
+    assert!(
+        shown.contains("Subject: s\r\n") && shown.contains("a=crypto:1 AES_CM"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn rsip_reads_an_ordinary_message_the_same() {
     use rsip::prelude::*;
     let mut out = Vec::new();
-    let mut writer = Writer::request(&mut out, &Method::Invite, b"sip:7001@127.0.0.1:15060;transport=tcp");
+    let mut writer = Writer::request(
+        &mut out,
+        &Method::Invite,
+        b"sip:7001@127.0.0.1:15060;transport=tcp",
+    );
     writer.text("Via", "SIP/2.0/TCP 127.0.0.1:5060;branch=z9hG4bKx;rport");
-    writer.text("From", "\"A\" <sip:1001@pbx.test>;tag=1").text("To", "<sip:7001@pbx.test>");
-    writer.text("Call-ID", "c").text("CSeq", "1 INVITE").text("Max-Forwards", "70");
+    writer
+        .text("From", "\"A\" <sip:1001@pbx.test>;tag=1")
+        .text("To", "<sip:7001@pbx.test>");
+    writer
+        .text("Call-ID", "c")
+        .text("CSeq", "1 INVITE")
+        .text("Max-Forwards", "70");
     writer.end("application/sdp", b"v=0\r\n").unwrap();
     let theirs = rsip::Request::try_from(out.as_slice()).unwrap();
     let ours = Message::parse(&out).unwrap();
-    assert_eq!(theirs.cseq_header().unwrap().typed().unwrap().seq, ours.cseq().unwrap().0);
-    assert!(theirs.uri.to_string().as_bytes().eq_ignore_ascii_case(ours.uri_text()));
+    assert_eq!(
+        theirs.cseq_header().unwrap().typed().unwrap().seq,
+        ours.cseq().unwrap().0
+    );
+    assert!(
+        theirs
+            .uri
+            .to_string()
+            .as_bytes()
+            .eq_ignore_ascii_case(ours.uri_text())
+    );
     assert_eq!(theirs.body(), ours.body());
 }
 
@@ -112,7 +160,9 @@ fn framed(pieces: &[&[u8]]) -> Vec<String> {
         framer.push(piece);
         while let Some(unit) = framer.next() {
             match unit {
-                Unit::Message(m) if m.fault == Some(Fault::ContentLength) => seen.push("bad length".into()),
+                Unit::Message(m) if m.fault == Some(Fault::ContentLength) => {
+                    seen.push("bad length".into())
+                }
                 Unit::Message(m) => seen.push(m.raw().escape_ascii().to_string()),
                 Unit::Ping => seen.push("ping".into()),
                 Unit::Broken(_) => seen.push("broken".into()),

@@ -1,5 +1,5 @@
-use super::lex::{self, is_token_byte};
 use super::Fault;
+use super::lex::{self, is_token_byte};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -43,16 +43,24 @@ impl Host {
         let text = std::str::from_utf8(text).map_err(|_| Fault::Uri)?;
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(Fault::Uri)?;
-            return Ok(Host::Ip(IpAddr::V6(inner.parse::<Ipv6Addr>().map_err(|_| Fault::Uri)?)));
+            return Ok(Host::Ip(IpAddr::V6(
+                inner.parse::<Ipv6Addr>().map_err(|_| Fault::Uri)?,
+            )));
         }
         if let Ok(v4) = text.parse::<Ipv4Addr>() {
             return Ok(Host::Ip(IpAddr::V4(v4)));
         }
         let fits = !text.is_empty()
             && text.len() <= 255
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
             && !text.starts_with('.');
-        if fits { Ok(Host::Name(text.to_ascii_lowercase())) } else { Err(Fault::Uri) }
+        if fits {
+            Ok(Host::Name(text.to_ascii_lowercase()))
+        } else {
+            Err(Fault::Uri)
+        }
     }
 }
 
@@ -69,14 +77,21 @@ impl fmt::Display for Host {
 impl Uri {
     /// Anything with a scheme is a URI; what is `sip`, `sips` or `tel` must be so in full.
     pub fn parse(text: &[u8]) -> Result<Uri, Fault> {
-        if text.iter().any(|b| !b.is_ascii_graphic() || b"<>\"".contains(b)) {
+        if text
+            .iter()
+            .any(|b| !b.is_ascii_graphic() || b"<>\"".contains(b))
+        {
             return Err(Fault::Uri);
         }
         let colon = text.iter().position(|b| *b == b':').ok_or(Fault::Uri)?;
         let (scheme, rest) = text.split_at(colon);
         let rest = rest.get(1..).unwrap_or_default();
         let begins = scheme.first().is_some_and(u8::is_ascii_alphabetic);
-        if !begins || !scheme.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)) {
+        if !begins
+            || !scheme
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
+        {
             return Err(Fault::Uri);
         }
         match scheme.to_ascii_lowercase().as_slice() {
@@ -85,8 +100,14 @@ impl Uri {
             b"tel" => {
                 let number = rest.split(|b| *b == b';').next().unwrap_or_default();
                 let fits = number.iter().any(u8::is_ascii_hexdigit)
-                    && number.iter().all(|b| b.is_ascii_hexdigit() || b"+-.()*#".contains(b));
-                if fits { Ok(Uri::Tel(rest.to_vec())) } else { Err(Fault::Uri) }
+                    && number
+                        .iter()
+                        .all(|b| b.is_ascii_hexdigit() || b"+-.()*#".contains(b));
+                if fits {
+                    Ok(Uri::Tel(rest.to_vec()))
+                } else {
+                    Err(Fault::Uri)
+                }
             }
             _ => Ok(Uri::Other(text.to_vec())),
         }
@@ -129,7 +150,15 @@ impl Uri {
 impl SipUri {
     pub fn new(user: Option<&[u8]>, host: Host, port: Option<u16>) -> SipUri {
         let user = user.map(<[u8]>::to_vec);
-        SipUri { secure: false, user, password: None, host, port, params: Vec::new(), headers: None }
+        SipUri {
+            secure: false,
+            user,
+            password: None,
+            host,
+            port,
+            params: Vec::new(),
+            headers: None,
+        }
     }
 
     fn parse_rest(text: &[u8], secure: bool) -> Result<SipUri, Fault> {
@@ -143,7 +172,10 @@ impl SipUri {
                 if user.is_empty() {
                     return Err(Fault::Uri);
                 }
-                let password = halves.next().map(|p| checked_user(p, b"&=+$,")).transpose()?;
+                let password = halves
+                    .next()
+                    .map(|p| checked_user(p, b"&=+$,"))
+                    .transpose()?;
                 (Some(user), password, rest)
             }
         };
@@ -165,7 +197,15 @@ impl SipUri {
             }
             params.push((name, value));
         }
-        Ok(SipUri { secure, user, password, host, port, params, headers })
+        Ok(SipUri {
+            secure,
+            user,
+            password,
+            host,
+            port,
+            params,
+            headers,
+        })
     }
 
     /// `Some(b"")` for a parameter without a value.
@@ -210,17 +250,19 @@ impl SipUri {
 
     /// RFC 3261 §19.1.4: user by case, host without; the parameters that matter must be in both.
     pub fn is_same(&self, other: &SipUri) -> bool {
-        let ignorable = |name: &[u8]| {
-            !matches!(name, b"user" | b"ttl" | b"method" | b"maddr" | b"transport")
-        };
+        let ignorable =
+            |name: &[u8]| !matches!(name, b"user" | b"ttl" | b"method" | b"maddr" | b"transport");
         let fits = |a: &SipUri, b: &SipUri| {
-            a.params.iter().all(|(name, value)| match b.params.iter().find(|(n, _)| n == name) {
-                Some((_, theirs)) => {
-                    let lower = |v: &Option<Vec<u8>>| v.as_ref().map(|v| v.to_ascii_lowercase());
-                    lower(value) == lower(theirs)
-                }
-                None => ignorable(name),
-            })
+            a.params.iter().all(
+                |(name, value)| match b.params.iter().find(|(n, _)| n == name) {
+                    Some((_, theirs)) => {
+                        let lower =
+                            |v: &Option<Vec<u8>>| v.as_ref().map(|v| v.to_ascii_lowercase());
+                        lower(value) == lower(theirs)
+                    }
+                    None => ignorable(name),
+                },
+            )
         };
         self.secure == other.secure
             && self.user == other.user
@@ -278,8 +320,14 @@ pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
             rest = after;
             continue;
         }
-        let [high, low, after @ ..] = after else { return None };
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let [high, low, after @ ..] = after else {
+            return None;
+        };
+        let digit = |b: u8| {
+            char::from(b)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
         out.push(digit(*high)? * 16 + digit(*low)?);
         rest = after;
     }

@@ -19,7 +19,8 @@ impl<'a> Via<'a> {
         let (protocol, rest) = token(value)?;
         let (version, rest) = token(slash(rest)?)?;
         let (transport, rest) = token(slash(rest)?)?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || !rest.first().is_some_and(|b| lex::is_lws(*b)) {
+        if !protocol.eq_ignore_ascii_case(b"SIP") || !rest.first().is_some_and(|b| lex::is_lws(*b))
+        {
             return Err(Fault::Via);
         }
         if version != b"2.0" {
@@ -33,14 +34,22 @@ impl<'a> Via<'a> {
         let (host, port) = if sent_by.iter().any(|b| lex::is_lws(*b)) {
             // Only around the colon (HCOLON): "host : 5060".
             let mut halves = sent_by.splitn(2, |b| *b == b':').map(lex::trim);
-            let (host, port) = (halves.next().unwrap_or_default(), halves.next().ok_or(Fault::Via)?);
+            let (host, port) = (
+                halves.next().unwrap_or_default(),
+                halves.next().ok_or(Fault::Via)?,
+            );
             compact = [host, b":", port].concat();
             host_port(&compact).map_err(|_| Fault::Via)?
         } else {
             host_port(sent_by).map_err(|_| Fault::Via)?
         };
         let params = Params::parse(params).map_err(|_| Fault::Via)?;
-        Ok(Via { transport, host, port, params })
+        Ok(Via {
+            transport,
+            host,
+            port,
+            params,
+        })
     }
 
     pub fn branch(&self) -> Option<&'a [u8]> {
@@ -72,10 +81,16 @@ fn token(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         text = rest;
     }
     let len = text.iter().take_while(|b| lex::is_token_byte(**b)).count();
-    if len == 0 { Err(Fault::Via) } else { Ok(text.split_at(len)) }
+    if len == 0 {
+        Err(Fault::Via)
+    } else {
+        Ok(text.split_at(len))
+    }
 }
 
 fn slash(text: &[u8]) -> Result<&[u8], Fault> {
     let lead = text.iter().take_while(|b| lex::is_lws(**b)).count();
-    text.get(lead..).and_then(|t| t.strip_prefix(b"/")).ok_or(Fault::Via)
+    text.get(lead..)
+        .and_then(|t| t.strip_prefix(b"/"))
+        .ok_or(Fault::Via)
 }

@@ -162,7 +162,10 @@ pub fn addr_spec(display: &str, uri: &[u8]) -> Result<Vec<u8>, WriteFault> {
 }
 
 /// `;name=value` for headers: a value that is no token is quoted.
-pub fn print_params(params: &[(String, Option<String>)], out: &mut Vec<u8>) -> Result<(), WriteFault> {
+pub fn print_params(
+    params: &[(String, Option<String>)],
+    out: &mut Vec<u8>,
+) -> Result<(), WriteFault> {
     for (name, value) in params {
         if !is_token(name.as_bytes()) {
             return Err(WriteFault::Param(name.clone()));

@@ -39,11 +39,22 @@ impl ClientInvite {
             timers.set(Timer::A, now + T1);
         }
         timers.set(Timer::B, now + PATIENCE);
-        ClientInvite { state: State::Calling, reliable, timers, interval: T1, repeats: request }
+        ClientInvite {
+            state: State::Calling,
+            reliable,
+            timers,
+            interval: T1,
+            repeats: request,
+        }
     }
 
     /// `ack` writes the ACK of a 300 to 699 response; it is asked for once.
-    pub fn on_response(&mut self, status: u16, now: Instant, ack: impl FnOnce() -> Vec<u8>) -> Turn {
+    pub fn on_response(
+        &mut self,
+        status: u16,
+        now: Instant,
+        ack: impl FnOnce() -> Vec<u8>,
+    ) -> Turn {
         match (self.state, status) {
             (State::Calling | State::Proceeding, 100..=199) => {
                 self.timers.clear();
@@ -61,7 +72,11 @@ impl ClientInvite {
                 self.timers.clear();
                 self.repeats = ack();
                 self.state = State::Completed;
-                let wait = if self.reliable { Duration::ZERO } else { PATIENCE };
+                let wait = if self.reliable {
+                    Duration::ZERO
+                } else {
+                    PATIENCE
+                };
                 self.timers.set(Timer::D, now + wait);
                 Turn::SEND_AND_DELIVER
             }

@@ -36,7 +36,13 @@ impl ClientNonInvite {
             timers.set(Timer::E, now + T1);
         }
         timers.set(Timer::F, now + PATIENCE);
-        ClientNonInvite { state: State::Trying, reliable, timers, interval: T1, repeats: request }
+        ClientNonInvite {
+            state: State::Trying,
+            reliable,
+            timers,
+            interval: T1,
+            repeats: request,
+        }
     }
 
     pub fn on_response(&mut self, status: u16, now: Instant) -> Turn {

@@ -12,7 +12,11 @@ pub fn cancel_for(invite: &Message<'_>) -> Result<Vec<u8>, WriteFault> {
     derived(invite, &Method::Cancel, None)
 }
 
-fn derived(invite: &Message<'_>, method: &Method, to: Option<&[u8]>) -> Result<Vec<u8>, WriteFault> {
+fn derived(
+    invite: &Message<'_>,
+    method: &Method,
+    to: Option<&[u8]>,
+) -> Result<Vec<u8>, WriteFault> {
     let mut out = Vec::new();
     let mut writer = Writer::request(&mut out, method, invite.uri_text());
     if let Some(via) = invite.list(HeaderName::Via).next() {

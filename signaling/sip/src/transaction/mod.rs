@@ -29,11 +29,31 @@ pub struct Turn {
 }
 
 impl Turn {
-    const NOTHING: Turn = Turn { send: false, deliver: false, timed_out: false };
-    const SEND: Turn = Turn { send: true, deliver: false, timed_out: false };
-    const DELIVER: Turn = Turn { send: false, deliver: true, timed_out: false };
-    const SEND_AND_DELIVER: Turn = Turn { send: true, deliver: true, timed_out: false };
-    const TIMED_OUT: Turn = Turn { send: false, deliver: false, timed_out: true };
+    const NOTHING: Turn = Turn {
+        send: false,
+        deliver: false,
+        timed_out: false,
+    };
+    const SEND: Turn = Turn {
+        send: true,
+        deliver: false,
+        timed_out: false,
+    };
+    const DELIVER: Turn = Turn {
+        send: false,
+        deliver: true,
+        timed_out: false,
+    };
+    const SEND_AND_DELIVER: Turn = Turn {
+        send: true,
+        deliver: true,
+        timed_out: false,
+    };
+    const TIMED_OUT: Turn = Turn {
+        send: false,
+        deliver: false,
+        timed_out: true,
+    };
 }
 
 #[cfg(test)]

@@ -43,7 +43,11 @@ impl ServerNonInvite {
         self.repeats = response;
         if status >= 200 {
             self.state = State::Completed;
-            let wait = if self.reliable { Duration::ZERO } else { PATIENCE };
+            let wait = if self.reliable {
+                Duration::ZERO
+            } else {
+                PATIENCE
+            };
             self.timers.set(Timer::J, now + wait);
         }
         true
@@ -51,7 +55,11 @@ impl ServerNonInvite {
 
     /// The same request once more.
     pub fn on_repeated_request(&mut self) -> Turn {
-        if self.repeats.is_empty() { Turn::NOTHING } else { Turn::SEND }
+        if self.repeats.is_empty() {
+            Turn::NOTHING
+        } else {
+            Turn::SEND
+        }
     }
 
     pub fn on_timeout(&mut self, now: Instant) -> Turn {

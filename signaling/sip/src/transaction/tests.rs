@@ -57,7 +57,12 @@ fn a_request_is_repeated_every_four_seconds_at_most() {
             sent.push(due.0 / 1000);
         }
     }
-    assert_eq!(sent, [500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
+    assert_eq!(
+        sent,
+        [
+            500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500
+        ]
+    );
 }
 
 #[test]
@@ -75,7 +80,10 @@ fn a_refusal_of_an_invite_is_repeated_until_the_ack() {
     assert!(tx.respond(100, b"100".to_vec(), at(0)));
     assert!(tx.on_repeated_invite().send);
     assert!(tx.respond(486, b"486".to_vec(), at(0)));
-    assert!(!tx.respond(200, b"200".to_vec(), at(1)), "only one final response");
+    assert!(
+        !tx.respond(200, b"200".to_vec(), at(1)),
+        "only one final response"
+    );
     assert!(tx.on_timeout(at(500)).send);
     assert!(tx.on_timeout(at(1500)).send);
     tx.on_ack(at(1600));
