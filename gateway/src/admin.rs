@@ -35,23 +35,30 @@ const HEADER_TIME: Duration = Duration::from_secs(15);
 const WRONG_TOKEN_TIME: Duration = Duration::from_millis(300);
 
 /// What `/readyz` asks: each part says whether it can do its work.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, bool>>>);
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Probe>>>);
+
+type Probe = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl Readiness {
     pub fn set(&self, part: &'static str, ready: bool) {
+        self.probe(part, move || ready);
+    }
+
+    pub fn probe(&self, part: &'static str, ready: impl Fn() -> bool + Send + Sync + 'static) {
         if let Ok(mut parts) = self.0.lock() {
-            parts.insert(part, ready);
+            parts.insert(part, Box::new(ready));
         }
     }
 
-    fn missing(&self) -> Vec<&'static str> {
+    /// The parts that are not ready.
+    pub fn missing(&self) -> Vec<&'static str> {
         let Ok(parts) = self.0.lock() else {
             return vec!["everything"];
         };
         parts
             .iter()
-            .filter(|(_, ready)| !**ready)
+            .filter(|(_, ready)| !ready())
             .map(|(part, _)| *part)
             .collect()
     }

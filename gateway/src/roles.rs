@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-/// How long calls may take to end politely.
-const STOP_TIME: Duration = Duration::from_secs(8);
+/// How long each stage of the end may take.
+const STOP_TIME: Duration = Duration::from_secs(5);
 
 /// One line for machines at the start: `listening signaling.ws 127.0.0.1:40123`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,19 +70,18 @@ pub struct Running {
     pub listening: Vec<Listening>,
     /// By the role at the far end, from the side that dials, else from the one that serves.
     pub links: Vec<(&'static str, Watch)>,
-    tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    /// Ends first, while those that it speaks with are still there …
+    front: Stage,
+    /// … which end after it.
+    back: Stage,
     listener: Option<Listener>,
 }
 
 impl Running {
-    /// Ends calls politely, for as long as that may take.
+    /// Ends calls politely: first signaling, which hangs up, then trunk and media, which carry that out.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_TIME, all).await.is_err() {
-            warn!("not everything ended in time");
-        }
+        self.front.stop().await;
+        self.back.stop().await;
         if let Some(listener) = &self.listener {
             listener.close();
         }
@@ -90,7 +89,35 @@ impl Running {
 
     /// Waits until a role that should run for ever has ended: the process is of no use then.
     pub async fn role_ended(&mut self) {
-        self.tasks.join_next().await;
+        tokio::select! {
+            Some(_) = self.front.tasks.join_next() => (),
+            Some(_) = self.back.tasks.join_next() => (),
+            else => (),
+        }
+    }
+}
+
+/// Roles that end together.
+struct Stage {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        Stage {
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// Tells the tasks, and waits for them as long as is decent.
+    async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIME, all).await.is_err() {
+            warn!("not everything ended in time");
+        }
     }
 }
 
@@ -127,12 +154,11 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
         .and_then(|listener| listener.local_addr().ok())
         .map(reachable);
 
-    let (stop, stopping) = watch::channel(false);
     let mut running = Running {
         listening: Vec::new(),
         links: Vec::new(),
-        tasks: JoinSet::new(),
-        stop,
+        front: Stage::new(),
+        back: Stage::new(),
         listener,
     };
     if let (Some(_), Some(here)) = (config.link.listen, here) {
@@ -150,7 +176,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             events,
             dtls,
         };
-        running.start_media(config, parts, stopping.clone()).await?;
+        running.start_media(config, parts).await?;
     }
     if let (true, Some(listener)) = (plays(Role::Trunk), &running.listener) {
         let (events, commands) = listener.serve(Role::Trunk.name());
@@ -160,7 +186,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             events,
             sockets: sip,
         };
-        running.start_trunk(config, parts, stopping.clone()).await?;
+        running.start_trunk(config, parts).await?;
     }
     if plays(Role::Signaling) {
         let (to_trunk, from_trunk) = dial(&link_config, config, Role::Trunk, here)?;
@@ -176,7 +202,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             wss,
             tls,
         };
-        running.start_signaling(config, parts, stopping).await?;
+        running.start_signaling(config, parts).await?;
     }
     Ok(running)
 }
@@ -185,24 +211,18 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
 /// to `listening` what it opened by itself, spawns its loop into `tasks`, and holds both ends of its links until
 /// that loop ends, since a link ends with them.
 impl Running {
-    async fn start_media(
-        &mut self,
-        _config: &Config,
-        parts: MediaParts,
-        stopping: Stopping,
-    ) -> Result<(), String> {
-        self.tasks
+    async fn start_media(&mut self, _config: &Config, parts: MediaParts) -> Result<(), String> {
+        let stopping: Stopping = self.back.stop.subscribe();
+        self.back
+            .tasks
             .spawn(hold(parts.commands, parts.events, stopping));
         Ok(())
     }
 
-    async fn start_trunk(
-        &mut self,
-        _config: &Config,
-        parts: TrunkParts,
-        stopping: Stopping,
-    ) -> Result<(), String> {
-        self.tasks
+    async fn start_trunk(&mut self, _config: &Config, parts: TrunkParts) -> Result<(), String> {
+        let stopping: Stopping = self.back.stop.subscribe();
+        self.back
+            .tasks
             .spawn(hold(parts.commands, parts.events, stopping));
         Ok(())
     }
@@ -211,11 +231,13 @@ impl Running {
         &mut self,
         _config: &Config,
         parts: SignalingParts,
-        stopping: Stopping,
     ) -> Result<(), String> {
-        self.tasks
+        let stopping: Stopping = self.front.stop.subscribe();
+        self.front
+            .tasks
             .spawn(hold(parts.from_trunk, parts.to_trunk, stopping.clone()));
-        self.tasks
+        self.front
+            .tasks
             .spawn(hold(parts.from_media, parts.to_media, stopping));
         Ok(())
     }

@@ -9,10 +9,14 @@ use crate::roles::{self, Listening, Running};
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+
+/// How long the first line to people waits for the links.
+const LINK_TIME: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Runs until a signal.
 ///
@@ -54,6 +58,13 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
     listening.extend(running.listening.iter().cloned());
     start_admin(admin, config, &metrics, &readiness, &running);
     readiness.set("roles", true);
+    for (name, watch) in &running.links {
+        if config.roles.contains(&Role::Signaling) {
+            let watch = watch.clone();
+            readiness.probe(name, move || watch().up);
+        }
+    }
+    wait_for_links(&readiness).await;
     tell(config, &listening);
 
     let first = tokio::select! {
@@ -67,6 +78,18 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
         second = signals.next() => info!("{second} again: ending at once"),
     }
     Ok(())
+}
+
+/// Whoever reads `ready` may call at once. Roles elsewhere may come later.
+async fn wait_for_links(readiness: &Readiness) {
+    let ready = async {
+        while !readiness.missing().is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    if tokio::time::timeout(LINK_TIME, ready).await.is_err() {
+        warn!("not there yet: {}", readiness.missing().join(", "));
+    }
 }
 
 fn start_admin(

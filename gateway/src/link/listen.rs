@@ -121,6 +121,12 @@ impl Listener {
 async fn accept(endpoint: Endpoint, roles: Roles) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     while let Some(incoming) = endpoint.accept().await {
+        let busy = handshakes.available_permits() < HANDSHAKES / 2;
+        if busy && !incoming.remote_address_validated() && incoming.may_retry() {
+            // Made-up source addresses get no further than this (RFC 9000 §8.1.2).
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(permit) = handshakes.clone().try_acquire_owned() else {
             incoming.refuse();
             continue;
