@@ -74,6 +74,7 @@ pub struct Running {
     front: Stage,
     /// … which end after it.
     back: Stage,
+    link: LinkConfig,
     listener: Option<Listener>,
 }
 
@@ -82,9 +83,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.front.stop().await;
         self.back.stop().await;
-        if let Some(listener) = &self.listener {
-            listener.close();
-        }
+        self.link.close().await;
     }
 
     /// Waits until a role that should run for ever has ended: the process is of no use then.
@@ -139,10 +138,8 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
         Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
     let runtime = link::thread("link")
         .map_err(|e| format!("No thread could be started for the link: {e}."))?;
-    let link_config = LinkConfig {
-        grace: config.link.grace,
-        ..LinkConfig::new(Arc::new(identity), runtime)
-    };
+    let mut link_config = LinkConfig::new(Arc::new(identity), runtime);
+    link_config.grace = config.link.grace;
     let serves = plays(Role::Trunk) || plays(Role::Media);
     let listener = if serves {
         Some(listen(&link_config, config)?)
@@ -159,6 +156,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
         links: Vec::new(),
         front: Stage::new(),
         back: Stage::new(),
+        link: link_config.clone(),
         listener,
     };
     if let (Some(_), Some(here)) = (config.link.listen, here) {

@@ -47,6 +47,7 @@ where
     endpoint.set_default_client_config(
         client(&config.identity, config.idle).map_err(io::Error::other)?,
     );
+    config.remember(&endpoint);
     let shared = Arc::new(Shared::default());
     let dialer = Dialer {
         endpoint,

@@ -41,7 +41,7 @@ const KEEP_ALIVES_PER_IDLE: u32 = 10;
 
 /// The socket on which other roles reach those of this process.
 pub struct Listener {
-    pub(super) endpoint: Endpoint,
+    endpoint: Endpoint,
     config: LinkConfig,
     roles: Roles,
 }
@@ -69,6 +69,7 @@ impl Listener {
         let _inside = config.runtime.enter();
         let server = server(&config.identity, config.idle).map_err(io::Error::other)?;
         let endpoint = Endpoint::server(server, address)?;
+        config.remember(&endpoint);
         let roles = Roles::default();
         config
             .runtime
@@ -110,11 +111,6 @@ impl Listener {
             under_way: None,
         };
         peer::spawn(&self.config, format!("at {role}"), Arc::default(), doorman)
-    }
-
-    /// Takes no more connections, ends those that stand.
-    pub fn close(&self) {
-        self.endpoint.close(peer::CLOSE_DONE, b"the process ends");
     }
 }
 
