@@ -16,7 +16,6 @@ use signaling_server::websocket::Web;
 use signaling_trunk::allowed::Entry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -25,8 +24,6 @@ use tracing::{error, info, warn};
 const MEDIA_EVENTS: usize = 16_384;
 /// Commands and events between a role's loop and its link.
 const HANDED_ON: usize = 1024;
-/// How long the media role carries on after it was told to stop, for calls to end in order.
-const LAST_PACKETS: Duration = Duration::from_secs(5);
 
 /// Starts the media workers and hands commands and events between them and the link.
 ///
@@ -68,7 +65,6 @@ pub fn media(
         ..
     } = parts;
     tasks.spawn(async move {
-        let mut last: Option<tokio::time::Instant> = None;
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -77,7 +73,6 @@ pub fn media(
                     Some(LinkEvent::Up { fresh: true } | LinkEvent::Lost) => {
                         node.handle(media_control::Command::Retain { groups: Vec::new() });
                     }
-                    Some(LinkEvent::Down) if last.is_some() => break,
                     Some(LinkEvent::Up { fresh: false } | LinkEvent::Down) => {}
                     None => break,
                 },
@@ -86,10 +81,8 @@ pub fn media(
                         warn!(%error, "an event of the media role cannot be told");
                     }
                 }
-                () = at(last) => break,
-                () = stopped(&mut stopping), if last.is_none() => {
-                    last = Some(tokio::time::Instant::now() + LAST_PACKETS);
-                }
+                // Signaling has ended its calls before this role is told to stop.
+                () = stopped(&mut stopping) => break,
             }
         }
         if let Ok(node) = Arc::try_unwrap(node) {
@@ -300,13 +293,6 @@ fn from_peer<T: Send + 'static>(mut link: Receiver<T>) -> mpsc::Receiver<FromPee
 /// When the process is asked to end, or whoever could ask is gone.
 async fn stopped(stopping: &mut Stopping) {
     let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-async fn at(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn count(n: impl TryInto<i64>) -> i64 {

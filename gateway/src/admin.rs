@@ -36,28 +36,23 @@ const WRONG_TOKEN_TIME: Duration = Duration::from_millis(300);
 
 /// What `/readyz` asks: each part says whether it can do its work.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Ask>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Probe>>>);
 
-/// Asked anew for each `/readyz`.
-type Ask = Box<dyn Fn() -> bool + Send>;
+type Probe = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl Readiness {
     pub fn set(&self, part: &'static str, ready: bool) {
-        self.ask(part, move || ready);
+        self.probe(part, move || ready);
     }
 
-    /// A part that answers for itself.
-    pub fn ask(&self, part: &'static str, ready: impl Fn() -> bool + Send + 'static) {
+    pub fn probe(&self, part: &'static str, ready: impl Fn() -> bool + Send + Sync + 'static) {
         if let Ok(mut parts) = self.0.lock() {
             parts.insert(part, Box::new(ready));
         }
     }
 
-    pub fn is_ready(&self) -> bool {
-        self.missing().is_empty()
-    }
-
-    fn missing(&self) -> Vec<&'static str> {
+    /// The parts that are not ready.
+    pub fn missing(&self) -> Vec<&'static str> {
         let Ok(parts) = self.0.lock() else {
             return vec!["everything"];
         };

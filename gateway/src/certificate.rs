@@ -111,7 +111,10 @@ fn make_once(
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // DTLS peers are clients and servers alike, and the fingerprint says all.
+    if !params.subject_alt_names.is_empty() {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    }
     let made = params.self_signed(&pair).map_err(failed)?;
     files::write_private(key, pair.serialize_pem().as_bytes())?;
     files::write_public(certificate, made.pem().as_bytes())

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-/// How long calls may take to end politely.
-const STOP_TIME: Duration = Duration::from_secs(8);
+/// How long each stage of the end may take.
+const STOP_TIME: Duration = Duration::from_secs(5);
 
 /// One line for machines at the start: `listening signaling.ws 127.0.0.1:40123`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,29 +72,55 @@ pub struct Running {
     pub listening: Vec<Listening>,
     /// By the role at the far end, from the side that dials, else from the one that serves.
     pub links: Vec<(&'static str, Watch)>,
-    tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    /// Ends first, while those that it speaks with are still there …
+    front: Stage,
+    /// … which end after it.
+    back: Stage,
+    link: LinkConfig,
     listener: Option<Listener>,
     /// What the signaling role shows, where it runs here.
     pub signaling: Option<Arc<Mutex<Status>>>,
 }
 
 impl Running {
-    /// Ends calls politely, for as long as that may take.
+    /// Ends calls politely: first signaling, which hangs up, then trunk and media, which carry that out.
     pub async fn stop(mut self) {
+        self.front.stop().await;
+        self.back.stop().await;
+        self.link.close().await;
+    }
+
+    /// Waits until a role that should run for ever has ended: the process is of no use then.
+    pub async fn role_ended(&mut self) {
+        tokio::select! {
+            Some(_) = self.front.tasks.join_next() => (),
+            Some(_) = self.back.tasks.join_next() => (),
+            else => (),
+        }
+    }
+}
+
+/// Roles that end together.
+struct Stage {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        Stage {
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// Tells the tasks, and waits for them as long as is decent.
+    async fn stop(&mut self) {
         self.stop.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_TIME, all).await.is_err() {
             warn!("not everything ended in time");
         }
-        if let Some(listener) = &self.listener {
-            listener.close();
-        }
-    }
-
-    /// Waits until a role that should run for ever has ended: the process is of no use then.
-    pub async fn role_ended(&mut self) {
-        self.tasks.join_next().await;
     }
 }
 
@@ -116,10 +142,8 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
         Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
     let runtime = link::thread("link")
         .map_err(|e| format!("No thread could be started for the link: {e}."))?;
-    let link_config = LinkConfig {
-        grace: config.link.grace,
-        ..LinkConfig::new(Arc::new(identity), runtime)
-    };
+    let mut link_config = LinkConfig::new(Arc::new(identity), runtime);
+    link_config.grace = config.link.grace;
     let serves = plays(Role::Trunk) || plays(Role::Media);
     let listener = if serves {
         Some(listen(&link_config, config)?)
@@ -131,12 +155,12 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
         .and_then(|listener| listener.local_addr().ok())
         .map(reachable);
 
-    let (stop, stopping) = watch::channel(false);
     let mut running = Running {
         listening: Vec::new(),
         links: Vec::new(),
-        tasks: JoinSet::new(),
-        stop,
+        front: Stage::new(),
+        back: Stage::new(),
+        link: link_config.clone(),
         listener,
         signaling: None,
     };
@@ -155,7 +179,13 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             events,
             dtls,
         };
-        let bound = adapters::media(config, parts, stopping.clone(), &mut running.tasks, metrics)?;
+        let bound = adapters::media(
+            config,
+            parts,
+            running.back.stop.subscribe(),
+            &mut running.back.tasks,
+            metrics,
+        )?;
         running.listening.extend(bound);
     }
     if let (true, Some(listener)) = (plays(Role::Trunk), &running.listener) {
@@ -166,7 +196,12 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             events,
             sockets: sip,
         };
-        adapters::trunk(config, parts, stopping.clone(), &mut running.tasks)?;
+        adapters::trunk(
+            config,
+            parts,
+            running.back.stop.subscribe(),
+            &mut running.back.tasks,
+        )?;
     }
     if plays(Role::Signaling) {
         let (to_trunk, from_trunk) = dial(&link_config, config, Role::Trunk, here)?;
@@ -182,7 +217,13 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             wss,
             tls,
         };
-        let status = adapters::signaling(config, parts, stopping, &mut running.tasks, metrics)?;
+        let status = adapters::signaling(
+            config,
+            parts,
+            running.front.stop.subscribe(),
+            &mut running.front.tasks,
+            metrics,
+        )?;
         running.signaling = Some(status);
     }
     Ok(running)

@@ -11,11 +11,12 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// How long the start waits for the links before it says that it is ready.
-const LINKS_UP: Duration = Duration::from_secs(3);
+/// How long the first line to people waits for the links.
+const LINK_TIME: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Runs until a signal.
 ///
@@ -56,13 +57,19 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
         .map_err(|sentence| vec![sentence])?;
     listening.extend(running.listening.iter().cloned());
     if let Some(status) = running.signaling.clone() {
-        readiness.ask("calls", move || {
+        readiness.probe("calls", move || {
             status.lock().is_ok_and(|status| status.ready)
         });
     }
     start_admin(admin, config, &metrics, &readiness, &running);
     readiness.set("roles", true);
-    wait_for(&readiness).await;
+    for (name, watch) in &running.links {
+        if config.roles.contains(&Role::Signaling) {
+            let watch = watch.clone();
+            readiness.probe(name, move || watch().up);
+        }
+    }
+    wait_for_links(&readiness).await;
     tell(config, &listening);
 
     let first = tokio::select! {
@@ -76,6 +83,18 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
         second = signals.next() => info!("{second} again: ending at once"),
     }
     Ok(())
+}
+
+/// Whoever reads `ready` may call at once. Roles elsewhere may come later.
+async fn wait_for_links(readiness: &Readiness) {
+    let ready = async {
+        while !readiness.missing().is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    if tokio::time::timeout(LINK_TIME, ready).await.is_err() {
+        warn!("not there yet: {}", readiness.missing().join(", "));
+    }
 }
 
 fn start_admin(
@@ -121,15 +140,6 @@ fn start_admin(
     let router = admin::router(&config.admin, &own, pages, axum::Router::new());
     for listener in listeners {
         tokio::spawn(admin::serve(listener, router.clone()));
-    }
-}
-
-/// On one box the links come up within milliseconds. Where a role is elsewhere and not there yet, the process
-/// is of use all the same as soon as it comes: `/readyz` tells.
-async fn wait_for(readiness: &Readiness) {
-    let until = tokio::time::Instant::now() + LINKS_UP;
-    while !readiness.is_ready() && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -55,20 +55,21 @@ struct Running {
 impl Running {
     fn start(mut command: Command) -> Running {
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = Vec::new();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Running {
+            child,
+            out,
+            lines: Vec::new(),
+        };
         loop {
             let mut line = String::new();
-            assert_ne!(
-                out.read_line(&mut line).unwrap(),
-                0,
-                "ended before it was ready: {lines:?}"
-            );
+            let read = running.out.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "ended before it was ready: {:?}", running.lines);
             let line = line.trim_end().to_owned();
             if line == "ready" {
-                return Running { child, out, lines };
+                return running;
             }
-            lines.push(line);
+            running.lines.push(line);
         }
     }
 
@@ -158,22 +159,22 @@ fn the_roles_of_two_processes_find_each_other_over_the_link() {
         &peer,
     ];
     let signaling = Running::start(trunkgate(&folder, &token));
-    let up = |wanted: &str| {
+    let up = |wanted: bool| {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             let status = signaling.get("/api/status", "Authorization: Bearer sesam\r\n");
             let body = status.split("\r\n\r\n").nth(1).unwrap();
             let links = &serde_json::from_str::<serde_json::Value>(body).unwrap()["links"];
-            if links["media"]["up"].to_string() == wanted {
+            if links["media"]["up"] == wanted {
                 return;
             }
             std::thread::yield_now();
         }
         panic!("the link to media did not become {wanted}");
     };
-    up("true");
+    up(true);
     media.signal("-TERM");
-    up("false");
+    up(false);
 }
 
 #[test]

@@ -47,6 +47,7 @@ where
     endpoint.set_default_client_config(
         client(&config.identity, config.idle).map_err(io::Error::other)?,
     );
+    config.remember(&endpoint);
     let shared = Arc::new(Shared::default());
     let dialer = Dialer {
         endpoint,
@@ -84,6 +85,10 @@ impl Finder for Dialer {
             self.back_off = Duration::ZERO;
             self.under_way = None;
         } else if self.under_way.is_none() || self.begun_as != session.instance() {
+            if self.begun_as != session.instance() && self.begun_as != 0 {
+                // The peer was given up, perhaps because it makes no sense: that must not spin.
+                self.grow_back_off();
+            }
             let hello = session.hello(&self.us, &self.wants);
             let (endpoint, address, wait) = (self.endpoint.clone(), self.address, self.back_off);
             self.begun_as = session.instance();
@@ -102,7 +107,7 @@ impl Finder for Dialer {
         match finish(&mut self.under_way).await {
             Ok(established) => Some(Box::new(established)),
             Err(why) => {
-                self.back_off = (self.back_off * 2).clamp(BACK_OFF_FIRST, BACK_OFF_LAST);
+                self.grow_back_off();
                 if self.shared.set_trouble(Some(why.clone())) {
                     warn!(
                         "the {} role at {} cannot be reached: {why}",
@@ -112,6 +117,12 @@ impl Finder for Dialer {
                 None
             }
         }
+    }
+}
+
+impl Dialer {
+    fn grow_back_off(&mut self) {
+        self.back_off = (self.back_off * 2).clamp(BACK_OFF_FIRST, BACK_OFF_LAST);
     }
 }
 

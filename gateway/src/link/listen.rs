@@ -41,7 +41,7 @@ const KEEP_ALIVES_PER_IDLE: u32 = 10;
 
 /// The socket on which other roles reach those of this process.
 pub struct Listener {
-    pub(super) endpoint: Endpoint,
+    endpoint: Endpoint,
     config: LinkConfig,
     roles: Roles,
 }
@@ -69,6 +69,7 @@ impl Listener {
         let _inside = config.runtime.enter();
         let server = server(&config.identity, config.idle).map_err(io::Error::other)?;
         let endpoint = Endpoint::server(server, address)?;
+        config.remember(&endpoint);
         let roles = Roles::default();
         config
             .runtime
@@ -111,16 +112,17 @@ impl Listener {
         };
         peer::spawn(&self.config, format!("at {role}"), Arc::default(), doorman)
     }
-
-    /// Takes no more connections, ends those that stand.
-    pub fn close(&self) {
-        self.endpoint.close(peer::CLOSE_DONE, b"the process ends");
-    }
 }
 
 async fn accept(endpoint: Endpoint, roles: Roles) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     while let Some(incoming) = endpoint.accept().await {
+        let busy = handshakes.available_permits() < HANDSHAKES / 2;
+        if busy && !incoming.remote_address_validated() && incoming.may_retry() {
+            // Made-up source addresses get no further than this (RFC 9000 §8.1.2).
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(permit) = handshakes.clone().try_acquire_owned() else {
             incoming.refuse();
             continue;

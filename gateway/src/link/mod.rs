@@ -30,6 +30,7 @@ pub use listen::Listener;
 pub use session::LANES;
 
 use frame::MAX_MESSAGE_BYTES;
+use quinn::Endpoint;
 use serde::Serialize;
 use session::{Ourselves, lane_of};
 use std::io;
@@ -47,6 +48,9 @@ pub const QUEUE_MESSAGES: usize = 1024;
 /// Events that wait for whoever reads them; a full queue stops the reading of the lanes.
 pub const EVENTS: usize = 1024;
 
+/// How long the goodbye of a process may take.
+const CLOSE_TIME: Duration = Duration::from_millis(500);
+
 /// How a link behaves, and as whom.
 #[derive(Clone)]
 pub struct LinkConfig {
@@ -61,6 +65,8 @@ pub struct LinkConfig {
     pub runtime: Handle,
     /// Newest and oldest version spoken.
     pub versions: (u16, u16),
+    /// All sockets made with this configuration, for [`LinkConfig::close`].
+    endpoints: Arc<Mutex<Vec<Endpoint>>>,
 }
 
 impl LinkConfig {
@@ -72,6 +78,32 @@ impl LinkConfig {
             idle: Duration::from_secs(10),
             runtime,
             versions: (frame::VERSION, frame::VERSION.saturating_sub(1)),
+            endpoints: Arc::default(),
+        }
+    }
+
+    /// Ends all links made with this configuration (or a clone), and lets the peers know: otherwise they would
+    /// find out when nothing has been heard for long enough.
+    pub async fn close(&self) {
+        let endpoints = self
+            .endpoints
+            .lock()
+            .map(|all| all.clone())
+            .unwrap_or_default();
+        for endpoint in &endpoints {
+            endpoint.close(peer::CLOSE_DONE, b"the process ends");
+        }
+        let told = async {
+            for endpoint in &endpoints {
+                endpoint.wait_idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_TIME, told).await;
+    }
+
+    fn remember(&self, endpoint: &Endpoint) {
+        if let Ok(mut endpoints) = self.endpoints.lock() {
+            endpoints.push(endpoint.clone());
         }
     }
 

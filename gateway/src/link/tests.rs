@@ -53,7 +53,11 @@ impl Net {
     }
 
     fn media(&self) -> (Listener, Sender<Word>, Receiver<Word>) {
-        let listener = Listener::bind(self.process(), LOOPBACK).unwrap();
+        self.media_of(self.process())
+    }
+
+    fn media_of(&self, process: LinkConfig) -> (Listener, Sender<Word>, Receiver<Word>) {
+        let listener = Listener::bind(process, LOOPBACK).unwrap();
         let (sender, receiver) = listener.serve("media");
         (listener, sender, receiver)
     }
@@ -272,14 +276,13 @@ async fn a_round_trip_waits_for_no_timer() {
 #[tokio::test]
 async fn a_listener_that_restarts_elsewhere_under_the_same_address_is_fresh() {
     let net = Net::new();
-    let (listener, media, at_media) = net.media();
+    let process = net.process();
+    let (listener, media, at_media) = net.media_of(process.clone());
     let (signaling, mut at_signaling) = net.signaling(&listener);
     assert_eq!(next(&mut at_signaling).await, LinkEvent::Up { fresh: true });
     let address = listener.local_addr().unwrap();
-    listener.close();
-    drop((media, at_media));
-    listener.endpoint.wait_idle().await;
-    drop(listener);
+    process.close().await;
+    drop((process, listener, media, at_media));
     assert_eq!(next(&mut at_signaling).await, LinkEvent::Down);
     signaling.send(1, number(1, 1)).await.unwrap();
     let listener = loop {
@@ -330,7 +333,8 @@ async fn a_second_dialer_is_refused_while_the_first_is_alive() {
 #[tokio::test]
 async fn grace_over_is_told_as_lost() {
     let net = Net::new();
-    let (listener, media, at_media) = net.media();
+    let process = net.process();
+    let (listener, _media, _at_media) = net.media_of(process.clone());
     let config = LinkConfig {
         grace: Duration::ZERO,
         ..net.process()
@@ -343,8 +347,7 @@ async fn grace_over_is_told_as_lost() {
     )
     .unwrap();
     assert_eq!(next(&mut at_signaling).await, LinkEvent::Up { fresh: true });
-    listener.close();
-    drop((listener, media, at_media));
+    process.close().await;
     assert_eq!(next(&mut at_signaling).await, LinkEvent::Down);
     assert_eq!(next(&mut at_signaling).await, LinkEvent::Lost);
 }
