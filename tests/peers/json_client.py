@@ -54,7 +54,7 @@ FINGERPRINT = ":".join(["37", "F9", "11", "02"] * 8)
 # The SDK feeds notifyIncomingCall to its own createCall, which takes these for a page's options.
 FORBIDDEN = {"constraints", "logger", "localVideoDisplay", "remoteVideoDisplay", "receiveAudio", "receiveVideo"}
 FORBIDDEN |= {"sdpHook", "stripCodecs", "sdp"}
-PROGRESS = {"notifyTryingResponse", "ring", "talk", "hold", "sessionProgress", "notifyTransferEvent"}
+PROGRESS = {"ring", "talk", "hold", "sessionProgress", "notifyTransferEvent"}
 
 OFFER_CODECS = [
     (111, "opus/48000/2", "minptime=10;useinbandfec=1"),
@@ -347,6 +347,10 @@ class Client:
             self.incoming += 1
         if name == "finish":
             self.over.add(call_id)
+        elif name == "notifyTryingResponse" and call_id in self.over:
+            # The same id once more, which a page may choose for a call that comes after.
+            self.over.discard(call_id)
+            self.offers.pop(call_id, None)
         return self.names.get(call_id)
 
     def named(self, name, call_id):
@@ -441,9 +445,10 @@ class Client:
                     self.fail("unwanted", what=what, call=name, data=frame["data"])
                 return
             left = end - time.monotonic()
-            if left <= 0:
+            if left <= 0 or not self.socket:
+                # Without a socket nothing will come any more: no need to sit the time out.
                 if expected:
-                    self.fail("timeout", what=what, call=name)
+                    self.fail("timeout", what=what, call=name, open=bool(self.socket))
                 return
             try:
                 await asyncio.wait_for(self.arrived.wait(), left)

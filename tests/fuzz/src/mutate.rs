@@ -6,11 +6,11 @@ pub struct Dice(u64);
 impl Dice {
     pub fn new(seed: u64, run: u64) -> Dice {
         let mut dice = Dice(seed ^ run.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        dice.next();
+        dice.draw();
         dice
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,13 +21,13 @@ impl Dice {
     /// From 0 up to and without `end`; 0 if that is 0.
     pub fn below(&mut self, end: usize) -> usize {
         // The remainder of a usize that was widened fits a usize.
-        self.next()
+        self.draw()
             .checked_rem(end as u64)
             .map_or(0, |n| n as usize)
     }
 
     fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.draw().to_le_bytes()[0]
     }
 
     fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
