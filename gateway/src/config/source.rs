@@ -84,10 +84,11 @@ pub fn add_environment(
     let mut ours: Vec<_> = variables
         .into_iter()
         .filter_map(|(variable, value)| {
-            let name = variable
-                .strip_prefix(ENVIRONMENT_PREFIX)?
-                .to_ascii_lowercase()
-                .replace("__", ".");
+            let rest = variable.strip_prefix(ENVIRONMENT_PREFIX)?;
+            if is_service_link(rest) {
+                return None;
+            }
+            let name = rest.to_ascii_lowercase().replace("__", ".");
             Some((variable, name, value))
         })
         .collect();
@@ -95,6 +96,13 @@ pub fn add_environment(
     for (variable, name, text) in ours {
         add_text(settings, &name, &text, Place::Environment(variable));
     }
+}
+
+/// Kubernetes tells every container of a service named `trunkgate` by `TRUNKGATE_SERVICE_HOST`,
+/// `TRUNKGATE_PORT_8080_TCP_ADDR` and the like; nobody meant a setting by these.
+fn is_service_link(rest: &str) -> bool {
+    let begins = ["SERVICE_HOST", "SERVICE_PORT", "PORT_"];
+    rest == "PORT" || (!rest.contains("__") && begins.iter().any(|begin| rest.starts_with(begin)))
 }
 
 /// Adds one `KEY=VALUE` of the command line.

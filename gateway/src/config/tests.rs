@@ -104,6 +104,27 @@ fn the_environment_overrules_the_file_and_set_overrules_both() {
 }
 
 #[test]
+fn what_kubernetes_tells_of_a_service_of_our_name_is_no_setting() {
+    let mut around = around();
+    for variable in [
+        "TRUNKGATE_SERVICE_HOST",
+        "TRUNKGATE_SERVICE_PORT_WS",
+        "TRUNKGATE_PORT",
+        "TRUNKGATE_PORT_8080_TCP_ADDR",
+    ] {
+        around
+            .variables
+            .push((variable.into(), "tcp://10.0.0.1:8080".into()));
+    }
+    assert!(Config::load(&Arguments::default(), &around).is_ok());
+    around
+        .variables
+        .push(("TRUNKGATE_SIGNALLING__WS".into(), ":80".into()));
+    let told = complaints(Config::load(&Arguments::default(), &around));
+    assert!(told[0].contains("did you mean signaling.ws?"), "{told:?}");
+}
+
+#[test]
 fn what_is_not_toml_is_a_text() {
     let config = set(&[
         "signaling.ws=127.0.0.1:0",

@@ -143,7 +143,11 @@ pub enum SendError {
     TooLarge(usize),
 }
 
-/// Sends messages to the peer. Clones share the queues.
+/// Sends messages to the peer. Clones share the queues. When the last one is dropped the link ends, as soon as
+/// all was delivered; when the receiver is dropped it ends at once.
+///
+/// Who waits in `send` must not be the only one who reads the receiver: if both sides did that with full
+/// queues, neither would ever read again.
 pub struct Sender<Out> {
     lanes: Arc<[mpsc::Sender<Vec<u8>>]>,
     shared: Arc<Shared>,

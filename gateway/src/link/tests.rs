@@ -519,6 +519,31 @@ async fn a_full_queue_refuses_try_send_and_makes_send_wait() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_does_not_read_holds_up_its_sender_and_loses_nothing() {
+    let net = Net::new();
+    let (listener, media, mut at_media) = net.media();
+    let (signaling, mut at_signaling) = net.signaling(&listener);
+    let mut sent = 0;
+    // Full for a while, not only for the moment: everything between the two has filled up.
+    while timeout(
+        Duration::from_millis(200),
+        signaling.send(1, number(1, sent)),
+    )
+    .await
+    .is_ok()
+    {
+        sent += 1;
+        assert!(sent < 100_000, "nothing is bounded");
+    }
+    // The other way is free.
+    media.send(1, number(1, 7)).await.unwrap();
+    assert_eq!(message(&mut at_signaling).await, number(1, 7));
+    for n in 0..sent {
+        assert_eq!(message(&mut at_media).await, number(1, n));
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_large_is_refused_to_its_sender() {
     let net = Net::new();
     let (_listener, ..) = net.media();

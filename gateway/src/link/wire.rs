@@ -42,6 +42,8 @@ pub struct Wire {
     pub connection: Connection,
     control: Stream,
     lanes: Vec<Stream>,
+    /// Where streams are read into; clearing one for each would cost more than the reading.
+    scratch: Vec<u8>,
 }
 
 impl Wire {
@@ -67,6 +69,7 @@ impl Wire {
             connection,
             control,
             lanes,
+            scratch: vec![0; READ_BYTES],
         })
     }
 
@@ -86,7 +89,9 @@ impl Wire {
             }
         })?;
         self.control
-            .poll_read(cx, |seen: Seen| Ok(session.acknowledged(&seen)?))?;
+            .poll_read(cx, &mut self.scratch, |seen: Seen| {
+                Ok(session.acknowledged(&seen)?)
+            })?;
         for (i, lane) in self.lanes.iter_mut().enumerate() {
             lane.poll_write(cx, |out| {
                 if let Some(batch) = session.poll_batch(i) {
@@ -94,7 +99,7 @@ impl Wire {
                 }
             })?;
             if may_read {
-                lane.poll_read(cx, |batch: Batch| {
+                lane.poll_read(cx, &mut self.scratch, |batch: Batch| {
                     arrived.extend(session.receive(i, batch, now)?);
                     Ok(())
                 })?;
@@ -152,14 +157,14 @@ impl Stream {
     fn poll_read<T: serde::de::DeserializeOwned>(
         &mut self,
         cx: &mut Context<'_>,
+        scratch: &mut [u8],
         mut take: impl FnMut(T) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        let mut piece = [0; READ_BYTES];
         for _ in 0..READ_TURNS {
-            match self.recv.poll_read(cx, &mut piece) {
+            match self.recv.poll_read(cx, scratch) {
                 Poll::Ready(read) => match read? {
                     0 => return Err(WireError::Ended),
-                    n => self.reader.extend(&piece[..n]),
+                    n => self.reader.extend(&scratch[..n]),
                 },
                 Poll::Pending => return Ok(()),
             }
