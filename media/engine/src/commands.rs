@@ -1,14 +1,12 @@
 //! What each command does to the legs.
 
 use crate::datagram::SocketId;
-use crate::digits::Digits;
-use crate::forward::{Forward, Outcome, payload_types, roads};
+use crate::forward::{Forward, Outcome, first_speech, payload_types, roads, takes_sound};
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
-use crate::leg::{Leg, Timer, Timers};
+use crate::leg::{Leg, Timer};
 use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
 use crate::rewrite::OutStream;
 use crate::source::SourceState;
-use crate::stats::Inbound;
 use crate::transport::{
     Expected, Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
 };
@@ -16,7 +14,6 @@ use media_control::{
     Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
     Remote, RemoteTransport,
 };
-use media_packet::dtmf::Detector;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -27,12 +24,16 @@ const MAX_MEDIA: usize = 8;
 impl Legs {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::CreateLeg { leg, group, spec } => self.create(leg, group, spec, now),
+            Command::CreateLeg { leg, group, spec } => self.create(leg, group, spec),
             Command::ConnectLeg { leg, remote } => self.connect(leg, remote, now),
             Command::Join { a, b } => self.join(a, b, now),
             Command::Part { a, b } => self.part(a, b, now),
             Command::CloseLeg { leg } => self.close(leg, now),
-            Command::SendDigits { leg, digits, duration_ms } => {
+            Command::SendDigits {
+                leg,
+                digits,
+                duration_ms,
+            } => {
                 self.send_digits(leg, &digits, duration_ms, now);
             }
             Command::Retain { groups } => {
@@ -51,19 +52,30 @@ impl Legs {
         }
     }
 
-    fn create(&mut self, id: LegId, group: GroupId, spec: LegSpec, now: Instant) {
+    fn create(&mut self, id: LegId, group: GroupId, spec: LegSpec) {
         if let Some(index) = self.by_id.get(&id).copied() {
             self.tell_created(index);
             return;
         }
-        if self.by_id.len() >= MAX_LEGS {
-            self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
+        if self.is_full() {
+            self.tell(Event::LegFailed {
+                leg: id,
+                reason: LegFailure::NoResources,
+            });
             return;
         }
         let transport = match &spec {
             LegSpec::WebRtc { face } => {
-                if !self.config.browser_sockets.iter().any(|socket| socket.face == *face) {
-                    self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
+                if !self
+                    .config
+                    .browser_sockets
+                    .iter()
+                    .any(|socket| socket.face == *face)
+                {
+                    self.tell(Event::LegFailed {
+                        leg: id,
+                        reason: LegFailure::NoResources,
+                    });
                     return;
                 }
                 let mut creds = IceCreds::draw(&mut *self.random);
@@ -78,8 +90,11 @@ impl Legs {
                 }))
             }
             LegSpec::Rtp { sdes, .. } => {
-                let offered =
-                    if *sdes { draw_sdes(&mut *self.random) } else { Vec::new() };
+                let offered = if *sdes {
+                    draw_sdes(&mut *self.random)
+                } else {
+                    Vec::new()
+                };
                 Transport::Rtp(Box::new(RtpPort {
                     ports: Vec::new(),
                     offered,
@@ -92,37 +107,16 @@ impl Legs {
         };
         let audio_out = self.draw_stream();
         let video_out = self.draw_stream();
-        let leg = Leg {
+        let cname = self.draw_cname();
+        let leg = Leg::new(
             id,
             group,
-            spec: spec.clone(),
+            spec.clone(),
             transport,
-            media: Vec::new(),
-            types: Box::new([None; 128]),
-            connected: false,
-            joined: None,
-            forward: None,
-            road: "",
             audio_out,
             video_out,
-            inbound: Inbound::new(),
-            sent: 0,
-            sent_bytes: 0,
-            sending_pt: None,
-            rtp_path: None,
-            rtcp_path: None,
-            timers: Timers::default(),
-            armed: None,
-            listening_since: None,
-            silence_told: 0,
-            round_trip_ms: 0.0,
-            reported_packets: [0; 2],
-            cname: self.draw_cname(),
-            digits: Digits::default(),
-            detector: Detector::new(),
-            detector_clock_hz: 8000,
-            translated: None,
-        };
+            cname,
+        );
         let index = self.insert(leg);
         match spec {
             LegSpec::Rtp { face, .. } => {
@@ -130,7 +124,6 @@ impl Legs {
             }
             LegSpec::WebRtc { .. } | LegSpec::Source(_) => self.tell_created(index),
         }
-        let _ = now;
     }
 
     /// First sequence numbers in the lower half, so that the receiver's rollover counter starts where
@@ -140,7 +133,11 @@ impl Legs {
         (self.random)(&mut dice);
         let [a, b, c, d, e, f, g, h, i, j] = dice;
         let ssrc = u32::from_be_bytes([a, b, c, d]).max(1);
-        OutStream::new(ssrc, u16::from_be_bytes([e & 0x7f, f]), u32::from_be_bytes([g, h, i, j]))
+        OutStream::new(
+            ssrc,
+            u16::from_be_bytes([e & 0x7f, f]),
+            u32::from_be_bytes([g, h, i, j]),
+        )
     }
 
     /// 96 bits that say nothing about us (RFC 7022 §4.2).
@@ -150,7 +147,11 @@ impl Legs {
         dice.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn insert(&mut self, leg: Leg) -> u32 {
+    pub(crate) fn is_full(&self) -> bool {
+        self.by_id.len() >= MAX_LEGS
+    }
+
+    pub(crate) fn insert(&mut self, leg: Leg) -> u32 {
         let id = leg.id;
         let ufrag = match &leg.transport {
             Transport::WebRtc(webrtc) => Some(webrtc.ice.creds.ufrag.clone()),
@@ -183,7 +184,11 @@ impl Legs {
             self.use_socket(pair.rtp, SocketUse::Rtp { leg: index });
             self.use_socket(pair.rtcp, SocketUse::Rtcp { leg: index });
         }
-        if let Some(Leg { transport: Transport::Rtp(rtp), .. }) = self.leg_mut(index) {
+        if let Some(Leg {
+            transport: Transport::Rtp(rtp),
+            ..
+        }) = self.leg_mut(index)
+        {
             rtp.ports = ports;
         }
         self.tell_created(index);
@@ -217,7 +222,12 @@ impl Legs {
             LegSpec::Rtp { .. } | LegSpec::Source(_) => Face::Outside,
         };
         (0u32..)
-            .zip(self.config.browser_sockets.iter().filter(|socket| socket.face == wanted))
+            .zip(
+                self.config
+                    .browser_sockets
+                    .iter()
+                    .filter(|socket| socket.face == wanted),
+            )
             .map(|(order, socket)| Candidate {
                 address: socket.announced,
                 tcp: false,
@@ -240,11 +250,18 @@ impl Legs {
             self.fail(index, reason, now);
             return;
         }
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let result = match (&mut leg.transport, remote.transport) {
             (
                 Transport::WebRtc(webrtc),
-                RemoteTransport::WebRtc { ufrag, pwd, fingerprints, dtls },
+                RemoteTransport::WebRtc {
+                    ufrag,
+                    pwd,
+                    fingerprints,
+                    dtls,
+                },
             ) => {
                 let creds = IceCreds { ufrag, pwd };
                 let mut forgotten = Vec::new();
@@ -252,7 +269,10 @@ impl Legs {
                     forgotten = webrtc.ice.set_remote(creds);
                 }
                 if webrtc.expected.is_none() {
-                    webrtc.expected = Some(Expected { role: dtls, fingerprints });
+                    webrtc.expected = Some(Expected {
+                        role: dtls,
+                        fingerprints,
+                    });
                     leg.timers.set(Timer::Connect, now + CHECK_TIMEOUT);
                 }
                 for path in forgotten {
@@ -262,7 +282,12 @@ impl Legs {
             }
             (
                 Transport::Rtp(port),
-                RemoteTransport::Rtp { rtp, rtcp, signalling, sdes },
+                RemoteTransport::Rtp {
+                    rtp,
+                    rtcp,
+                    signalling,
+                    sdes,
+                },
             ) => {
                 let keys = match &sdes {
                     // The same keys go on where they are: counters, windows and all.
@@ -275,24 +300,36 @@ impl Legs {
                         Ok(())
                     }
                 };
-                port.remote = Some(RtpRemote::new(rtp, rtcp, signalling, sdes.is_some()));
+                let mut remote = RtpRemote::new(rtp, rtcp, signalling, sdes.is_some());
+                if let Some(before) = &port.remote {
+                    remote.rtp.follow(&before.rtp);
+                    remote.rtcp.follow(&before.rtcp);
+                }
+                port.remote = Some(remote);
                 port.agreed = sdes;
-                keys.map_err(|_| LegFailure::Unsupported("a=crypto key of a wrong length".to_owned()))
+                keys.map_err(|_| {
+                    LegFailure::Unsupported("a=crypto key of a wrong length".to_owned())
+                })
             }
-            _ => Err(LegFailure::Unsupported("a description of another kind of leg".to_owned())),
+            _ => Err(LegFailure::Unsupported(
+                "a description of another kind of leg".to_owned(),
+            )),
         };
         if let Err(reason) = result {
             self.fail(index, reason, now);
             return;
         }
-        let Some(leg) = self.leg_mut(index) else { return };
-        leg.types = Box::new(payload_types(&remote.media));
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        *leg.types = payload_types(&remote.media);
         leg.media = remote.media;
         leg.renew_paths();
         let ready = match &leg.transport {
-            Transport::Rtp(rtp) => {
-                rtp.remote.as_ref().is_some_and(|remote| remote.rtp.destination().is_some())
-            }
+            Transport::Rtp(rtp) => rtp
+                .remote
+                .as_ref()
+                .is_some_and(|remote| remote.rtp.destination().is_some()),
             Transport::WebRtc(_) => leg.connected,
             Transport::Source(_) => false,
         };
@@ -306,7 +343,7 @@ impl Legs {
         self.arm(index);
     }
 
-    fn join(&mut self, a: LegId, b: LegId, now: Instant) {
+    pub(crate) fn join(&mut self, a: LegId, b: LegId, now: Instant) {
         let (Some(ia), Some(ib)) = (self.by_id.get(&a).copied(), self.by_id.get(&b).copied())
         else {
             return;
@@ -346,11 +383,13 @@ impl Legs {
     fn unjoin(&mut self, index: u32, now: Instant) {
         let other = self.leg_mut(index).and_then(|leg| leg.joined.take());
         let other = other.filter(|other| {
-            self.leg_mut(*other).is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
+            self.leg_mut(*other)
+                .is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
         });
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
                 leg.forward = None;
+                leg.end_pace();
                 leg.audio_out.detach(now);
                 leg.video_out.detach(now);
             }
@@ -359,22 +398,34 @@ impl Legs {
 
     /// Chooses the roads of both directions anew, after a join or a new description.
     fn replan(&mut self, index: u32, now: Instant) {
-        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else { return };
+        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else {
+            return;
+        };
         for (from, to) in [(index, other), (other, index)] {
-            let planned = match (self.leg(from), self.leg(to)) {
-                (Some(a), Some(b)) if a.media.is_empty() || a.is_source() => {
-                    let _ = b;
-                    None
-                }
-                (Some(a), Some(b)) if b.is_echo() => Some((from, roads(&a.media, &a.media))),
-                (Some(a), Some(b)) if !b.media.is_empty() => {
-                    Some((to, roads(&a.media, &b.media)))
-                }
-                _ => None,
+            let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else {
+                continue;
             };
-            let Some((target, (roads, outcome))) = planned else {
+            if a.is_source() {
+                if a.is_echo() || b.media.is_empty() {
+                    continue;
+                }
+                let out = first_speech(&b.media).filter(|_| takes_sound(&b.media));
+                if out.is_none() && takes_sound(&b.media) {
+                    self.fail(to, LegFailure::NoCommonCodec, now);
+                    return;
+                }
+                self.generate(from, to, out, now);
+                continue;
+            }
+            // An echo gives back what came, in the same format.
+            let far = if b.is_echo() { a } else { b };
+            let target = if b.is_echo() { from } else { to };
+            let planned = (!a.media.is_empty() && !far.media.is_empty())
+                .then(|| (roads(&a.media, &far.media), first_speech(&far.media)));
+            let Some(((roads, outcome), speech)) = planned else {
                 if let Some(leg) = self.leg_mut(from) {
                     leg.forward = None;
+                    leg.end_pace();
                 }
                 continue;
             };
@@ -382,25 +433,40 @@ impl Legs {
                 self.fail(from, LegFailure::NoCommonCodec, now);
                 return;
             }
-            let Some(leg) = self.leg_mut(from) else { continue };
-            let before = leg.forward.as_ref().map(|f| &f.roads);
-            let changed = before.is_some_and(|before| *before != roads);
-            leg.forward = Some(Forward { to: target, roads });
-            if changed && let Some(leg) = self.leg_mut(target) {
-                // Whatever was on its way belongs to the road before.
-                leg.audio_out.detach(now);
-                leg.video_out.detach(now);
+            let Some(leg) = self.leg_mut(from) else {
+                continue;
+            };
+            let fresh = Forward {
+                to: target,
+                roads,
+                speech,
+            };
+            let changed = leg.forward.as_ref().is_some_and(|before| *before != fresh);
+            leg.forward = Some(fresh);
+            if changed {
+                leg.end_pace();
+                if let Some(leg) = self.leg_mut(target) {
+                    // Whatever was on its way belongs to the road before.
+                    leg.audio_out.detach(now);
+                    leg.video_out.detach(now);
+                }
             }
         }
     }
 
     fn close(&mut self, id: LegId, now: Instant) {
         let Some(index) = self.by_id.get(&id).copied() else {
-            self.tell(Event::LegClosed { leg: id, stats: LegStats::default() });
+            self.tell(Event::LegClosed {
+                leg: id,
+                stats: LegStats::default(),
+            });
             return;
         };
         if let Some(leg) = self.remove(index, now) {
-            self.tell(Event::LegClosed { leg: id, stats: leg.stats() });
+            self.tell(Event::LegClosed {
+                leg: id,
+                stats: leg.stats(),
+            });
         }
     }
 

@@ -18,6 +18,9 @@ const RETRIES: usize = 8;
 /// How long a finished handshake is kept to repeat its last flight for a peer that lost it.
 const LINGER: Duration = Duration::from_secs(15);
 const MTU: usize = 1200;
+/// A server's handshake that was spoilt before the peer showed its certificate begins anew so often:
+/// until then anybody who forges the peer's address can spoil it.
+const MAX_RESTARTS: u8 = 4;
 
 /// Certificate and private key that a node shows to every browser: the cluster's, not the node's.
 #[derive(Clone)]
@@ -29,7 +32,9 @@ pub struct DtlsIdentity {
 
 impl std::fmt::Debug for DtlsIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DtlsIdentity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("DtlsIdentity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,11 +50,19 @@ impl DtlsIdentity {
             .handshake_timeout(HANDSHAKE_TIMEOUT)
             .build()
             .map_err(|error| error.to_string())?;
-        let digest = digest::digest(&digest::SHA256, &certificate).as_ref().to_vec();
+        let digest = digest::digest(&digest::SHA256, &certificate)
+            .as_ref()
+            .to_vec();
         Ok(DtlsIdentity {
             config: Arc::new(config),
-            certificate: DtlsCertificate { certificate, private_key: key },
-            fingerprint: Fingerprint { hash: "sha-256".to_owned(), digest },
+            certificate: DtlsCertificate {
+                certificate,
+                private_key: key,
+            },
+            fingerprint: Fingerprint {
+                hash: "sha-256".to_owned(),
+                digest,
+            },
         })
     }
 
@@ -77,7 +90,11 @@ pub(crate) enum Progress {
 }
 
 pub(crate) struct Handshake {
+    identity: DtlsIdentity,
     dtls: Dtls,
+    /// The peer's first message was taken; before, only what may be one is looked at.
+    begun: bool,
+    restarts: u8,
     role: DtlsRole,
     fingerprints: Vec<Fingerprint>,
     verified: bool,
@@ -94,11 +111,11 @@ impl Handshake {
         fingerprints: Vec<Fingerprint>,
         now: Instant,
     ) -> Handshake {
-        let mut dtls =
-            Dtls::new_auto(identity.config.clone(), identity.certificate.clone(), now);
-        dtls.set_active(role == DtlsRole::Active);
         Handshake {
-            dtls,
+            identity: identity.clone(),
+            dtls: make(identity, role, now),
+            begun: false,
+            restarts: 0,
             role,
             fingerprints,
             verified: false,
@@ -120,9 +137,12 @@ impl Handshake {
         now: Instant,
         send: &mut dyn FnMut(&[u8]),
     ) -> Progress {
+        if !self.begun && !may_be_first(packet, self.role) {
+            return Progress::Going;
+        }
         // The library reads the time only here.
         if self.dtls.handle_timeout(now).is_err() {
-            return self.failed();
+            return self.failed(now);
         }
         let progress = self.drain(now, send);
         if !matches!(progress, Progress::Going) {
@@ -131,14 +151,16 @@ impl Handshake {
         if self.dtls.handle_packet(packet).is_err() {
             // What the peer was still to be told (an alert) goes out before we give up.
             let _ = self.drain(now, send);
-            return self.failed();
+            return self.failed(now);
         }
+        // A server is begun when it answers: a hello can come in fragments.
+        self.begun |= self.role == DtlsRole::Active;
         self.drain(now, send)
     }
 
     pub fn handle_timeout(&mut self, now: Instant, send: &mut dyn FnMut(&[u8])) -> Progress {
         if self.dtls.handle_timeout(now).is_err() {
-            return self.failed();
+            return self.failed(now);
         }
         self.drain(now, send)
     }
@@ -158,8 +180,19 @@ impl Handshake {
 
     /// A failure after the keys are out ends only the repeating, not the leg: an alert of that age is
     /// not evidence of anything.
-    fn failed(&mut self) -> Progress {
-        if self.connected { Progress::Going } else { Progress::Failed(LegFailure::DtlsFailed) }
+    fn failed(&mut self, now: Instant) -> Progress {
+        if !self.verified && self.role == DtlsRole::Passive && self.restarts < MAX_RESTARTS {
+            self.restarts += 1;
+            self.dtls = make(&self.identity, self.role, now);
+            self.begun = false;
+            self.next = None;
+            return Progress::Going;
+        }
+        if self.connected {
+            Progress::Going
+        } else {
+            Progress::Failed(LegFailure::DtlsFailed)
+        }
     }
 
     fn drain(&mut self, now: Instant, send: &mut dyn FnMut(&[u8])) -> Progress {
@@ -167,8 +200,11 @@ impl Handshake {
         let mut closed = false;
         loop {
             match self.dtls.poll_output(&mut buf) {
-                Output::Packet(packet) => send(packet),
-                Output::BufferTooSmall { .. } => return self.failed(),
+                Output::Packet(packet) => {
+                    self.begun |= self.role == DtlsRole::Passive;
+                    send(packet);
+                }
+                Output::BufferTooSmall { .. } => return self.failed(now),
                 Output::Timeout(at) => {
                     self.next = Some(at);
                     break;
@@ -199,7 +235,29 @@ impl Handshake {
             self.forget_at = Some(now + LINGER);
             return Progress::Done(keys);
         }
-        if closed { Progress::Closed } else { Progress::Going }
+        if closed {
+            Progress::Closed
+        } else {
+            Progress::Going
+        }
+    }
+}
+
+fn make(identity: &DtlsIdentity, role: DtlsRole, now: Instant) -> Dtls {
+    let mut dtls = Dtls::new_auto(identity.config.clone(), identity.certificate.clone(), now);
+    dtls.set_active(role == DtlsRole::Active);
+    dtls
+}
+
+/// A handshake record of epoch 0 with a ClientHello for a server, a ServerHello or HelloVerifyRequest for
+/// a client (RFC 6347 §4.1, §4.2.2).
+fn may_be_first(packet: &[u8], role: DtlsRole) -> bool {
+    match packet {
+        [22, 254, _, 0, 0, _, _, _, _, _, _, _, _, kind, ..] => match role {
+            DtlsRole::Passive => *kind == 1,
+            DtlsRole::Active => matches!(kind, 2 | 3),
+        },
+        _ => false,
     }
 }
 
@@ -212,7 +270,10 @@ fn matches_any(fingerprints: &[Fingerprint], certificate: &[u8]) -> bool {
             "sha-512" => &digest::SHA512,
             _ => return false,
         };
-        digest::digest(algorithm, certificate).as_ref().ct_eq(&fingerprint.digest).into()
+        digest::digest(algorithm, certificate)
+            .as_ref()
+            .ct_eq(&fingerprint.digest)
+            .into()
     })
 }
 
@@ -231,7 +292,15 @@ fn split(material: &[u8], profile: dimpl::SrtpProfile, role: DtlsRole) -> Option
     let client = [client_key, client_salt].concat();
     let server = [server_key, server_salt].concat();
     Some(match role {
-        DtlsRole::Active => ExportedKeys { profile, theirs: server, ours: client },
-        DtlsRole::Passive => ExportedKeys { profile, theirs: client, ours: server },
+        DtlsRole::Active => ExportedKeys {
+            profile,
+            theirs: server,
+            ours: client,
+        },
+        DtlsRole::Passive => ExportedKeys {
+            profile,
+            theirs: client,
+            ours: server,
+        },
     })
 }

@@ -12,6 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Packets in a row, of a negotiated payload type and one SSRC, before a guessed address is taken.
 const CONSECUTIVE: u8 = 3;
+/// Packets from the address before by which a loosened latch is fixed again.
+const REASSURED: u8 = 10;
 
 /// What a packet's origin is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) struct Latch {
     keyed: bool,
     candidate: Option<Candidate>,
     latched: Option<Path>,
+    /// Latched under the description before, and not reassured since: another address may still be found.
+    loose: u8,
 }
 
 impl Latch {
@@ -49,13 +53,50 @@ impl Latch {
         let guess = signalled
             .filter(|address| is_private(address.ip()) && address.ip() != signalling)
             .map(|_| signalling);
-        Latch { signalled, guess, keyed, candidate: None, latched: None }
+        Latch {
+            signalled,
+            guess,
+            keyed,
+            candidate: None,
+            latched: None,
+            loose: 0,
+        }
     }
 
-    /// One that was fixed before (a snapshot's).
-    pub fn restored(mut self, path: Option<Path>) -> Latch {
-        self.latched = path;
-        self
+    /// A new description that says the same as the one before: a session refresh, or a phone whose NAT
+    /// moved. It is heard and sent to where it was, until it is found elsewhere.
+    pub fn follow(&mut self, before: &Latch) {
+        if (self.signalled, self.guess, self.keyed)
+            == (before.signalled, before.guess, before.keyed)
+        {
+            self.latched = before.latched;
+            self.loose = REASSURED;
+        }
+    }
+
+    pub fn state(&self) -> LatchState {
+        LatchState {
+            signalled: self.signalled,
+            guess: self.guess,
+            keyed: self.keyed,
+        }
+    }
+
+    /// One that was written down, and where it was fixed, if it was.
+    pub fn restore(state: LatchState, latched: Option<Path>) -> Latch {
+        let LatchState {
+            signalled,
+            guess,
+            keyed,
+        } = state;
+        Latch {
+            signalled,
+            guess,
+            keyed,
+            candidate: None,
+            latched,
+            loose: 0,
+        }
     }
 
     /// Where to send: the latched address, else the signalled one.
@@ -72,19 +113,23 @@ impl Latch {
         let remote = path.remote;
         if let Some(latched) = self.latched {
             if latched.remote == remote {
+                self.loose = self.loose.saturating_sub(1);
+                self.candidate = None;
                 return Origin::Peer;
             }
-            return if self.keyed { Origin::Unproven } else { Origin::Stranger };
+            if self.loose == 0 && !self.keyed {
+                return Origin::Stranger;
+            }
         }
         if self.keyed {
             return Origin::Unproven;
         }
         if self.signalled == Some(remote) {
-            self.latched = Some(path);
+            self.fix(path);
             return Origin::Peer;
         }
         if self.guess == Some(remote.ip()) && self.counted(remote, ssrc) {
-            self.latched = Some(path);
+            self.fix(path);
             return Origin::Peer;
         }
         Origin::Stranger
@@ -93,8 +138,14 @@ impl Latch {
     /// An unproven packet was authentic: the peer is where it came from.
     pub fn proven(&mut self, path: Path) {
         if self.keyed {
-            self.latched = Some(path);
+            self.fix(path);
         }
+    }
+
+    fn fix(&mut self, path: Path) {
+        self.latched = Some(path);
+        self.loose = 0;
+        self.candidate = None;
     }
 
     /// Whether `remote` has now sent enough in a row.
@@ -104,10 +155,16 @@ impl Latch {
             return false;
         };
         let count = match &self.candidate {
-            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => seen.count.saturating_add(1),
+            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => {
+                seen.count.saturating_add(1)
+            }
             _ => 1,
         };
-        self.candidate = Some(Candidate { remote, ssrc, count });
+        self.candidate = Some(Candidate {
+            remote,
+            ssrc,
+            count,
+        });
         count >= CONSECUTIVE
     }
 }
@@ -120,11 +177,12 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// A latched address, written down.
+/// Whom a latch waits for, written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latched {
-    pub remote: SocketAddr,
-    pub local: Option<IpAddr>,
+pub struct LatchState {
+    signalled: Option<SocketAddr>,
+    guess: Option<IpAddr>,
+    keyed: bool,
 }
 
 #[cfg(test)]
@@ -134,11 +192,19 @@ mod tests {
     use Origin::{Peer, Stranger, Unproven};
 
     fn from(remote: &str) -> Path {
-        Path { socket: SocketId(1), local: None, remote: remote.parse().unwrap() }
+        Path {
+            socket: SocketId(1),
+            local: None,
+            remote: remote.parse().unwrap(),
+        }
     }
 
     fn latch(signalled: &str, signalling: &str, keyed: bool) -> Latch {
-        Latch::new(Some(signalled.parse().unwrap()), signalling.parse().unwrap(), keyed)
+        Latch::new(
+            Some(signalled.parse().unwrap()),
+            signalling.parse().unwrap(),
+            keyed,
+        )
     }
 
     #[test]
@@ -148,7 +214,10 @@ mod tests {
             assert_eq!(latch.judge(from("198.51.100.1:4001"), Some(1)), Stranger);
             assert_eq!(latch.judge(from("198.51.100.2:4000"), Some(1)), Stranger);
         }
-        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("198.51.100.1:4000".parse().unwrap())
+        );
         assert_eq!(latch.judge(from("198.51.100.1:4000"), Some(1)), Peer);
     }
 
@@ -157,9 +226,15 @@ mod tests {
         let mut latch = latch("192.168.1.5:4000", "203.0.113.9", false);
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
-        assert_eq!(latch.destination(), Some("192.168.1.5:4000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("192.168.1.5:4000".parse().unwrap())
+        );
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Peer);
-        assert_eq!(latch.destination(), Some("203.0.113.9:61000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("203.0.113.9:61000".parse().unwrap())
+        );
         for _ in 0..5 {
             assert_eq!(latch.judge(from("203.0.113.9:61002"), Some(1)), Stranger);
             assert_eq!(latch.judge(from("192.168.1.5:4000"), Some(1)), Stranger);
@@ -167,12 +242,60 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_keeps_the_phone_where_it_was_and_lets_it_move_once() {
+        let mut before = latch("192.168.1.5:4000", "203.0.113.9", false);
+        for _ in 0..3 {
+            before.judge(from("203.0.113.9:61000"), Some(1));
+        }
+        let mut after = latch("192.168.1.5:4000", "203.0.113.9", false);
+        after.follow(&before);
+        assert_eq!(
+            after.destination(),
+            Some("203.0.113.9:61000".parse().unwrap())
+        );
+        assert_eq!(after.judge(from("203.0.113.9:61000"), Some(1)), Peer);
+        for expected in [Stranger, Stranger, Peer] {
+            assert_eq!(after.judge(from("203.0.113.9:62000"), Some(1)), expected);
+        }
+        assert_eq!(after.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
+
+        let mut reassured = latch("192.168.1.5:4000", "203.0.113.9", false);
+        reassured.follow(&before);
+        for _ in 0..REASSURED {
+            assert_eq!(reassured.judge(from("203.0.113.9:61000"), Some(1)), Peer);
+        }
+        for _ in 0..5 {
+            assert_eq!(
+                reassured.judge(from("203.0.113.9:62000"), Some(1)),
+                Stranger
+            );
+        }
+
+        let mut elsewhere = latch("192.168.1.6:4000", "203.0.113.9", false);
+        elsewhere.follow(&before);
+        assert_eq!(
+            elsewhere.destination(),
+            Some("192.168.1.6:4000".parse().unwrap())
+        );
+    }
+
+    #[test]
     fn three_in_a_row_means_one_port_one_ssrc_and_a_negotiated_type() {
         let mut latch = latch("10.0.0.5:4000", "203.0.113.9", false);
-        for (port, ssrc) in
-            [(1, Some(1)), (1, Some(1)), (2, Some(1)), (1, Some(1)), (1, Some(2)), (1, None), (1, Some(2)), (1, Some(2))]
-        {
-            assert_eq!(latch.judge(from(&format!("203.0.113.9:{port}")), ssrc), Stranger);
+        for (port, ssrc) in [
+            (1, Some(1)),
+            (1, Some(1)),
+            (2, Some(1)),
+            (1, Some(1)),
+            (1, Some(2)),
+            (1, None),
+            (1, Some(2)),
+            (1, Some(2)),
+        ] {
+            assert_eq!(
+                latch.judge(from(&format!("203.0.113.9:{port}")), ssrc),
+                Stranger
+            );
         }
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(2)), Peer);
     }
@@ -198,7 +321,10 @@ mod tests {
     fn keys_move_the_latch_only_with_a_proof() {
         let mut latch = latch("198.51.100.1:4000", "198.51.100.1", true);
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Unproven);
-        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("198.51.100.1:4000".parse().unwrap())
+        );
         latch.proven(from("203.0.113.9:1"));
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Peer);
         assert_eq!(latch.destination(), Some("203.0.113.9:1".parse().unwrap()));

@@ -3,6 +3,7 @@
 use crate::datagram::Path;
 use crate::digits::{Digits, Translated};
 use crate::forward::{Forward, PayloadTypes};
+use crate::pace::Pace;
 use crate::rewrite::OutStream;
 use crate::stats::Inbound;
 use crate::transport::Transport;
@@ -66,7 +67,9 @@ impl Timers {
 
     /// Takes one that is due.
     pub fn take_due(&mut self, now: Instant) -> Option<Timer> {
-        let timer = TIMERS.into_iter().find(|t| self.get(*t).is_some_and(|at| at <= now))?;
+        let timer = TIMERS
+            .into_iter()
+            .find(|t| self.get(*t).is_some_and(|at| at <= now))?;
         self.stop(timer);
         Some(timer)
     }
@@ -112,9 +115,58 @@ pub(crate) struct Leg {
     pub detector: Detector,
     pub detector_clock_hz: u32,
     pub translated: Option<Translated>,
+    /// Sound that is made here for the joined leg.
+    pub pace: Option<Pace>,
+    pub transcoding_since: Option<Instant>,
+    pub concealed_before: u64,
 }
 
 impl Leg {
+    pub fn new(
+        id: LegId,
+        group: GroupId,
+        spec: LegSpec,
+        transport: Transport,
+        audio_out: OutStream,
+        video_out: OutStream,
+        cname: String,
+    ) -> Leg {
+        Leg {
+            id,
+            group,
+            spec,
+            transport,
+            media: Vec::new(),
+            types: Box::new([None; 128]),
+            connected: false,
+            joined: None,
+            forward: None,
+            road: "",
+            audio_out,
+            video_out,
+            inbound: Inbound::new(),
+            sent: 0,
+            sent_bytes: 0,
+            sending_pt: None,
+            rtp_path: None,
+            rtcp_path: None,
+            timers: Timers::default(),
+            armed: None,
+            listening_since: None,
+            silence_told: 0,
+            round_trip_ms: 0.0,
+            reported_packets: [0; 2],
+            cname,
+            digits: Digits::default(),
+            detector: Detector::new(),
+            detector_clock_hz: 8000,
+            translated: None,
+            pace: None,
+            transcoding_since: None,
+            concealed_before: 0,
+        }
+    }
+
     pub fn out(&mut self, kind: MediaKind) -> &mut OutStream {
         match kind {
             MediaKind::Audio => &mut self.audio_out,
@@ -162,7 +214,7 @@ impl Leg {
             longest_gap_ms: u32::try_from(self.inbound.longest_gap.as_millis()).unwrap_or(u32::MAX),
             unauthentic: self.inbound.unauthentic,
             strangers: self.inbound.strangers,
-            concealed: 0,
+            concealed: self.concealed_before + self.pace.as_ref().map_or(0, Pace::concealed),
             road: self.road.to_owned(),
             receiving: self.codec_name(self.inbound.last_pt, |f| f.receive_pt),
             sending: self.codec_name(self.sending_pt, |f| f.send_pt),
@@ -171,11 +223,7 @@ impl Leg {
     }
 
     /// The codec behind a payload type; of sound, not of the events beside it.
-    fn codec_name(
-        &self,
-        pt: Option<u8>,
-        number: impl Fn(&media_control::Format) -> u8,
-    ) -> String {
+    fn codec_name(&self, pt: Option<u8>, number: impl Fn(&media_control::Format) -> u8) -> String {
         let Some(pt) = pt else { return String::new() };
         self.media
             .iter()

@@ -16,8 +16,10 @@ mod jitter;
 mod latch;
 mod leg;
 mod legs;
+mod pace;
 mod rewrite;
 mod rtcp;
+mod snapshot;
 mod source;
 mod speech;
 mod stats;
@@ -27,7 +29,13 @@ mod transport;
 pub use datagram::{BUF_LEN, Buf, Datagram, MAX_DATAGRAM, Path, SocketId};
 pub use dtls::DtlsIdentity;
 pub use ice::IceCreds;
+pub use latch::LatchState;
 pub use legs::{BrowserSocket, EngineConfig, Input, Legs, MAX_LEGS, Output, Random};
 pub use rewrite::OutStreamState;
 pub use rtcp::WallClock;
+pub use snapshot::{
+    KeysSnapshot, LegSnapshot, PathSnapshot, RemoteSnapshot, RestoreError, SNAPSHOT_VERSION,
+    TransportSnapshot,
+};
+pub use stats::InboundState;
 pub use transport::PortPair;

@@ -27,7 +27,13 @@ pub struct Mailbox {
 
 pub fn mailbox(waker: Arc<Waker>) -> (Sender, Mailbox) {
     let (sender, receiver) = sync_channel(CAPACITY);
-    (Sender { mails: sender, waker }, Mailbox { mails: receiver })
+    (
+        Sender {
+            mails: sender,
+            waker,
+        },
+        Mailbox { mails: receiver },
+    )
 }
 
 impl Sender {
@@ -44,6 +50,17 @@ impl Sender {
 }
 
 impl Mailbox {
+    /// Empties it; `true` if the worker was told to stop.
+    pub fn discard(&self) -> bool {
+        while let Some(mail) = self.next() {
+            match mail {
+                Mail::Stop => return true,
+                Mail::Command(_) | Mail::Panic => {}
+            }
+        }
+        false
+    }
+
     pub fn next(&self) -> Option<Mail> {
         match self.mails.try_recv() {
             Ok(mail) => Some(mail),

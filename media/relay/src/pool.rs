@@ -13,12 +13,16 @@ pub struct Pool {
 
 impl Pool {
     pub fn new() -> Pool {
-        Pool { slots: (0..BATCH).map(|_| Datagram::new(Buf::new())).collect(), used: 0 }
+        Pool {
+            slots: (0..BATCH).map(|_| Datagram::new(Buf::new())).collect(),
+            used: 0,
+        }
     }
 
-    /// The slots that are still empty.
-    pub fn free(&mut self) -> &mut [Datagram] {
-        &mut self.slots[self.used..]
+    /// Slots that are still empty, `limit` of them at most.
+    pub fn free(&mut self, limit: usize) -> &mut [Datagram] {
+        let end = self.slots.len().min(self.used + limit);
+        &mut self.slots[self.used..end]
     }
 
     pub fn is_full(&self) -> bool {

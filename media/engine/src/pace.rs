@@ -1,0 +1,292 @@
+//! Sound that we make ourselves, a packet every packet time: transcoded, or of a tone or silence.
+
+use crate::datagram::Datagram;
+use crate::forward::{Forward, Road, SpeechOut};
+use crate::leg::{Leg, Timer};
+use crate::legs::Legs;
+use crate::rewrite::Stamp;
+use crate::speech::{self, Encoder};
+use crate::transcode::Transcoder;
+use media_codec::tone::Tone;
+use media_control::{Codec, MediaKind, Source};
+use media_packet::rtp::{FIXED_LEN, RtpHeader};
+use std::time::{Duration, Instant};
+
+/// A leg gets another transcoder at most so often: a peer that mixes its payload types shall not make
+/// us build codecs all day.
+const MIN_AGE: Duration = Duration::from_millis(100);
+/// Room for the longest payload made.
+const MAX_MADE: usize = 1500;
+
+/// What a leg makes out of its own peer's sound, or out of nothing, for the leg that it is joined with.
+pub(crate) enum Pace {
+    Transcoding(Box<Transcoding>),
+    Generating(Box<Generator>),
+}
+
+pub(crate) struct Transcoding {
+    transcoder: Transcoder,
+    from: Codec,
+    to: u32,
+    out: SpeechOut,
+}
+
+pub(crate) struct Generator {
+    tone: Option<Tone>,
+    encoder: Encoder,
+    to: u32,
+    out: SpeechOut,
+    /// One packet: samples, ticks and time.
+    samples: Vec<i16>,
+    step: u32,
+    every: Duration,
+    next: Instant,
+}
+
+/// A payload that was made.
+struct Made {
+    len: usize,
+    step: u32,
+    marker: bool,
+}
+
+impl Pace {
+    fn to(&self) -> (u32, u8, u32) {
+        let (to, out) = match self {
+            Pace::Transcoding(transcoding) => (transcoding.to, &transcoding.out),
+            Pace::Generating(generator) => (generator.to, &generator.out),
+        };
+        (to, out.pt, out.clock_hz)
+    }
+
+    fn poll(&mut self, now: Instant, out: &mut [u8]) -> Option<Made> {
+        match self {
+            Pace::Transcoding(transcoding) => {
+                let made = transcoding.transcoder.poll(now, out)?;
+                Some(Made {
+                    len: made.len,
+                    step: made.step,
+                    marker: made.marker,
+                })
+            }
+            Pace::Generating(generator) => generator.poll(now, out),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Pace::Transcoding(transcoding) => transcoding.transcoder.poll_timeout(),
+            Pace::Generating(generator) => Some(generator.next),
+        }
+    }
+
+    /// Frames that were made up for lost ones.
+    pub fn concealed(&self) -> u64 {
+        match self {
+            Pace::Transcoding(transcoding) => transcoding.transcoder.stats().jitter.lost,
+            Pace::Generating(_) => 0,
+        }
+    }
+}
+
+impl Generator {
+    fn new(source: &Source, to: u32, out: SpeechOut, now: Instant) -> Option<Generator> {
+        let (_, rate) = speech::rates(&out.codec, &out.codec)?;
+        let ms = speech::packet_ms(&out.codec, out.ptime_ms);
+        let tone = match source {
+            Source::Tone { hz, dbm0 } => Some(Tone::new(*hz, *dbm0, rate)),
+            Source::Silence | Source::Echo => None,
+        };
+        Some(Generator {
+            tone,
+            encoder: Encoder::new(&out.codec, rate)?,
+            to,
+            samples: vec![0; usize::try_from(rate / 1000 * ms).ok()?],
+            step: out.clock_hz / 1000 * ms,
+            every: Duration::from_millis(ms.into()),
+            out,
+            next: now,
+        })
+    }
+
+    fn poll(&mut self, now: Instant, out: &mut [u8]) -> Option<Made> {
+        if now < self.next {
+            return None;
+        }
+        self.next += self.every;
+        if self.next + self.every * 10 < now {
+            // The worker stood still; what it missed is over.
+            self.next = now + self.every;
+        }
+        if let Some(tone) = &mut self.tone {
+            tone.fill(&mut self.samples);
+        }
+        let len = self.encoder.encode(&self.samples, out).ok()?;
+        Some(Made {
+            len,
+            step: self.step,
+            marker: false,
+        })
+    }
+}
+
+impl Legs {
+    /// Takes a packet on the road to the transcoder.
+    pub(crate) fn transcode(&mut self, index: u32, datagram: &Datagram, now: Instant) {
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        let header = &datagram.header;
+        let Ok(payload) = header.payload(datagram.buf.data()) else {
+            return;
+        };
+        if let Some(Pace::Transcoding(transcoding)) = &mut leg.pace
+            && leg
+                .types
+                .get(usize::from(header.pt))
+                .copied()
+                .flatten()
+                .is_some_and(|known| {
+                    let line = leg.media.get(usize::from(known.media));
+                    let format = line.and_then(|line| line.formats.get(usize::from(known.format)));
+                    format.is_some_and(|format| format.codec == transcoding.from)
+                })
+        {
+            transcoding.transcoder.push(header, payload, now);
+        } else if !leg.begin_transcoding(header, payload, now) {
+            return;
+        }
+        // Once begun, each packet sets the time of the next.
+        if leg.timers.get(Timer::Pace).is_none() {
+            let next = leg.pace.as_ref().and_then(Pace::poll_timeout);
+            leg.timers.put(Timer::Pace, next);
+            self.arm(index);
+        }
+    }
+
+    pub(crate) fn pace_timeout(&mut self, index: u32, now: Instant) {
+        loop {
+            let mut buf = self.spare.pop().unwrap_or_default();
+            buf.clear();
+            let made = self.leg_mut(index).and_then(|leg| {
+                let pace = leg.pace.as_mut()?;
+                let area = buf
+                    .receive_area()
+                    .get_mut(FIXED_LEN..FIXED_LEN + MAX_MADE)?;
+                Some((pace.to(), pace.poll(now, area)?))
+            });
+            let Some(((to, pt, clock_hz), made)) = made else {
+                self.recycle(buf);
+                break;
+            };
+            let path = self.leg_mut(to).and_then(|leg| {
+                if !leg.connected {
+                    return None;
+                }
+                if leg.digits.is_sending() {
+                    leg.audio_out.pass(made.step, now);
+                    return None;
+                }
+                let stamp = leg.audio_out.own(made.step, clock_hz, now);
+                let Stamp {
+                    ssrc,
+                    seq,
+                    timestamp,
+                    marker,
+                } = stamp;
+                let mut header = RtpHeader::new(pt, seq, timestamp, ssrc);
+                header.marker = marker || made.marker;
+                header.write(buf.receive_area()).ok()?;
+                buf.set_received(FIXED_LEN + made.len);
+                leg.out(MediaKind::Audio).count(made.len);
+                leg.seal(&mut buf, &header)
+            });
+            match path {
+                Some(path) => {
+                    self.totals.sent += 1;
+                    self.transmit_buf(path, buf);
+                }
+                None => self.recycle(buf),
+            }
+        }
+        if let Some(leg) = self.leg_mut(index) {
+            let next = leg.pace.as_ref().and_then(Pace::poll_timeout);
+            leg.timers.put(Timer::Pace, next);
+        }
+    }
+
+    /// Begins to generate out of `index`, a tone or silence, for the leg `to`.
+    pub(crate) fn generate(&mut self, index: u32, to: u32, out: Option<SpeechOut>, now: Instant) {
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        if let Some(Pace::Generating(generator)) = &leg.pace
+            && generator.to == to
+            && Some(&generator.out) == out.as_ref()
+        {
+            return;
+        }
+        leg.end_pace();
+        let source = match &leg.transport {
+            crate::transport::Transport::Source(state) => state.source.clone(),
+            _ => return,
+        };
+        if let Some(generator) = out.and_then(|out| Generator::new(&source, to, out, now)) {
+            leg.pace = Some(Pace::Generating(Box::new(generator)));
+            leg.timers.set(Timer::Pace, now);
+            self.arm(index);
+        }
+    }
+}
+
+impl Leg {
+    fn begin_transcoding(&mut self, header: &RtpHeader, payload: &[u8], now: Instant) -> bool {
+        if self
+            .transcoding_since
+            .is_some_and(|at| now.saturating_duration_since(at) < MIN_AGE)
+        {
+            return false;
+        }
+        let Some(Forward {
+            to,
+            speech: Some(out),
+            roads,
+        }) = &self.forward
+        else {
+            return false;
+        };
+        if roads.get(usize::from(header.pt)) != Some(&Road::Transcode) {
+            return false;
+        }
+        let known = self.types.get(usize::from(header.pt)).copied().flatten();
+        let Some(format) = known.and_then(|known| {
+            self.media
+                .get(usize::from(known.media))?
+                .formats
+                .get(usize::from(known.format))
+        }) else {
+            return false;
+        };
+        let Some(mut transcoder) = Transcoder::new(&format.codec, &out.codec, out.ptime_ms) else {
+            return false;
+        };
+        transcoder.push(header, payload, now);
+        let transcoding = Transcoding {
+            transcoder,
+            from: format.codec.clone(),
+            to: *to,
+            out: out.clone(),
+        };
+        self.end_pace();
+        self.transcoding_since = Some(now);
+        self.pace = Some(Pace::Transcoding(Box::new(transcoding)));
+        true
+    }
+
+    pub fn end_pace(&mut self) {
+        if let Some(pace) = self.pace.take() {
+            self.concealed_before += pace.concealed();
+            self.timers.stop(Timer::Pace);
+        }
+    }
+}
