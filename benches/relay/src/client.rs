@@ -1,6 +1,5 @@
 //! A browser's end of a call: checks made by hand, DTLS by dimpl, SRTP by `media/packet`.
 
-use crate::target::Placed;
 use dimpl::{Config, Dtls, DtlsCertificate, Output};
 use is::stun::{StunMessage, TransId};
 use is::{DefaultSha1HmacProvider, Sha1HmacProvider};
@@ -24,7 +23,11 @@ impl Identity {
             .der()
             .to_vec();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certificate);
-        Identity { fingerprint: digest.as_ref().to_vec(), certificate, key: key.serialize_der() }
+        Identity {
+            fingerprint: digest.as_ref().to_vec(),
+            certificate,
+            key: key.serialize_der(),
+        }
     }
 }
 
@@ -39,10 +42,10 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
 }
 
 /// A binding request that nominates.
-pub fn check(placed: &Placed, ufrag: &str) -> Vec<u8> {
-    let name = format!("{}:{ufrag}", placed.ufrag);
+pub fn check(theirs: &(String, String), ufrag: &str) -> Vec<u8> {
+    let name = format!("{}:{ufrag}", theirs.0);
     let message = StunMessage::binding_request(&name, TransId::new(), true, 7, 1_845_501_695, true);
-    to_bytes(&message, &placed.pwd)
+    to_bytes(&message, &theirs.1)
 }
 
 /// The answer to a check of the other side, if this is one.
@@ -57,7 +60,9 @@ pub fn answer(packet: &[u8], socket: &UdpSocket, pwd: &str) -> Option<Vec<u8>> {
 
 fn to_bytes(message: &StunMessage<'_>, pwd: &str) -> Vec<u8> {
     let mut packet = vec![0; 548];
-    let len = message.to_bytes(Some(pwd.as_bytes()), &mut packet, hmac).expect("room enough");
+    let len = message
+        .to_bytes(Some(pwd.as_bytes()), &mut packet, hmac)
+        .expect("room enough");
     packet.truncate(len);
     packet
 }
@@ -66,18 +71,24 @@ fn to_bytes(message: &StunMessage<'_>, pwd: &str) -> Vec<u8> {
 pub fn connect(
     socket: &UdpSocket,
     identity: &Identity,
-    placed: &Placed,
+    theirs: &(String, String),
     (ufrag, pwd): (&str, &str),
     v13: bool,
 ) -> Result<Keys, String> {
-    socket.set_read_timeout(Some(Duration::from_millis(10))).map_err(|e| e.to_string())?;
+    socket
+        .set_read_timeout(Some(Duration::from_millis(10)))
+        .map_err(|e| e.to_string())?;
     let own = DtlsCertificate {
         certificate: identity.certificate.clone(),
         private_key: identity.key.clone(),
     };
     let config = Arc::new(Config::builder().build().map_err(|e| format!("{e:?}"))?);
     let now = Instant::now();
-    let mut dtls = if v13 { Dtls::new_auto(config, own, now) } else { Dtls::new_12(config, own, now) };
+    let mut dtls = if v13 {
+        Dtls::new_auto(config, own, now)
+    } else {
+        Dtls::new_12(config, own, now)
+    };
     dtls.set_active(true);
     let until = now + Duration::from_secs(10);
     let mut next_check = now;
@@ -87,11 +98,18 @@ pub fn connect(
     while keys.is_none() || !connected {
         let now = Instant::now();
         if now > until {
-            return Err(format!("not connected after 10 s (check answered: {checked})"));
+            return Err(format!(
+                "not connected after 10 s (check answered: {checked})"
+            ));
         }
         if now >= next_check {
-            let _ = socket.send(&check(placed, ufrag));
-            next_check = now + if checked { Duration::from_secs(1) } else { Duration::from_millis(50) };
+            let _ = socket.send(&check(theirs, ufrag));
+            next_check = now
+                + if checked {
+                    Duration::from_secs(1)
+                } else {
+                    Duration::from_millis(50)
+                };
         }
         if let Ok(len) = socket.recv(&mut buf) {
             let packet = &buf[..len];
@@ -101,13 +119,15 @@ pub fn connect(
                     None => checked = true,
                 },
                 Some(20..=63) => {
-                    dtls.handle_packet(packet).map_err(|e| format!("DTLS: {e:?}"))?;
+                    dtls.handle_packet(packet)
+                        .map_err(|e| format!("DTLS: {e:?}"))?;
                 }
                 _ => {}
             }
         }
         if checked {
-            dtls.handle_timeout(Instant::now()).map_err(|e| format!("DTLS: {e:?}"))?;
+            dtls.handle_timeout(Instant::now())
+                .map_err(|e| format!("DTLS: {e:?}"))?;
             let mut out = [0; 2048];
             loop {
                 match dtls.poll_output(&mut out) {
@@ -133,10 +153,21 @@ pub fn connect(
 
 /// Both directions' keys out of the exported material (RFC 5764 §4.2); we are the client.
 fn split(material: &[u8], profile: Profile) -> Result<Keys, String> {
-    let (key, salt) = (media_packet::srtp::key_len(profile), media_packet::srtp::salt_len(profile));
+    let (key, salt) = (
+        media_packet::srtp::key_len(profile),
+        media_packet::srtp::salt_len(profile),
+    );
     let part = |key_at: usize, salt_at: usize| {
-        let key_and_salt = [&material[key_at..key_at + key], &material[salt_at..salt_at + salt]].concat();
+        let key_and_salt = [
+            &material[key_at..key_at + key],
+            &material[salt_at..salt_at + salt],
+        ]
+        .concat();
         Context::new(profile, &key_and_salt).map_err(|e| format!("{e:?}"))
     };
-    Ok(Keys { profile, outbound: part(0, 2 * key)?, inbound: part(key, 2 * key + salt)? })
+    Ok(Keys {
+        profile,
+        outbound: part(0, 2 * key)?,
+        inbound: part(key, 2 * key + salt)?,
+    })
 }

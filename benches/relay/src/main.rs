@@ -14,12 +14,21 @@ use std::time::Duration;
 use target::Target;
 
 fn main() {
-    let mut plan = Plan { calls: 200, time: Duration::from_secs(4), v13: false, core: 0 };
+    let mut plan = Plan {
+        calls: 200,
+        time: Duration::from_secs(4),
+        v13: false,
+        core: 0,
+    };
     let (mut rounds, mut only) = (2, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let value = args.next().unwrap_or_default();
-        let number = || value.parse::<usize>().unwrap_or_else(|_| fail(&format!("{arg} takes a number")));
+        let number = || {
+            value
+                .parse::<usize>()
+                .unwrap_or_else(|_| fail(&format!("{arg} takes a number")))
+        };
         match arg.as_str() {
             "--calls" => plan.calls = number().clamp(2, 4000),
             "--seconds" => plan.time = Duration::from_secs(number().clamp(1, 60) as u64),
@@ -27,7 +36,9 @@ fn main() {
             "--dtls" => plan.v13 = value == "13",
             "--core" => plan.core = number(),
             "--only" => only = Some(value),
-            _ => fail("relay [--calls N] [--seconds S] [--rounds R] [--dtls 12|13] [--only NAME] [--core C]"),
+            _ => fail(
+                "relay [--calls N] [--seconds S] [--rounds R] [--dtls 12|13] [--only NAME] [--core C]",
+            ),
         }
     }
     process::pin(std::process::id(), 1 - plan.core.min(1));
@@ -35,13 +46,16 @@ fn main() {
     let mut outcomes: Vec<Outcome> = Vec::new();
     for round in 0..rounds {
         // By turns, so that neither has the quieter half of the machine's day.
-        for name in ["trunkgate", "rtpengine"] {
+        for name in ["trunkgate", "rtpengine", "trunkgate, crypto off"] {
             if !wanted(name) {
                 continue;
             }
             let target: Option<Box<dyn Target>> = match name {
-                "trunkgate" => Some(Box::new(ours::Ours::start())),
-                _ => rtpengine::RtpEngine::start().map(|engine| Box::new(engine) as Box<dyn Target>),
+                "trunkgate" => Some(Box::new(ours::Ours::start(true))),
+                "trunkgate, crypto off" => Some(Box::new(ours::Ours::start(false))),
+                _ => {
+                    rtpengine::RtpEngine::start().map(|engine| Box::new(engine) as Box<dyn Target>)
+                }
             };
             let Some(mut target) = target else {
                 eprintln!("{name} could not be started and is missing below");
@@ -85,11 +99,20 @@ fn print(outcomes: &[Outcome]) {
         );
     }
     let mean = |name: &str| {
-        let all: Vec<f64> =
-            outcomes.iter().filter(|o| o.name == name).map(|o| o.user_us + o.system_us).collect();
+        let all: Vec<f64> = outcomes
+            .iter()
+            .filter(|o| o.name == name)
+            .map(|o| o.user_us + o.system_us)
+            .collect();
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
     };
-    if let (Some(ours), Some(theirs)) = (mean("trunkgate"), mean("rtpengine")) {
-        println!("\ntrunkgate / rtpengine, CPU per relayed packet: {:.2}", ours / theirs);
+    println!();
+    for other in ["rtpengine", "trunkgate, crypto off"] {
+        if let (Some(ours), Some(theirs)) = (mean("trunkgate"), mean(other)) {
+            println!(
+                "CPU per relayed packet, trunkgate / {other}: {:.2}",
+                ours / theirs
+            );
+        }
     }
 }

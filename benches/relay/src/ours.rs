@@ -14,11 +14,15 @@ pub struct Ours {
     child: Running,
     commands: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
+    crypto: bool,
 }
 
 impl Ours {
-    pub fn start() -> Ours {
-        let node = std::env::current_exe().expect("our own path").with_file_name("node");
+    /// Without `crypto` both sides of a call are plain RTP: what is left is the relay alone.
+    pub fn start(crypto: bool) -> Ours {
+        let node = std::env::current_exe()
+            .expect("our own path")
+            .with_file_name("node");
         let mut child = std::process::Command::new(node)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -26,7 +30,12 @@ impl Ours {
             .expect("the node beside this program");
         let commands = child.stdin.take().expect("piped");
         let events = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Ours { child: Running(child), commands, events }
+        Ours {
+            child: Running(child),
+            commands,
+            events,
+            crypto,
+        }
     }
 
     fn say(&mut self, command: &Command) {
@@ -35,7 +44,11 @@ impl Ours {
     }
 
     fn create(&mut self, leg: u64, group: u64, spec: LegSpec) -> LocalTransport {
-        self.say(&Command::CreateLeg { leg: LegId(leg), group: GroupId(group), spec });
+        self.say(&Command::CreateLeg {
+            leg: LegId(leg),
+            group: GroupId(group),
+            spec,
+        });
         loop {
             let line = self.events.next().expect("the node lives").expect("text");
             match serde_json::from_str(&line).expect("an event as JSON") {
@@ -67,7 +80,12 @@ fn audio() -> Vec<RemoteMedia> {
 
 impl Target for Ours {
     fn name(&self) -> String {
-        "trunkgate".to_owned()
+        if self.crypto {
+            "trunkgate"
+        } else {
+            "trunkgate, crypto off"
+        }
+        .to_owned()
     }
 
     fn pid(&self) -> u32 {
@@ -77,39 +95,79 @@ impl Target for Ours {
     fn place(&mut self, n: usize, browser: &BrowserSide, phone: SocketAddr) -> Placed {
         let group = u64::try_from(n).expect("few calls");
         let (a, b) = (2 * group, 2 * group + 1);
-        let browser_end = self.create(a, group, LegSpec::WebRtc { face: Face::Outside });
-        let phone_end = self.create(b, group, LegSpec::Rtp { face: Face::Inside, sdes: false });
-        self.say(&Command::Join { a: LegId(a), b: LegId(b) });
-        let fingerprint =
-            Fingerprint { hash: "sha-256".to_owned(), digest: browser.fingerprint.clone() };
+        let plain = LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        };
+        let spec = if self.crypto {
+            LegSpec::WebRtc {
+                face: Face::Outside,
+            }
+        } else {
+            plain.clone()
+        };
+        let browser_end = self.create(a, group, spec);
+        let phone_end = self.create(b, group, plain);
+        self.say(&Command::Join {
+            a: LegId(a),
+            b: LegId(b),
+        });
+        let fingerprint = Fingerprint {
+            hash: "sha-256".to_owned(),
+            digest: browser.fingerprint.clone(),
+        };
+        let secured = RemoteTransport::WebRtc {
+            ufrag: browser.ufrag.clone(),
+            pwd: browser.pwd.clone(),
+            fingerprints: vec![fingerprint],
+            dtls: DtlsRole::Passive,
+        };
+        let transport = if self.crypto {
+            secured
+        } else {
+            rtp(browser.address)
+        };
         self.say(&Command::ConnectLeg {
             leg: LegId(a),
             remote: Remote {
-                transport: RemoteTransport::WebRtc {
-                    ufrag: browser.ufrag.clone(),
-                    pwd: browser.pwd.clone(),
-                    fingerprints: vec![fingerprint],
-                    dtls: DtlsRole::Passive,
-                },
+                transport,
                 media: audio(),
             },
         });
+        let remote = Remote {
+            transport: rtp(phone),
+            media: audio(),
+        };
         self.say(&Command::ConnectLeg {
             leg: LegId(b),
-            remote: Remote {
-                transport: RemoteTransport::Rtp {
-                    rtp: Some(phone),
-                    rtcp: None,
-                    signalling: phone.ip(),
-                    sdes: None,
-                },
-                media: audio(),
-            },
+            remote,
         });
-        let LocalTransport::WebRtc { ufrag, pwd, candidates, .. } = browser_end else {
-            panic!("a browser leg is one")
+        let LocalTransport::Rtp { rtp: phone_rtp, .. } = phone_end else {
+            panic!("an RTP leg is one")
         };
-        let LocalTransport::Rtp { rtp, .. } = phone_end else { panic!("an RTP leg is one") };
-        Placed { browser: candidates[0].address, ufrag, pwd, phone: rtp[0] }
+        let (browser, ice) = match browser_end {
+            LocalTransport::WebRtc {
+                ufrag,
+                pwd,
+                candidates,
+                ..
+            } => (candidates[0].address, Some((ufrag, pwd))),
+            LocalTransport::Rtp { rtp, .. } => (rtp[0], None),
+            LocalTransport::Source => panic!("no leg of that kind was made"),
+        };
+        Placed {
+            browser,
+            ice,
+            phone: phone_rtp[0],
+        }
+    }
+}
+
+fn rtp(address: SocketAddr) -> RemoteTransport {
+    RemoteTransport::Rtp {
+        rtp: Some(address),
+        rtcp: None,
+        signalling: address.ip(),
+        sdes: None,
     }
 }

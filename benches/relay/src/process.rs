@@ -15,15 +15,34 @@ pub struct Cpu {
 
 pub fn cpu(pid: u32) -> Cpu {
     let mut total = 0.0;
-    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        total += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1000.0;
+        total += text
+            .split(' ')
+            .next()
+            .and_then(|ns| ns.parse::<f64>().ok())
+            .unwrap_or(0.0)
+            / 1000.0;
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The command's name is in parentheses and may hold spaces.
     let after = stat.rsplit(')').next().unwrap_or_default();
-    let field = |n: usize| after.split_whitespace().nth(n).and_then(|f| f.parse().ok()).unwrap_or(0.0);
-    Cpu { total, user: field(11), system: field(12) }
+    let field = |n: usize| {
+        after
+            .split_whitespace()
+            .nth(n)
+            .and_then(|f| f.parse().ok())
+            .unwrap_or(0.0)
+    };
+    Cpu {
+        total,
+        user: field(11),
+        system: field(12),
+    }
 }
 
 impl Cpu {
@@ -39,13 +58,21 @@ impl Cpu {
 /// Resident memory in kilobytes.
 pub fn memory(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0.0)
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kb| kb.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// Keeps this process, as far as it runs by now, on one core.
 pub fn pin(pid: u32, core: usize) {
-    let _ = Command::new("taskset").args(["-acp", &core.to_string(), &pid.to_string()]).output();
+    let _ = Command::new("taskset")
+        .args(["-acp", &core.to_string(), &pid.to_string()])
+        .output();
 }
 
 /// A child that ends with its owner.

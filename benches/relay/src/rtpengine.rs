@@ -18,12 +18,18 @@ fn string(text: &str) -> String {
 }
 
 fn list(items: &[&str]) -> String {
-    format!("l{}e", items.iter().map(|item| string(item)).collect::<String>())
+    format!(
+        "l{}e",
+        items.iter().map(|item| string(item)).collect::<String>()
+    )
 }
 
 /// A dictionary of these; the protocol does not mind their order.
 fn dict(entries: &[(&str, String)]) -> String {
-    let body: String = entries.iter().map(|(key, value)| string(key) + value).collect();
+    let body: String = entries
+        .iter()
+        .map(|(key, value)| string(key) + value)
+        .collect();
     format!("d{body}e")
 }
 
@@ -36,11 +42,27 @@ fn entry(answer: &str, key: &str) -> Option<String> {
 
 impl RtpEngine {
     pub fn start() -> Option<RtpEngine> {
-        let port = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).ok()?.port();
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .and_then(|s| s.local_addr())
+            .ok()?
+            .port();
         let child = Command::new("rtpengine")
-            .args(["--foreground", "--table=-1", "--interface=127.0.0.1", "--num-threads=1"])
-            .args(["--port-min=30000", "--port-max=45000", "--log-level=1", "--log-stderr"])
-            .args(["--config-file=none", &format!("--listen-ng=127.0.0.1:{port}")])
+            .args([
+                "--foreground",
+                "--table=-1",
+                "--interface=127.0.0.1",
+                "--num-threads=1",
+            ])
+            .args([
+                "--port-min=30000",
+                "--port-max=45000",
+                "--log-level=1",
+                "--log-stderr",
+            ])
+            .args([
+                "--config-file=none",
+                &format!("--listen-ng=127.0.0.1:{port}"),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -48,8 +70,14 @@ impl RtpEngine {
             .ok()?;
         let control = UdpSocket::bind("127.0.0.1:0").ok()?;
         control.connect(("127.0.0.1", port)).ok()?;
-        control.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
-        let mut engine = RtpEngine { child: Running(child), control, cookie: 0 };
+        control
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .ok()?;
+        let mut engine = RtpEngine {
+            child: Running(child),
+            control,
+            cookie: 0,
+        };
         // It takes a moment to listen.
         (0..10).find(|_| {
             let answer = engine.ask(&dict(&[("command", string("ping"))]));
@@ -92,14 +120,22 @@ fn head(address: SocketAddr, protocol: &str) -> String {
 }
 
 fn port_of(sdp: &str) -> u16 {
-    let line = sdp.lines().find(|line| line.starts_with("m=audio ")).expect("an m-line");
-    line.split(' ').nth(1).and_then(|port| port.parse().ok()).expect("a port")
+    let line = sdp
+        .lines()
+        .find(|line| line.starts_with("m=audio "))
+        .expect("an m-line");
+    line.split(' ')
+        .nth(1)
+        .and_then(|port| port.parse().ok())
+        .expect("a port")
 }
 
 fn attribute(sdp: &str, name: &str) -> String {
     let prefix = format!("a={name}:");
     let line = sdp.lines().find_map(|line| line.strip_prefix(&prefix));
-    line.unwrap_or_else(|| panic!("no {name} in {sdp}")).trim().to_owned()
+    line.unwrap_or_else(|| panic!("no {name} in {sdp}"))
+        .trim()
+        .to_owned()
 }
 
 impl Target for RtpEngine {
@@ -112,7 +148,11 @@ impl Target for RtpEngine {
     }
 
     fn place(&mut self, n: usize, browser: &BrowserSide, phone: SocketAddr) -> Placed {
-        let hex: Vec<String> = browser.fingerprint.iter().map(|b| format!("{b:02X}")).collect();
+        let hex: Vec<String> = browser
+            .fingerprint
+            .iter()
+            .map(|b| format!("{b:02X}"))
+            .collect();
         let mut offer = head(browser.address, "UDP/TLS/RTP/SAVPF");
         let (ip, port) = (browser.address.ip(), browser.address.port());
         let _ = write!(
@@ -156,8 +196,10 @@ impl Target for RtpEngine {
         let to_browser = self.describe(&answer);
         Placed {
             browser: SocketAddr::new(ip, port_of(&to_browser)),
-            ufrag: attribute(&to_browser, "ice-ufrag"),
-            pwd: attribute(&to_browser, "ice-pwd"),
+            ice: Some((
+                attribute(&to_browser, "ice-ufrag"),
+                attribute(&to_browser, "ice-pwd"),
+            )),
             phone: SocketAddr::new(ip, port_of(&to_phone)),
         }
     }

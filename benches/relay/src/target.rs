@@ -12,10 +12,10 @@ pub struct BrowserSide {
 
 /// Where the call's two ends are to send.
 pub struct Placed {
-    /// Towards the browser: address, ufrag and password.
+    /// Towards the browser.
     pub browser: SocketAddr,
-    pub ufrag: String,
-    pub pwd: String,
+    /// ICE's ufrag and password there; `None`: the browser's side speaks plain RTP too.
+    pub ice: Option<(String, String)>,
     /// Towards the phone.
     pub phone: SocketAddr,
 }

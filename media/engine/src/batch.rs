@@ -99,8 +99,12 @@ impl Legs {
     /// From encrypted, and perhaps a stranger's, to open and the peer's.
     fn open(&mut self, index: u32, datagram: &mut Datagram, now: Instant) -> Step {
         let path = datagram.path;
-        let Some(leg) = self.leg_mut(index) else { return Step::Done };
-        let Ok(header) = RtpHeader::parse(datagram.buf.data()) else { return Step::Done };
+        let Some(leg) = self.leg_mut(index) else {
+            return Step::Done;
+        };
+        let Ok(header) = RtpHeader::parse(datagram.buf.data()) else {
+            return Step::Done;
+        };
         let known = leg.types.get(usize::from(header.pt)).copied().flatten();
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
@@ -125,7 +129,9 @@ impl Legs {
             Crypto::Srtp(keys) => keys.inbound.open_rtp(datagram.buf.data_mut(), &header),
             Crypto::NotYet => return Step::Done,
         };
-        let Ok(len) = opened else { return self.unauthentic(index) };
+        let Ok(len) = opened else {
+            return self.unauthentic(index);
+        };
         datagram.buf.set_len(len);
         if origin == Origin::Unproven
             && let Transport::Rtp(rtp) = &mut leg.transport
@@ -134,7 +140,9 @@ impl Legs {
             remote.rtp.proven(path);
             leg.renew_paths();
         }
-        let Some(known) = known else { return Step::Done };
+        let Some(known) = known else {
+            return Step::Done;
+        };
         datagram.header = header;
         let first = leg.inbound.count(&header, len, known.clock_hz, now);
         if first {
@@ -149,9 +157,13 @@ impl Legs {
 
     /// Takes the road chosen at set-up.
     fn forward(&mut self, index: u32, datagram: &mut Datagram, now: Instant) -> Step {
-        let Some(leg) = self.leg_mut(index) else { return Step::Done };
+        let Some(leg) = self.leg_mut(index) else {
+            return Step::Done;
+        };
         let header = datagram.header;
-        let Some(forward) = &leg.forward else { return Step::Done };
+        let Some(forward) = &leg.forward else {
+            return Step::Done;
+        };
         let road = forward.road(header.pt);
         let target = forward.to;
         let clock_hz = leg
@@ -171,10 +183,18 @@ impl Legs {
             Road::Transcode => leg.road = "transcoded",
             Road::Event { .. } | Road::Drop => {}
         }
-        let source = SourceKey { leg: index, ssrc: header.ssrc };
-        let Some(to) = self.leg_mut(target) else { return Step::Done };
+        let source = SourceKey {
+            leg: index,
+            ssrc: header.ssrc,
+        };
+        let Some(to) = self.leg_mut(target) else {
+            return Step::Done;
+        };
         match road {
-            Road::Relay { out_pt: _, kind: MediaKind::Audio } if to.digits.is_sending() => {
+            Road::Relay {
+                out_pt: _,
+                kind: MediaKind::Audio,
+            } if to.digits.is_sending() => {
                 to.audio_out.skip(source, header.seq);
                 Step::Done
             }
@@ -197,12 +217,15 @@ impl Legs {
                     return Step::Done;
                 }
                 datagram.header = header;
-                to.out(kind).count(datagram.buf.len().saturating_sub(header.header_len));
+                to.out(kind)
+                    .count(datagram.buf.len().saturating_sub(header.header_len));
                 Step::Leaving { leg: target }
             }
-            Road::Event { out_pt, in_clock, out_clock } => {
-                self.forward_event(source, target, (out_pt, in_clock, out_clock), datagram, now)
-            }
+            Road::Event {
+                out_pt,
+                in_clock,
+                out_clock,
+            } => self.forward_event(source, target, (out_pt, in_clock, out_clock), datagram, now),
             Road::Transcode => {
                 self.transcode(index, datagram, now);
                 Step::Done
@@ -218,7 +241,9 @@ impl Legs {
 
     /// Closes a packet for the leg that it leaves from.
     fn seal(&mut self, index: u32, datagram: &mut Datagram) -> Step {
-        let Some(leg) = self.leg_mut(index) else { return Step::Done };
+        let Some(leg) = self.leg_mut(index) else {
+            return Step::Done;
+        };
         match leg.seal(&mut datagram.buf, &datagram.header) {
             Some(path) => {
                 datagram.path = path;
@@ -232,13 +257,19 @@ impl Legs {
     fn open_rtcp(&mut self, index: u32, datagram: &mut Datagram, now: Instant) {
         let path = datagram.path;
         let muxed = matches!(self.socket_use(path.socket), SocketUse::Rtp { .. });
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let ssrc = rtcp_sender(datagram.buf.data());
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
             Transport::Rtp(rtp) => match &mut rtp.remote {
                 Some(remote) => {
-                    let latch = if muxed { &mut remote.rtp } else { &mut remote.rtcp };
+                    let latch = if muxed {
+                        &mut remote.rtp
+                    } else {
+                        &mut remote.rtcp
+                    };
                     latch.judge(path, ssrc)
                 }
                 None => Origin::Stranger,
@@ -263,7 +294,11 @@ impl Legs {
             && let Some(remote) = &mut rtp.remote
             && origin == Origin::Unproven
         {
-            let latch = if muxed { &mut remote.rtp } else { &mut remote.rtcp };
+            let latch = if muxed {
+                &mut remote.rtp
+            } else {
+                &mut remote.rtcp
+            };
             latch.proven(path);
         }
         leg.renew_paths();

@@ -7,6 +7,7 @@ use crate::leg::{Leg, Timer};
 use crate::legs::Legs;
 use crate::transport::{Keys, Transport, WebRtc};
 use media_control::{DtlsRole, Event, LegFailure};
+use media_packet::stun::binding_request_ufrag;
 use std::time::{Duration, Instant};
 
 /// An address that checked for another leg within this time is not taken from it: whoever can forge a
@@ -16,10 +17,13 @@ const ADDRESS_GUARD: Duration = Duration::from_secs(15);
 impl Legs {
     /// A STUN message on a browsers' socket. Only an authentic binding request changes anything.
     pub(crate) fn check(&mut self, packet: &[u8], path: Path, now: Instant) {
-        let Some(message) = parse_check(packet) else { return };
-        let Some((ufrag, _)) = message.split_username() else { return };
-        let Some(index) = self.by_ufrag.get(ufrag).copied() else {
+        // A look at the name first: what names nobody here is not worth more.
+        let index = binding_request_ufrag(packet).and_then(|ufrag| self.by_ufrag.get(ufrag));
+        let Some(index) = index.copied() else {
             self.totals.strangers += 1;
+            return;
+        };
+        let Some(message) = parse_check(packet) else {
             return;
         };
         let key = (path.socket, path.remote);
@@ -72,7 +76,10 @@ impl Legs {
 
     fn webrtc_mut(&mut self, index: u32) -> Option<&mut WebRtc> {
         match self.leg_mut(index) {
-            Some(Leg { transport: Transport::WebRtc(webrtc), .. }) => Some(webrtc),
+            Some(Leg {
+                transport: Transport::WebRtc(webrtc),
+                ..
+            }) => Some(webrtc),
             _ => None,
         }
     }
@@ -80,12 +87,18 @@ impl Legs {
     /// Makes the handshake's object once the peer is described and an address of its has checked.
     pub(crate) fn begin_handshake(&mut self, index: u32, now: Instant) {
         let identity = self.config.identity.clone();
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         if leg.connected {
             return;
         }
-        let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
-        let Some(expected) = &webrtc.expected else { return };
+        let Transport::WebRtc(webrtc) = &mut leg.transport else {
+            return;
+        };
+        let Some(expected) = &webrtc.expected else {
+            return;
+        };
         // A server may begin with the first address that checked; a client waits for the nomination,
         // lest its flight goes where the answer cannot come from.
         let may_begin = match expected.role {
@@ -116,7 +129,10 @@ impl Legs {
 
     pub(crate) fn handshake_timeout(&mut self, index: u32, now: Instant) {
         if let Some(webrtc) = self.webrtc_mut(index)
-            && webrtc.handshake.as_ref().is_some_and(|h| h.may_be_forgotten(now))
+            && webrtc
+                .handshake
+                .as_ref()
+                .is_some_and(|h| h.may_be_forgotten(now))
         {
             webrtc.handshake = None;
             return;
@@ -183,8 +199,12 @@ impl Legs {
     }
 
     fn up(&mut self, index: u32, keys: Keys, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
-        let Transport::WebRtc(webrtc) = &mut leg.transport else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        let Transport::WebRtc(webrtc) = &mut leg.transport else {
+            return;
+        };
         webrtc.keys = Some(keys);
         leg.connected = true;
         leg.timers.stop(Timer::Connect);
@@ -194,7 +214,9 @@ impl Legs {
     }
 
     pub(crate) fn connect_timeout(&mut self, index: u32, now: Instant) {
-        let Some(webrtc) = self.webrtc_mut(index) else { return };
+        let Some(webrtc) = self.webrtc_mut(index) else {
+            return;
+        };
         let reason = match webrtc.handshake {
             Some(_) => LegFailure::DtlsFailed,
             None => LegFailure::IceTimeout,
@@ -203,9 +225,16 @@ impl Legs {
     }
 
     pub(crate) fn consent_timeout(&mut self, index: u32, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
-        let Transport::WebRtc(webrtc) = &leg.transport else { return };
-        let expires = webrtc.ice.last_valid().map_or(now, |at| at + CONSENT_TIMEOUT);
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        let Transport::WebRtc(webrtc) = &leg.transport else {
+            return;
+        };
+        let expires = webrtc
+            .ice
+            .last_valid()
+            .map_or(now, |at| at + CONSENT_TIMEOUT);
         if expires > now {
             leg.timers.set(Timer::Consent, expires);
         } else {

@@ -29,7 +29,11 @@ impl Legs {
             Command::Join { a, b } => self.join(a, b, now),
             Command::Part { a, b } => self.part(a, b, now),
             Command::CloseLeg { leg } => self.close(leg, now),
-            Command::SendDigits { leg, digits, duration_ms } => {
+            Command::SendDigits {
+                leg,
+                digits,
+                duration_ms,
+            } => {
                 self.send_digits(leg, &digits, duration_ms, now);
             }
             Command::Retain { groups } => {
@@ -54,13 +58,24 @@ impl Legs {
             return;
         }
         if self.is_full() {
-            self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
+            self.tell(Event::LegFailed {
+                leg: id,
+                reason: LegFailure::NoResources,
+            });
             return;
         }
         let transport = match &spec {
             LegSpec::WebRtc { face } => {
-                if !self.config.browser_sockets.iter().any(|socket| socket.face == *face) {
-                    self.tell(Event::LegFailed { leg: id, reason: LegFailure::NoResources });
+                if !self
+                    .config
+                    .browser_sockets
+                    .iter()
+                    .any(|socket| socket.face == *face)
+                {
+                    self.tell(Event::LegFailed {
+                        leg: id,
+                        reason: LegFailure::NoResources,
+                    });
                     return;
                 }
                 let mut creds = IceCreds::draw(&mut *self.random);
@@ -75,8 +90,11 @@ impl Legs {
                 }))
             }
             LegSpec::Rtp { sdes, .. } => {
-                let offered =
-                    if *sdes { draw_sdes(&mut *self.random) } else { Vec::new() };
+                let offered = if *sdes {
+                    draw_sdes(&mut *self.random)
+                } else {
+                    Vec::new()
+                };
                 Transport::Rtp(Box::new(RtpPort {
                     ports: Vec::new(),
                     offered,
@@ -90,7 +108,15 @@ impl Legs {
         let audio_out = self.draw_stream();
         let video_out = self.draw_stream();
         let cname = self.draw_cname();
-        let leg = Leg::new(id, group, spec.clone(), transport, audio_out, video_out, cname);
+        let leg = Leg::new(
+            id,
+            group,
+            spec.clone(),
+            transport,
+            audio_out,
+            video_out,
+            cname,
+        );
         let index = self.insert(leg);
         match spec {
             LegSpec::Rtp { face, .. } => {
@@ -107,7 +133,11 @@ impl Legs {
         (self.random)(&mut dice);
         let [a, b, c, d, e, f, g, h, i, j] = dice;
         let ssrc = u32::from_be_bytes([a, b, c, d]).max(1);
-        OutStream::new(ssrc, u16::from_be_bytes([e & 0x7f, f]), u32::from_be_bytes([g, h, i, j]))
+        OutStream::new(
+            ssrc,
+            u16::from_be_bytes([e & 0x7f, f]),
+            u32::from_be_bytes([g, h, i, j]),
+        )
     }
 
     /// 96 bits that say nothing about us (RFC 7022 §4.2).
@@ -154,7 +184,11 @@ impl Legs {
             self.use_socket(pair.rtp, SocketUse::Rtp { leg: index });
             self.use_socket(pair.rtcp, SocketUse::Rtcp { leg: index });
         }
-        if let Some(Leg { transport: Transport::Rtp(rtp), .. }) = self.leg_mut(index) {
+        if let Some(Leg {
+            transport: Transport::Rtp(rtp),
+            ..
+        }) = self.leg_mut(index)
+        {
             rtp.ports = ports;
         }
         self.tell_created(index);
@@ -188,7 +222,12 @@ impl Legs {
             LegSpec::Rtp { .. } | LegSpec::Source(_) => Face::Outside,
         };
         (0u32..)
-            .zip(self.config.browser_sockets.iter().filter(|socket| socket.face == wanted))
+            .zip(
+                self.config
+                    .browser_sockets
+                    .iter()
+                    .filter(|socket| socket.face == wanted),
+            )
             .map(|(order, socket)| Candidate {
                 address: socket.announced,
                 tcp: false,
@@ -211,11 +250,18 @@ impl Legs {
             self.fail(index, reason, now);
             return;
         }
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let result = match (&mut leg.transport, remote.transport) {
             (
                 Transport::WebRtc(webrtc),
-                RemoteTransport::WebRtc { ufrag, pwd, fingerprints, dtls },
+                RemoteTransport::WebRtc {
+                    ufrag,
+                    pwd,
+                    fingerprints,
+                    dtls,
+                },
             ) => {
                 let creds = IceCreds { ufrag, pwd };
                 let mut forgotten = Vec::new();
@@ -223,7 +269,10 @@ impl Legs {
                     forgotten = webrtc.ice.set_remote(creds);
                 }
                 if webrtc.expected.is_none() {
-                    webrtc.expected = Some(Expected { role: dtls, fingerprints });
+                    webrtc.expected = Some(Expected {
+                        role: dtls,
+                        fingerprints,
+                    });
                     leg.timers.set(Timer::Connect, now + CHECK_TIMEOUT);
                 }
                 for path in forgotten {
@@ -233,7 +282,12 @@ impl Legs {
             }
             (
                 Transport::Rtp(port),
-                RemoteTransport::Rtp { rtp, rtcp, signalling, sdes },
+                RemoteTransport::Rtp {
+                    rtp,
+                    rtcp,
+                    signalling,
+                    sdes,
+                },
             ) => {
                 let keys = match &sdes {
                     // The same keys go on where they are: counters, windows and all.
@@ -253,22 +307,29 @@ impl Legs {
                 }
                 port.remote = Some(remote);
                 port.agreed = sdes;
-                keys.map_err(|_| LegFailure::Unsupported("a=crypto key of a wrong length".to_owned()))
+                keys.map_err(|_| {
+                    LegFailure::Unsupported("a=crypto key of a wrong length".to_owned())
+                })
             }
-            _ => Err(LegFailure::Unsupported("a description of another kind of leg".to_owned())),
+            _ => Err(LegFailure::Unsupported(
+                "a description of another kind of leg".to_owned(),
+            )),
         };
         if let Err(reason) = result {
             self.fail(index, reason, now);
             return;
         }
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         *leg.types = payload_types(&remote.media);
         leg.media = remote.media;
         leg.renew_paths();
         let ready = match &leg.transport {
-            Transport::Rtp(rtp) => {
-                rtp.remote.as_ref().is_some_and(|remote| remote.rtp.destination().is_some())
-            }
+            Transport::Rtp(rtp) => rtp
+                .remote
+                .as_ref()
+                .is_some_and(|remote| remote.rtp.destination().is_some()),
             Transport::WebRtc(_) => leg.connected,
             Transport::Source(_) => false,
         };
@@ -322,7 +383,8 @@ impl Legs {
     fn unjoin(&mut self, index: u32, now: Instant) {
         let other = self.leg_mut(index).and_then(|leg| leg.joined.take());
         let other = other.filter(|other| {
-            self.leg_mut(*other).is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
+            self.leg_mut(*other)
+                .is_some_and(|leg| leg.joined.take_if(|i| *i == index).is_some())
         });
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
@@ -336,9 +398,13 @@ impl Legs {
 
     /// Chooses the roads of both directions anew, after a join or a new description.
     fn replan(&mut self, index: u32, now: Instant) {
-        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else { return };
+        let Some(other) = self.leg(index).and_then(|leg| leg.joined) else {
+            return;
+        };
         for (from, to) in [(index, other), (other, index)] {
-            let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else { continue };
+            let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else {
+                continue;
+            };
             if a.is_source() {
                 if a.is_echo() || b.media.is_empty() {
                     continue;
@@ -367,8 +433,14 @@ impl Legs {
                 self.fail(from, LegFailure::NoCommonCodec, now);
                 return;
             }
-            let Some(leg) = self.leg_mut(from) else { continue };
-            let fresh = Forward { to: target, roads, speech };
+            let Some(leg) = self.leg_mut(from) else {
+                continue;
+            };
+            let fresh = Forward {
+                to: target,
+                roads,
+                speech,
+            };
             let changed = leg.forward.as_ref().is_some_and(|before| *before != fresh);
             leg.forward = Some(fresh);
             if changed {
@@ -384,11 +456,17 @@ impl Legs {
 
     fn close(&mut self, id: LegId, now: Instant) {
         let Some(index) = self.by_id.get(&id).copied() else {
-            self.tell(Event::LegClosed { leg: id, stats: LegStats::default() });
+            self.tell(Event::LegClosed {
+                leg: id,
+                stats: LegStats::default(),
+            });
             return;
         };
         if let Some(leg) = self.remove(index, now) {
-            self.tell(Event::LegClosed { leg: id, stats: leg.stats() });
+            self.tell(Event::LegClosed {
+                leg: id,
+                stats: leg.stats(),
+            });
         }
     }
 

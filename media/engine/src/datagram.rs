@@ -35,7 +35,11 @@ pub struct Buf {
 
 impl Buf {
     pub fn new() -> Buf {
-        Buf { bytes: Box::new([0; BUF_LEN]), start: HEAD_ROOM, end: HEAD_ROOM }
+        Buf {
+            bytes: Box::new([0; BUF_LEN]),
+            start: HEAD_ROOM,
+            end: HEAD_ROOM,
+        }
     }
 
     pub fn clear(&mut self) {
@@ -108,13 +112,21 @@ pub(crate) enum Step {
     Done,
     Received,
     /// RTP of this leg, still closed.
-    Rtp { leg: u32 },
+    Rtp {
+        leg: u32,
+    },
     /// RTCP of this leg, still closed.
-    Rtcp { leg: u32 },
+    Rtcp {
+        leg: u32,
+    },
     /// RTP of this leg, open.
-    Opened { leg: u32 },
+    Opened {
+        leg: u32,
+    },
     /// RTP to leave from this leg, still open.
-    Leaving { leg: u32 },
+    Leaving {
+        leg: u32,
+    },
     /// Complete, to be sent to `path`.
     Ready,
 }
@@ -137,7 +149,12 @@ impl Datagram {
             local: None,
             remote: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        Datagram { path, buf, step: Step::Done, header: RtpHeader::new(0, 0, 0, 0) }
+        Datagram {
+            path,
+            buf,
+            step: Step::Done,
+            header: RtpHeader::new(0, 0, 0, 0),
+        }
     }
 
     /// Marks the slot as holding what came on `path`.

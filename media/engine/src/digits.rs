@@ -42,9 +42,13 @@ pub(crate) struct Translated {
 
 impl Legs {
     pub(crate) fn send_digits(&mut self, id: LegId, digits: &str, duration_ms: u32, now: Instant) {
-        let Some(index) = self.by_id.get(&id).copied() else { return };
+        let Some(index) = self.by_id.get(&id).copied() else {
+            return;
+        };
         let duration = Duration::from_millis(duration_ms.into()).clamp(SHORTEST, LONGEST);
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         if leg.event_format().is_none() {
             tracing::warn!(leg = %id, "digits for a peer without telephone-event");
             return;
@@ -62,14 +66,18 @@ impl Legs {
 
     /// Sends the next packet of a digit, or begins the next digit.
     pub(crate) fn digits_timeout(&mut self, index: u32, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         // A new description may have taken the format away.
         let Some((pt, clock_hz)) = leg.event_format() else {
             leg.digits = Digits::default();
             return;
         };
         if leg.digits.sending.is_none() {
-            let Some((event, duration)) = leg.digits.waiting.pop_front() else { return };
+            let Some((event, duration)) = leg.digits.waiting.pop_front() else {
+                return;
+            };
             let timestamp = leg.audio_out.timestamp_now(clock_hz, now);
             let sender = EventSender::new(
                 event,
@@ -79,10 +87,13 @@ impl Legs {
             );
             leg.digits.sending = Some(sender);
         }
-        let Some(sender) = &mut leg.digits.sending else { return };
+        let Some(sender) = &mut leg.digits.sending else {
+            return;
+        };
         let packet = sender.next_packet();
         let done = sender.is_done();
-        leg.timers.set(Timer::Digits, now + if done { PAUSE } else { STEP });
+        leg.timers
+            .set(Timer::Digits, now + if done { PAUSE } else { STEP });
         if done {
             leg.digits.sending = None;
         }
@@ -92,17 +103,29 @@ impl Legs {
     }
 
     /// Notes an event packet of the peer; tells a digit once.
-    pub(crate) fn hear_event(&mut self, index: u32, datagram: &Datagram, clock_hz: u32, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+    pub(crate) fn hear_event(
+        &mut self,
+        index: u32,
+        datagram: &Datagram,
+        clock_hz: u32,
+        now: Instant,
+    ) {
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let header = &datagram.header;
-        let Ok(payload) = header.payload(datagram.buf.data()) else { return };
+        let Ok(payload) = header.payload(datagram.buf.data()) else {
+            return;
+        };
         leg.detector.push(header.timestamp, payload, now);
         leg.detector_clock_hz = clock_hz;
         self.tell_digits(index, now);
     }
 
     pub(crate) fn tell_digits(&mut self, index: u32, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let id = leg.id;
         let clock_hz = u64::from(leg.detector_clock_hz.max(1));
         let told = [leg.detector.poll(now), leg.detector.poll(now)];
@@ -111,7 +134,11 @@ impl Legs {
             if let Some(digit) = dtmf::digit_of(detected.event) {
                 let duration_ms = u64::from(detected.duration) * 1000 / clock_hz;
                 let duration_ms = u32::try_from(duration_ms).unwrap_or(u32::MAX);
-                self.tell(Event::Digit { leg: id, digit, duration_ms });
+                self.tell(Event::Digit {
+                    leg: id,
+                    digit,
+                    duration_ms,
+                });
             }
         }
         self.arm(index);
@@ -128,8 +155,12 @@ impl Legs {
         now: Instant,
     ) -> Step {
         let header = datagram.header;
-        let Ok(payload) = header.payload(datagram.buf.data()) else { return Step::Done };
-        let Some(mut event) = dtmf::Event::parse(payload) else { return Step::Done };
+        let Ok(payload) = header.payload(datagram.buf.data()) else {
+            return Step::Done;
+        };
+        let Some(mut event) = dtmf::Event::parse(payload) else {
+            return Step::Done;
+        };
         if in_clock != out_clock {
             let translated = u64::from(event.duration) * u64::from(out_clock) / u64::from(in_clock);
             event.duration = u16::try_from(translated).unwrap_or(u16::MAX);
@@ -138,7 +169,9 @@ impl Legs {
             .leg(source.leg)
             .and_then(|leg| leg.translated)
             .filter(|known| known.in_timestamp == header.timestamp);
-        let Some(to) = self.leg_mut(target) else { return Step::Done };
+        let Some(to) = self.leg_mut(target) else {
+            return Step::Done;
+        };
         if to.digits.is_sending() {
             to.audio_out.skip(source, header.seq);
             return Step::Done;
@@ -152,12 +185,16 @@ impl Legs {
             None => to.audio_out.timestamp_now(out_clock, now),
         };
         let Some(stamp) =
-            to.audio_out.place_event(source, &header, out_timestamp, header.marker, now)
+            to.audio_out
+                .place_event(source, &header, out_timestamp, header.marker, now)
         else {
             return Step::Done;
         };
         if let Some(leg) = self.leg_mut(source.leg) {
-            leg.translated = Some(Translated { in_timestamp: header.timestamp, out_timestamp });
+            leg.translated = Some(Translated {
+                in_timestamp: header.timestamp,
+                out_timestamp,
+            });
         }
         // Redundant older events behind the first are in another clock; the peer has its repeats.
         datagram.header = write_packet(&mut datagram.buf, out_pt, stamp, &event.to_bytes());
@@ -217,7 +254,10 @@ impl Leg {
             .iter()
             .find(|m| m.kind == MediaKind::Audio && m.direction.sends())?;
         let speech_clock = crate::forward::first_codec(audio).map(|f| f.clock_hz);
-        let mut events = audio.formats.iter().filter(|f| f.codec == Codec::TelephoneEvent);
+        let mut events = audio
+            .formats
+            .iter()
+            .filter(|f| f.codec == Codec::TelephoneEvent);
         let event = events
             .clone()
             .find(|f| Some(f.clock_hz) == speech_clock)

@@ -32,7 +32,9 @@ pub struct DtlsIdentity {
 
 impl std::fmt::Debug for DtlsIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DtlsIdentity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("DtlsIdentity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,11 +50,19 @@ impl DtlsIdentity {
             .handshake_timeout(HANDSHAKE_TIMEOUT)
             .build()
             .map_err(|error| error.to_string())?;
-        let digest = digest::digest(&digest::SHA256, &certificate).as_ref().to_vec();
+        let digest = digest::digest(&digest::SHA256, &certificate)
+            .as_ref()
+            .to_vec();
         Ok(DtlsIdentity {
             config: Arc::new(config),
-            certificate: DtlsCertificate { certificate, private_key: key },
-            fingerprint: Fingerprint { hash: "sha-256".to_owned(), digest },
+            certificate: DtlsCertificate {
+                certificate,
+                private_key: key,
+            },
+            fingerprint: Fingerprint {
+                hash: "sha-256".to_owned(),
+                digest,
+            },
         })
     }
 
@@ -178,7 +188,11 @@ impl Handshake {
             self.next = None;
             return Progress::Going;
         }
-        if self.connected { Progress::Going } else { Progress::Failed(LegFailure::DtlsFailed) }
+        if self.connected {
+            Progress::Going
+        } else {
+            Progress::Failed(LegFailure::DtlsFailed)
+        }
     }
 
     fn drain(&mut self, now: Instant, send: &mut dyn FnMut(&[u8])) -> Progress {
@@ -221,7 +235,11 @@ impl Handshake {
             self.forget_at = Some(now + LINGER);
             return Progress::Done(keys);
         }
-        if closed { Progress::Closed } else { Progress::Going }
+        if closed {
+            Progress::Closed
+        } else {
+            Progress::Going
+        }
     }
 }
 
@@ -252,7 +270,10 @@ fn matches_any(fingerprints: &[Fingerprint], certificate: &[u8]) -> bool {
             "sha-512" => &digest::SHA512,
             _ => return false,
         };
-        digest::digest(algorithm, certificate).as_ref().ct_eq(&fingerprint.digest).into()
+        digest::digest(algorithm, certificate)
+            .as_ref()
+            .ct_eq(&fingerprint.digest)
+            .into()
     })
 }
 
@@ -271,7 +292,15 @@ fn split(material: &[u8], profile: dimpl::SrtpProfile, role: DtlsRole) -> Option
     let client = [client_key, client_salt].concat();
     let server = [server_key, server_salt].concat();
     Some(match role {
-        DtlsRole::Active => ExportedKeys { profile, theirs: server, ours: client },
-        DtlsRole::Passive => ExportedKeys { profile, theirs: client, ours: server },
+        DtlsRole::Active => ExportedKeys {
+            profile,
+            theirs: server,
+            ours: client,
+        },
+        DtlsRole::Passive => ExportedKeys {
+            profile,
+            theirs: client,
+            ours: server,
+        },
     })
 }

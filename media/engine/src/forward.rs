@@ -11,7 +11,11 @@ pub(crate) enum Road {
     /// The payload stays as it is.
     Relay { out_pt: u8, kind: MediaKind },
     /// telephone-event; durations are translated if the clocks differ (RFC 4733 §2.1).
-    Event { out_pt: u8, in_clock: u32, out_clock: u32 },
+    Event {
+        out_pt: u8,
+        in_clock: u32,
+        out_clock: u32,
+    },
     /// Decoded and made again in the other leg's codec.
     Transcode,
 }
@@ -56,13 +60,19 @@ impl Forward {
 
 /// The speech or picture codec that we send on an m-line.
 pub(crate) fn first_codec(media: &RemoteMedia) -> Option<&Format> {
-    media.formats.iter().find(|format| !format.codec.is_auxiliary())
+    media
+        .formats
+        .iter()
+        .find(|format| !format.codec.is_auxiliary())
 }
 
 /// The speech codec of a leg that a transcoder would make.
 pub(crate) fn first_speech(media: &[RemoteMedia]) -> Option<SpeechOut> {
     let audio = media.iter().find(|m| m.kind == MediaKind::Audio)?;
-    let format = audio.formats.iter().find(|format| format.codec.is_transcodable())?;
+    let format = audio
+        .formats
+        .iter()
+        .find(|format| format.codec.is_transcodable())?;
     Some(SpeechOut {
         codec: format.codec.clone(),
         pt: format.send_pt,
@@ -73,14 +83,18 @@ pub(crate) fn first_speech(media: &[RemoteMedia]) -> Option<SpeechOut> {
 
 /// Whether a leg's peer is to be sent sound at all.
 pub(crate) fn takes_sound(media: &[RemoteMedia]) -> bool {
-    media.iter().any(|m| m.kind == MediaKind::Audio && m.direction.sends())
+    media
+        .iter()
+        .any(|m| m.kind == MediaKind::Audio && m.direction.sends())
 }
 
 pub(crate) fn payload_types(media: &[RemoteMedia]) -> PayloadTypes {
     let mut types = [None; 128];
     for (line, m) in (0u8..).zip(media) {
         for (index, format) in (0u8..).zip(&m.formats) {
-            let Some(slot) = types.get_mut(usize::from(format.receive_pt)) else { continue };
+            let Some(slot) = types.get_mut(usize::from(format.receive_pt)) else {
+                continue;
+            };
             slot.get_or_insert(PayloadType {
                 clock_hz: format.clock_hz.max(1),
                 kind: m.kind,
@@ -110,7 +124,9 @@ pub(crate) fn roads(from: &[RemoteMedia], to: &[RemoteMedia]) -> (Box<[Road; 128
     let mut relayed = false;
     let mut transcoded = false;
     for incoming in from {
-        let Some(outgoing) = to.iter().find(|m| m.kind == incoming.kind) else { continue };
+        let Some(outgoing) = to.iter().find(|m| m.kind == incoming.kind) else {
+            continue;
+        };
         if !incoming.direction.receives() || !outgoing.direction.sends() {
             continue;
         }
@@ -143,7 +159,10 @@ fn road_of(format: &Format, kind: MediaKind, outgoing: &RemoteMedia) -> Road {
         Codec::TelephoneEvent => {
             // The clock of the sound it rides beside, if there is one of that clock (RFC 4733 §2.1).
             let speech_clock = first_codec(outgoing).map(|speech| speech.clock_hz);
-            let mut events = outgoing.formats.iter().filter(|f| f.codec == Codec::TelephoneEvent);
+            let mut events = outgoing
+                .formats
+                .iter()
+                .filter(|f| f.codec == Codec::TelephoneEvent);
             let event = events
                 .clone()
                 .find(|f| Some(f.clock_hz) == speech_clock)
@@ -158,7 +177,10 @@ fn road_of(format: &Format, kind: MediaKind, outgoing: &RemoteMedia) -> Road {
             }
         }
         _ => match outgoing.formats.iter().find(|f| same(f, format)) {
-            Some(equal) => Road::Relay { out_pt: equal.send_pt, kind },
+            Some(equal) => Road::Relay {
+                out_pt: equal.send_pt,
+                kind,
+            },
             None if kind == MediaKind::Audio
                 && format.codec.is_transcodable()
                 && outgoing.formats.iter().any(|f| f.codec.is_transcodable()) =>
@@ -182,7 +204,14 @@ mod tests {
 
     fn format(codec: Codec, pt: u8, clock_hz: u32) -> Format {
         let channels = if codec == Codec::Opus { 2 } else { 1 };
-        Format { codec, send_pt: pt, receive_pt: pt, clock_hz, channels, fmtp: String::new() }
+        Format {
+            codec,
+            send_pt: pt,
+            receive_pt: pt,
+            clock_hz,
+            channels,
+            fmtp: String::new(),
+        }
     }
 
     fn audio(formats: Vec<Format>) -> Vec<RemoteMedia> {
@@ -197,10 +226,19 @@ mod tests {
 
     #[test]
     fn the_same_codec_under_another_number_is_relayed() {
-        let browser = audio(vec![format(Codec::Opus, 111, 48_000), format(Codec::Pcmu, 0, 8000)]);
+        let browser = audio(vec![
+            format(Codec::Opus, 111, 48_000),
+            format(Codec::Pcmu, 0, 8000),
+        ]);
         let phone = audio(vec![format(Codec::Opus, 96, 48_000)]);
         let (roads, outcome) = roads(&browser, &phone);
-        assert_eq!(roads[111], Road::Relay { out_pt: 96, kind: MediaKind::Audio });
+        assert_eq!(
+            roads[111],
+            Road::Relay {
+                out_pt: 96,
+                kind: MediaKind::Audio
+            }
+        );
         assert_eq!(roads[0], Road::Transcode);
         assert_eq!(roads[8], Road::Drop);
         assert_eq!(outcome, Outcome::Relayed);
@@ -208,13 +246,24 @@ mod tests {
 
     #[test]
     fn different_codecs_are_transcoded_and_events_translated() {
-        let browser =
-            audio(vec![format(Codec::Opus, 111, 48_000), format(Codec::TelephoneEvent, 110, 48_000)]);
-        let phone =
-            audio(vec![format(Codec::Pcmu, 0, 8000), format(Codec::TelephoneEvent, 101, 8000)]);
+        let browser = audio(vec![
+            format(Codec::Opus, 111, 48_000),
+            format(Codec::TelephoneEvent, 110, 48_000),
+        ]);
+        let phone = audio(vec![
+            format(Codec::Pcmu, 0, 8000),
+            format(Codec::TelephoneEvent, 101, 8000),
+        ]);
         let (roads, outcome) = roads(&browser, &phone);
         assert_eq!(roads[111], Road::Transcode);
-        assert_eq!(roads[110], Road::Event { out_pt: 101, in_clock: 48_000, out_clock: 8000 });
+        assert_eq!(
+            roads[110],
+            Road::Event {
+                out_pt: 101,
+                in_clock: 48_000,
+                out_clock: 8000
+            }
+        );
         assert_eq!(outcome, Outcome::Transcoded);
     }
 

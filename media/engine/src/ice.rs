@@ -41,10 +41,15 @@ impl IceCreds {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut dice = [0u8; 40];
         random(&mut dice);
-        let chars: String =
-            dice.iter().map(|byte| char::from(ICE_CHARS[usize::from(byte & 63)])).collect();
+        let chars: String = dice
+            .iter()
+            .map(|byte| char::from(ICE_CHARS[usize::from(byte & 63)]))
+            .collect();
         let (ufrag, pwd) = chars.split_at(8);
-        IceCreds { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() }
+        IceCreds {
+            ufrag: ufrag.to_owned(),
+            pwd: pwd.to_owned(),
+        }
     }
 }
 
@@ -67,7 +72,10 @@ pub(crate) enum Verdict {
     /// Answered with an error.
     Refused,
     /// Valid; `forget` is an address that had to make room.
-    Valid { new_address: bool, forget: Option<Path> },
+    Valid {
+        new_address: bool,
+        forget: Option<Path>,
+    },
 }
 
 pub(crate) struct IceLite {
@@ -80,7 +88,13 @@ pub(crate) struct IceLite {
 
 impl IceLite {
     pub fn new(creds: IceCreds) -> IceLite {
-        IceLite { creds, remote: None, checked: Vec::new(), nominated: None, last_valid: None }
+        IceLite {
+            creds,
+            remote: None,
+            checked: Vec::new(),
+            nominated: None,
+            last_valid: None,
+        }
     }
 
     /// Rebuilds what [`IceLite::nominated_path`] and the credentials described.
@@ -128,8 +142,12 @@ impl IceLite {
 
     /// Where to send: the nominated address, or before there is one the last that checked.
     pub fn nominated_path(&self) -> Option<Path> {
-        self.nominated
-            .or_else(|| self.checked.iter().max_by_key(|c| c.last_check).map(|c| c.path))
+        self.nominated.or_else(|| {
+            self.checked
+                .iter()
+                .max_by_key(|c| c.last_check)
+                .map(|c| c.path)
+        })
     }
 
     pub fn is_nominated(&self) -> bool {
@@ -170,7 +188,11 @@ impl IceLite {
         if !bool::from(local.as_bytes().ct_eq(self.creds.ufrag.as_bytes())) {
             return Verdict::Ignored;
         }
-        if self.remote.as_ref().is_some_and(|remote| remote.ufrag != remote_ufrag) {
+        if self
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.ufrag != remote_ufrag)
+        {
             return Verdict::Ignored;
         }
         if !message.verify(self.creds.pwd.as_bytes(), hmac) {
@@ -217,14 +239,20 @@ impl IceLite {
             checked.last_nominated = Some(now);
             self.nominate(index, now);
         }
-        Verdict::Valid { new_address, forget }
+        Verdict::Valid {
+            new_address,
+            forget,
+        }
     }
 
     /// A nomination moves the leg, unless the present address is preferred by the peer and was itself
     /// nominated a moment ago: peers that nominate every pair (RFC 5245 §8.1.1.2) would make it swing.
     fn nominate(&mut self, index: usize, now: Instant) {
         let candidate = &self.checked[index];
-        let present = self.nominated.and_then(|path| self.find(&path)).map(|i| &self.checked[i]);
+        let present = self
+            .nominated
+            .and_then(|path| self.find(&path))
+            .map(|i| &self.checked[i]);
         let stays = present.is_some_and(|present| {
             present.path != candidate.path
                 && present.priority > candidate.priority
@@ -262,7 +290,9 @@ pub(crate) fn parse_check(packet: &[u8]) -> Option<StunMessage<'_>> {
     if packet.len() > MAX_CHECK_LEN {
         return None;
     }
-    StunMessage::parse(packet).ok().filter(|message| message.is_binding_request())
+    StunMessage::parse(packet)
+        .ok()
+        .filter(|message| message.is_binding_request())
 }
 
 fn hmac(key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {

@@ -53,13 +53,21 @@ impl Latch {
         let guess = signalled
             .filter(|address| is_private(address.ip()) && address.ip() != signalling)
             .map(|_| signalling);
-        Latch { signalled, guess, keyed, candidate: None, latched: None, loose: 0 }
+        Latch {
+            signalled,
+            guess,
+            keyed,
+            candidate: None,
+            latched: None,
+            loose: 0,
+        }
     }
 
     /// A new description that says the same as the one before: a session refresh, or a phone whose NAT
     /// moved. It is heard and sent to where it was, until it is found elsewhere.
     pub fn follow(&mut self, before: &Latch) {
-        if (self.signalled, self.guess, self.keyed) == (before.signalled, before.guess, before.keyed)
+        if (self.signalled, self.guess, self.keyed)
+            == (before.signalled, before.guess, before.keyed)
         {
             self.latched = before.latched;
             self.loose = REASSURED;
@@ -67,13 +75,28 @@ impl Latch {
     }
 
     pub fn state(&self) -> LatchState {
-        LatchState { signalled: self.signalled, guess: self.guess, keyed: self.keyed }
+        LatchState {
+            signalled: self.signalled,
+            guess: self.guess,
+            keyed: self.keyed,
+        }
     }
 
     /// One that was written down, and where it was fixed, if it was.
     pub fn restore(state: LatchState, latched: Option<Path>) -> Latch {
-        let LatchState { signalled, guess, keyed } = state;
-        Latch { signalled, guess, keyed, candidate: None, latched, loose: 0 }
+        let LatchState {
+            signalled,
+            guess,
+            keyed,
+        } = state;
+        Latch {
+            signalled,
+            guess,
+            keyed,
+            candidate: None,
+            latched,
+            loose: 0,
+        }
     }
 
     /// Where to send: the latched address, else the signalled one.
@@ -132,10 +155,16 @@ impl Latch {
             return false;
         };
         let count = match &self.candidate {
-            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => seen.count.saturating_add(1),
+            Some(seen) if seen.remote == remote && seen.ssrc == ssrc => {
+                seen.count.saturating_add(1)
+            }
             _ => 1,
         };
-        self.candidate = Some(Candidate { remote, ssrc, count });
+        self.candidate = Some(Candidate {
+            remote,
+            ssrc,
+            count,
+        });
         count >= CONSECUTIVE
     }
 }
@@ -163,11 +192,19 @@ mod tests {
     use Origin::{Peer, Stranger, Unproven};
 
     fn from(remote: &str) -> Path {
-        Path { socket: SocketId(1), local: None, remote: remote.parse().unwrap() }
+        Path {
+            socket: SocketId(1),
+            local: None,
+            remote: remote.parse().unwrap(),
+        }
     }
 
     fn latch(signalled: &str, signalling: &str, keyed: bool) -> Latch {
-        Latch::new(Some(signalled.parse().unwrap()), signalling.parse().unwrap(), keyed)
+        Latch::new(
+            Some(signalled.parse().unwrap()),
+            signalling.parse().unwrap(),
+            keyed,
+        )
     }
 
     #[test]
@@ -177,7 +214,10 @@ mod tests {
             assert_eq!(latch.judge(from("198.51.100.1:4001"), Some(1)), Stranger);
             assert_eq!(latch.judge(from("198.51.100.2:4000"), Some(1)), Stranger);
         }
-        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("198.51.100.1:4000".parse().unwrap())
+        );
         assert_eq!(latch.judge(from("198.51.100.1:4000"), Some(1)), Peer);
     }
 
@@ -186,9 +226,15 @@ mod tests {
         let mut latch = latch("192.168.1.5:4000", "203.0.113.9", false);
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Stranger);
-        assert_eq!(latch.destination(), Some("192.168.1.5:4000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("192.168.1.5:4000".parse().unwrap())
+        );
         assert_eq!(latch.judge(from("203.0.113.9:61000"), Some(1)), Peer);
-        assert_eq!(latch.destination(), Some("203.0.113.9:61000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("203.0.113.9:61000".parse().unwrap())
+        );
         for _ in 0..5 {
             assert_eq!(latch.judge(from("203.0.113.9:61002"), Some(1)), Stranger);
             assert_eq!(latch.judge(from("192.168.1.5:4000"), Some(1)), Stranger);
@@ -203,7 +249,10 @@ mod tests {
         }
         let mut after = latch("192.168.1.5:4000", "203.0.113.9", false);
         after.follow(&before);
-        assert_eq!(after.destination(), Some("203.0.113.9:61000".parse().unwrap()));
+        assert_eq!(
+            after.destination(),
+            Some("203.0.113.9:61000".parse().unwrap())
+        );
         assert_eq!(after.judge(from("203.0.113.9:61000"), Some(1)), Peer);
         for expected in [Stranger, Stranger, Peer] {
             assert_eq!(after.judge(from("203.0.113.9:62000"), Some(1)), expected);
@@ -216,21 +265,37 @@ mod tests {
             assert_eq!(reassured.judge(from("203.0.113.9:61000"), Some(1)), Peer);
         }
         for _ in 0..5 {
-            assert_eq!(reassured.judge(from("203.0.113.9:62000"), Some(1)), Stranger);
+            assert_eq!(
+                reassured.judge(from("203.0.113.9:62000"), Some(1)),
+                Stranger
+            );
         }
 
         let mut elsewhere = latch("192.168.1.6:4000", "203.0.113.9", false);
         elsewhere.follow(&before);
-        assert_eq!(elsewhere.destination(), Some("192.168.1.6:4000".parse().unwrap()));
+        assert_eq!(
+            elsewhere.destination(),
+            Some("192.168.1.6:4000".parse().unwrap())
+        );
     }
 
     #[test]
     fn three_in_a_row_means_one_port_one_ssrc_and_a_negotiated_type() {
         let mut latch = latch("10.0.0.5:4000", "203.0.113.9", false);
-        for (port, ssrc) in
-            [(1, Some(1)), (1, Some(1)), (2, Some(1)), (1, Some(1)), (1, Some(2)), (1, None), (1, Some(2)), (1, Some(2))]
-        {
-            assert_eq!(latch.judge(from(&format!("203.0.113.9:{port}")), ssrc), Stranger);
+        for (port, ssrc) in [
+            (1, Some(1)),
+            (1, Some(1)),
+            (2, Some(1)),
+            (1, Some(1)),
+            (1, Some(2)),
+            (1, None),
+            (1, Some(2)),
+            (1, Some(2)),
+        ] {
+            assert_eq!(
+                latch.judge(from(&format!("203.0.113.9:{port}")), ssrc),
+                Stranger
+            );
         }
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(2)), Peer);
     }
@@ -256,7 +321,10 @@ mod tests {
     fn keys_move_the_latch_only_with_a_proof() {
         let mut latch = latch("198.51.100.1:4000", "198.51.100.1", true);
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Unproven);
-        assert_eq!(latch.destination(), Some("198.51.100.1:4000".parse().unwrap()));
+        assert_eq!(
+            latch.destination(),
+            Some("198.51.100.1:4000".parse().unwrap())
+        );
         latch.proven(from("203.0.113.9:1"));
         assert_eq!(latch.judge(from("203.0.113.9:1"), Some(1)), Peer);
         assert_eq!(latch.destination(), Some("203.0.113.9:1".parse().unwrap()));

@@ -67,7 +67,9 @@ impl Timers {
 
     /// Takes one that is due.
     pub fn take_due(&mut self, now: Instant) -> Option<Timer> {
-        let timer = TIMERS.into_iter().find(|t| self.get(*t).is_some_and(|at| at <= now))?;
+        let timer = TIMERS
+            .into_iter()
+            .find(|t| self.get(*t).is_some_and(|at| at <= now))?;
         self.stop(timer);
         Some(timer)
     }
@@ -221,11 +223,7 @@ impl Leg {
     }
 
     /// The codec behind a payload type; of sound, not of the events beside it.
-    fn codec_name(
-        &self,
-        pt: Option<u8>,
-        number: impl Fn(&media_control::Format) -> u8,
-    ) -> String {
+    fn codec_name(&self, pt: Option<u8>, number: impl Fn(&media_control::Format) -> u8) -> String {
         let Some(pt) = pt else { return String::new() };
         self.media
             .iter()

@@ -18,8 +18,11 @@ pub(crate) const MAX_WAITING_PACKETS: usize = 4096;
 /// Buffers kept for packets of our own making.
 const MAX_SPARE_BUFS: usize = 256;
 /// A leg that expects media is reported silent after each of these.
-const SILENCES: [Duration; 3] =
-    [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(60)];
+const SILENCES: [Duration; 3] = [
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 /// The operating system's generator, or a test's.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -44,18 +47,31 @@ pub enum Input<'a> {
     /// What the sockets received. Afterwards the slots that [`Datagram::is_ready`] are to be sent.
     Datagrams(&'a mut [Datagram]),
     /// The answer to [`Output::OpenPorts`]: one pair for each of the face's addresses.
-    PortsOpened { leg: LegId, ports: Vec<PortPair> },
-    PortsRefused { leg: LegId },
+    PortsOpened {
+        leg: LegId,
+        ports: Vec<PortPair>,
+    },
+    PortsRefused {
+        leg: LegId,
+    },
 }
 
 pub enum Output {
     /// A packet of our own making. Its buffer comes back by [`Legs::recycle`].
-    Transmit { path: Path, buf: Buf },
+    Transmit {
+        path: Path,
+        buf: Buf,
+    },
     Event(Event),
     /// A SIP leg needs its sockets.
-    OpenPorts { leg: LegId, face: Face },
+    OpenPorts {
+        leg: LegId,
+        face: Face,
+    },
     /// These are not used any more.
-    ClosePorts { ports: Vec<PortPair> },
+    ClosePorts {
+        ports: Vec<PortPair>,
+    },
 }
 
 /// Whose a socket is.
@@ -64,8 +80,12 @@ pub(crate) enum SocketUse {
     Free,
     /// Shared by browser legs: the remote address tells which.
     Browsers,
-    Rtp { leg: u32 },
-    Rtcp { leg: u32 },
+    Rtp {
+        leg: u32,
+    },
+    Rtcp {
+        leg: u32,
+    },
 }
 
 pub struct Legs {
@@ -205,7 +225,9 @@ impl Legs {
     }
 
     fn silence_timeout(&mut self, index: u32, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         if !leg.expects_media() {
             leg.listening_since = None;
             return;
@@ -213,7 +235,9 @@ impl Legs {
         let since = leg.listening_since.max(leg.inbound.last_at).unwrap_or(now);
         let silent = now.saturating_duration_since(since);
         // Something came since it was last told.
-        leg.silence_told = leg.silence_told.min(SILENCES.iter().filter(|s| silent >= **s).count());
+        leg.silence_told = leg
+            .silence_told
+            .min(SILENCES.iter().filter(|s| silent >= **s).count());
         let mut told = None;
         if let Some(threshold) = SILENCES.get(leg.silence_told)
             && silent >= *threshold
@@ -224,8 +248,11 @@ impl Legs {
                 seconds: u32::try_from(threshold.as_secs()).unwrap_or(u32::MAX),
             });
         }
-        let next = SILENCES.get(leg.silence_told).map_or(now + SILENCES[0], |next| since + *next);
-        leg.timers.set(Timer::Silence, next.max(now + Duration::from_secs(1)));
+        let next = SILENCES
+            .get(leg.silence_told)
+            .map_or(now + SILENCES[0], |next| since + *next);
+        leg.timers
+            .set(Timer::Silence, next.max(now + Duration::from_secs(1)));
         if let Some(event) = told {
             self.tell(event);
         }
@@ -233,7 +260,9 @@ impl Legs {
 
     /// Begins (or goes on) to expect media.
     pub(crate) fn listen(&mut self, index: u32, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         if leg.expects_media() {
             if leg.listening_since.is_none() {
                 leg.listening_since = Some(now);
@@ -278,13 +307,20 @@ impl Legs {
     }
 
     pub(crate) fn socket_use(&self, socket: SocketId) -> SocketUse {
-        self.sockets.get(socket.0 as usize).copied().unwrap_or(SocketUse::Free)
+        self.sockets
+            .get(socket.0 as usize)
+            .copied()
+            .unwrap_or(SocketUse::Free)
     }
 
     /// Puts the leg's next timer into the queue, if it is not there or comes sooner than it stands there.
     pub(crate) fn arm(&mut self, index: u32) {
-        let Some(leg) = self.leg_mut(index) else { return };
-        let Some(next) = leg.timers.next() else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        let Some(next) = leg.timers.next() else {
+            return;
+        };
         if leg.armed.is_none_or(|armed| next < armed) {
             leg.armed = Some(next);
             self.timers.push(Reverse((next, index)));
@@ -294,7 +330,10 @@ impl Legs {
     /// The leg cannot go on.
     pub(crate) fn fail(&mut self, index: u32, reason: LegFailure, now: Instant) {
         if let Some(leg) = self.remove(index, now) {
-            self.tell(Event::LegFailed { leg: leg.id, reason });
+            self.tell(Event::LegFailed {
+                leg: leg.id,
+                reason,
+            });
         }
     }
 }

@@ -29,6 +29,7 @@ mod transport;
 pub use datagram::{BUF_LEN, Buf, Datagram, MAX_DATAGRAM, Path, SocketId};
 pub use dtls::DtlsIdentity;
 pub use ice::IceCreds;
+pub use latch::LatchState;
 pub use legs::{BrowserSocket, EngineConfig, Input, Legs, MAX_LEGS, Output, Random};
 pub use rewrite::OutStreamState;
 pub use rtcp::WallClock;
@@ -37,5 +38,4 @@ pub use snapshot::{
     TransportSnapshot,
 };
 pub use stats::InboundState;
-pub use latch::LatchState;
 pub use transport::PortPair;

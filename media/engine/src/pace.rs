@@ -63,7 +63,11 @@ impl Pace {
         match self {
             Pace::Transcoding(transcoding) => {
                 let made = transcoding.transcoder.poll(now, out)?;
-                Some(Made { len: made.len, step: made.step, marker: made.marker })
+                Some(Made {
+                    len: made.len,
+                    step: made.step,
+                    marker: made.marker,
+                })
             }
             Pace::Generating(generator) => generator.poll(now, out),
         }
@@ -118,22 +122,35 @@ impl Generator {
             tone.fill(&mut self.samples);
         }
         let len = self.encoder.encode(&self.samples, out).ok()?;
-        Some(Made { len, step: self.step, marker: false })
+        Some(Made {
+            len,
+            step: self.step,
+            marker: false,
+        })
     }
 }
 
 impl Legs {
     /// Takes a packet on the road to the transcoder.
     pub(crate) fn transcode(&mut self, index: u32, datagram: &Datagram, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let header = &datagram.header;
-        let Ok(payload) = header.payload(datagram.buf.data()) else { return };
+        let Ok(payload) = header.payload(datagram.buf.data()) else {
+            return;
+        };
         if let Some(Pace::Transcoding(transcoding)) = &mut leg.pace
-            && leg.types.get(usize::from(header.pt)).copied().flatten().is_some_and(|known| {
-                let line = leg.media.get(usize::from(known.media));
-                let format = line.and_then(|line| line.formats.get(usize::from(known.format)));
-                format.is_some_and(|format| format.codec == transcoding.from)
-            })
+            && leg
+                .types
+                .get(usize::from(header.pt))
+                .copied()
+                .flatten()
+                .is_some_and(|known| {
+                    let line = leg.media.get(usize::from(known.media));
+                    let format = line.and_then(|line| line.formats.get(usize::from(known.format)));
+                    format.is_some_and(|format| format.codec == transcoding.from)
+                })
         {
             transcoding.transcoder.push(header, payload, now);
         } else if !leg.begin_transcoding(header, payload, now) {
@@ -153,7 +170,9 @@ impl Legs {
             buf.clear();
             let made = self.leg_mut(index).and_then(|leg| {
                 let pace = leg.pace.as_mut()?;
-                let area = buf.receive_area().get_mut(FIXED_LEN..FIXED_LEN + MAX_MADE)?;
+                let area = buf
+                    .receive_area()
+                    .get_mut(FIXED_LEN..FIXED_LEN + MAX_MADE)?;
                 Some((pace.to(), pace.poll(now, area)?))
             });
             let Some(((to, pt, clock_hz), made)) = made else {
@@ -169,7 +188,12 @@ impl Legs {
                     return None;
                 }
                 let stamp = leg.audio_out.own(made.step, clock_hz, now);
-                let Stamp { ssrc, seq, timestamp, marker } = stamp;
+                let Stamp {
+                    ssrc,
+                    seq,
+                    timestamp,
+                    marker,
+                } = stamp;
                 let mut header = RtpHeader::new(pt, seq, timestamp, ssrc);
                 header.marker = marker || made.marker;
                 header.write(buf.receive_area()).ok()?;
@@ -193,7 +217,9 @@ impl Legs {
 
     /// Begins to generate out of `index`, a tone or silence, for the leg `to`.
     pub(crate) fn generate(&mut self, index: u32, to: u32, out: Option<SpeechOut>, now: Instant) {
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         if let Some(Pace::Generating(generator)) = &leg.pace
             && generator.to == to
             && Some(&generator.out) == out.as_ref()
@@ -221,13 +247,23 @@ impl Leg {
         {
             return false;
         }
-        let Some(Forward { to, speech: Some(out), roads }) = &self.forward else { return false };
+        let Some(Forward {
+            to,
+            speech: Some(out),
+            roads,
+        }) = &self.forward
+        else {
+            return false;
+        };
         if roads.get(usize::from(header.pt)) != Some(&Road::Transcode) {
             return false;
         }
         let known = self.types.get(usize::from(header.pt)).copied().flatten();
         let Some(format) = known.and_then(|known| {
-            self.media.get(usize::from(known.media))?.formats.get(usize::from(known.format))
+            self.media
+                .get(usize::from(known.media))?
+                .formats
+                .get(usize::from(known.format))
         }) else {
             return false;
         };

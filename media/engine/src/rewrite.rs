@@ -87,12 +87,24 @@ impl OutStream {
             packets: 0,
             octets: 0,
         };
-        OutStream { state, last_at: None, mapping: None, retired: None, own: false }
+        OutStream {
+            state,
+            last_at: None,
+            mapping: None,
+            retired: None,
+            own: false,
+        }
     }
 
     pub fn restore(state: OutStreamState, now: Instant) -> OutStream {
         let last_at = (state.packets > 0).then_some(now);
-        OutStream { state, last_at, mapping: None, retired: None, own: false }
+        OutStream {
+            state,
+            last_at,
+            mapping: None,
+            retired: None,
+            own: false,
+        }
     }
 
     pub fn state(&self) -> &OutStreamState {
@@ -167,7 +179,12 @@ impl OutStream {
         }
         self.own = true;
         self.state.clock_hz = clock_hz;
-        self.sent(self.state.highest_seq.wrapping_add(1), timestamp, !goes_on, now)
+        self.sent(
+            self.state.highest_seq.wrapping_add(1),
+            timestamp,
+            !goes_on,
+            now,
+        )
     }
 
     /// A packet of our own making that was not sent: its time passes all the same.
@@ -189,7 +206,12 @@ impl OutStream {
             self.state.last_timestamp = timestamp;
             self.last_at = Some(now);
         }
-        Stamp { ssrc: self.state.ssrc, seq, timestamp, marker }
+        Stamp {
+            ssrc: self.state.ssrc,
+            seq,
+            timestamp,
+            marker,
+        }
     }
 
     /// An incoming event placed at a timestamp that was drawn for it, in the order it came.
@@ -216,13 +238,22 @@ impl OutStream {
         if seq_distance(self.state.highest_seq, seq) > 0 {
             self.state.highest_seq = seq;
         }
-        Some(Stamp { ssrc: self.state.ssrc, seq, timestamp, marker })
+        Some(Stamp {
+            ssrc: self.state.ssrc,
+            seq,
+            timestamp,
+            marker,
+        })
     }
 
     /// The timestamp of this moment in the stream's own time.
     pub fn timestamp_now(&self, clock_hz: u32, now: Instant) -> u32 {
-        let since = self.last_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.state.last_timestamp.wrapping_add(ticks(since, clock_hz))
+        let since = self
+            .last_at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.state
+            .last_timestamp
+            .wrapping_add(ticks(since, clock_hz))
     }
 
     /// The source before is over (held, parted, replaced): the next packet, whoever sends it, follows on.
@@ -240,7 +271,10 @@ impl OutStream {
 
     /// An incoming timestamp as it would leave, if that source is the present one.
     pub fn translate(&self, source: SourceKey, timestamp: u32) -> Option<u32> {
-        let mapping = self.mapping.as_ref().filter(|mapping| mapping.source == source)?;
+        let mapping = self
+            .mapping
+            .as_ref()
+            .filter(|mapping| mapping.source == source)?;
         Some(timestamp.wrapping_add(mapping.timestamp_offset))
     }
 
@@ -286,8 +320,11 @@ impl OutStream {
     }
 
     fn retire(&mut self, mapping: Mapping, now: Instant) {
-        self.retired =
-            Some(Retired { source: mapping.source, highest_in: mapping.highest_in, at: now });
+        self.retired = Some(Retired {
+            source: mapping.source,
+            highest_in: mapping.highest_in,
+            at: now,
+        });
     }
 
     fn sent(&mut self, seq: u16, timestamp: u32, marker: bool, now: Instant) -> Stamp {
@@ -296,7 +333,12 @@ impl OutStream {
             self.state.last_timestamp = timestamp;
             self.last_at = Some(now);
         }
-        Stamp { ssrc: self.state.ssrc, seq, timestamp, marker }
+        Stamp {
+            ssrc: self.state.ssrc,
+            seq,
+            timestamp,
+            marker,
+        }
     }
 }
 
@@ -322,7 +364,10 @@ pub(crate) fn ticks(duration: Duration, clock_hz: u32) -> u32 {
 mod tests {
     use super::*;
 
-    const PHONE: SourceKey = SourceKey { leg: 1, ssrc: 0xaaaa };
+    const PHONE: SourceKey = SourceKey {
+        leg: 1,
+        ssrc: 0xaaaa,
+    };
 
     fn header(seq: u16, timestamp: u32) -> RtpHeader {
         RtpHeader::new(0, seq, timestamp, 0)
@@ -336,12 +381,16 @@ mod tests {
 
     impl Feed {
         fn new() -> Feed {
-            Feed { out: OutStream::new(7, 1000, 50_000), now: Instant::now() }
+            Feed {
+                out: OutStream::new(7, 1000, 50_000),
+                now: Instant::now(),
+            }
         }
 
         fn packet(&mut self, source: SourceKey, seq: u16, timestamp: u32) -> Option<Stamp> {
             self.now += Duration::from_millis(20);
-            self.out.place(source, &header(seq, timestamp), 8000, self.now)
+            self.out
+                .place(source, &header(seq, timestamp), 8000, self.now)
         }
     }
 
@@ -355,7 +404,15 @@ mod tests {
     fn begins_at_the_numbers_it_was_given_with_a_marker() {
         let mut feed = Feed::new();
         let first = feed.packet(PHONE, 65_535, 0).unwrap();
-        assert_eq!(first, Stamp { ssrc: 7, seq: 1000, timestamp: 50_000, marker: true });
+        assert_eq!(
+            first,
+            Stamp {
+                ssrc: 7,
+                seq: 1000,
+                timestamp: 50_000,
+                marker: true
+            }
+        );
         let second = feed.packet(PHONE, 0, 160).unwrap();
         assert_follows(first, second);
         assert!(!second.marker);
@@ -377,7 +434,10 @@ mod tests {
         let mut feed = Feed::new();
         feed.packet(PHONE, 10, 1600);
         let before = feed.packet(PHONE, 11, 1760).unwrap();
-        let other = SourceKey { leg: 1, ssrc: 0xbbbb };
+        let other = SourceKey {
+            leg: 1,
+            ssrc: 0xbbbb,
+        };
         let after = feed.packet(other, 40_000, 3_000_000_000).unwrap();
         assert_follows(before, after);
         assert!(after.marker);
@@ -390,8 +450,20 @@ mod tests {
         let before = feed.packet(PHONE, 30_001, 1760).unwrap();
         let after = feed.packet(PHONE, 5, 1920).unwrap();
         assert_follows(before, after);
-        assert_eq!(feed.packet(PHONE, 30_000, 1600), None, "late, from before the reset");
-        assert_follows(after, feed.packet(PHONE, 6, 2240).map(|s| Stamp { timestamp: s.timestamp - 160, ..s }).unwrap());
+        assert_eq!(
+            feed.packet(PHONE, 30_000, 1600),
+            None,
+            "late, from before the reset"
+        );
+        assert_follows(
+            after,
+            feed.packet(PHONE, 6, 2240)
+                .map(|s| Stamp {
+                    timestamp: s.timestamp - 160,
+                    ..s
+                })
+                .unwrap(),
+        );
     }
 
     #[test]

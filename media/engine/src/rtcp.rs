@@ -32,7 +32,10 @@ impl WallClock {
         const FROM_1900_TO_1970: u64 = 2_208_988_800;
         let seconds = since_1970.as_secs().wrapping_add(FROM_1900_TO_1970);
         let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
-        WallClock { at, ntp: (seconds << 32) | fraction }
+        WallClock {
+            at,
+            ntp: (seconds << 32) | fraction,
+        }
     }
 
     pub fn ntp(&self, now: Instant) -> u64 {
@@ -70,7 +73,9 @@ impl Legs {
         let interval = self.report_interval();
         let ntp = self.config.wall.ntp(now);
         let mut packet = [0u8; MAX_REPORT + 32];
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         leg.timers.set(Timer::Report, now + interval);
         let Some(path) = leg.rtcp_path else { return };
         let len = leg.write_report(&mut packet[..MAX_REPORT], ntp, now);
@@ -81,9 +86,13 @@ impl Legs {
 
     /// Takes in an opened compound packet of a leg's peer.
     pub(crate) fn reported(&mut self, index: u32, packet: &[u8], now: Instant) {
-        let Ok(compound) = Compound::parse(packet) else { return };
+        let Ok(compound) = Compound::parse(packet) else {
+            return;
+        };
         let middle = middle_of(self.config.wall.ntp(now));
-        let Some(leg) = self.leg_mut(index) else { return };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
         let mut picture_wanted = false;
         for part in compound {
             match part {
@@ -91,17 +100,20 @@ impl Legs {
                     if let Some(stream) = leg.inbound.stream(report.ssrc) {
                         stream.last_report = Some((report.info.middle(), now));
                     }
-                    report.blocks.for_each(|block| leg.hear_block(&block, middle));
+                    report
+                        .blocks
+                        .for_each(|block| leg.hear_block(&block, middle));
                 }
                 Packet::ReceiverReport(report) => {
-                    report.blocks.for_each(|block| leg.hear_block(&block, middle));
+                    report
+                        .blocks
+                        .for_each(|block| leg.hear_block(&block, middle));
                 }
                 Packet::Pli(feedback) => {
                     picture_wanted |= feedback.media == leg.video_out.ssrc();
                 }
                 Packet::Fir(fir) => {
-                    picture_wanted |=
-                        fir.requests().any(|(ssrc, _)| ssrc == leg.video_out.ssrc());
+                    picture_wanted |= fir.requests().any(|(ssrc, _)| ssrc == leg.video_out.ssrc());
                 }
                 Packet::Sdes(_)
                 | Packet::Bye(_)
@@ -119,9 +131,13 @@ impl Legs {
     /// Passes on that the peer of `index` needs a key frame, to where its picture comes from.
     fn ask_for_picture(&mut self, index: u32) {
         let Some(leg) = self.leg(index) else { return };
-        let Some(source) = leg.video_out.source() else { return };
+        let Some(source) = leg.video_out.source() else {
+            return;
+        };
         let mut packet = [0u8; MAX_REPORT];
-        let Some(from) = self.leg_mut(source.leg) else { return };
+        let Some(from) = self.leg_mut(source.leg) else {
+            return;
+        };
         let Some(path) = from.rtcp_path else { return };
         let sender = from.video_out.ssrc();
         let mut writer = Writer::new(&mut packet[..64]);
@@ -167,7 +183,10 @@ impl Leg {
         // Stale ones left holes.
         blocks.sort_unstable_by_key(|block| block.ssrc == 0);
         let blocks = blocks.get(..count).unwrap_or_default();
-        let has_video = self.media.iter().any(|media| media.kind == MediaKind::Video);
+        let has_video = self
+            .media
+            .iter()
+            .any(|media| media.kind == MediaKind::Video);
         let mut writer = Writer::new(packet);
         let mut first = true;
         let [audio_reported, video_reported] = &mut self.reported_packets;
@@ -178,7 +197,11 @@ impl Leg {
             if !present {
                 continue;
             }
-            let blocks = if std::mem::take(&mut first) { blocks } else { &[] };
+            let blocks = if std::mem::take(&mut first) {
+                blocks
+            } else {
+                &[]
+            };
             let packets = out.state().packets;
             if packets != *reported {
                 *reported = packets;

@@ -4,6 +4,7 @@
 //! hold keys and passwords: they are for no log, and to be sealed when they leave the process.
 
 use crate::datagram::{Path, SocketId};
+use crate::forward::payload_types;
 use crate::ice::{CONSENT_TIMEOUT, IceCreds, IceLite};
 use crate::latch::{Latch, LatchState};
 use crate::leg::{Leg, Timer};
@@ -12,7 +13,6 @@ use crate::rewrite::{OutStream, OutStreamState};
 use crate::source::SourceState;
 use crate::stats::{Inbound, InboundState};
 use crate::transport::{Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc};
-use crate::forward::payload_types;
 use media_control::{GroupId, LegId, LegSpec, RemoteMedia, SdesKey};
 use media_packet::srtp;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,12 @@ pub struct LegSnapshot {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum TransportSnapshot {
-    WebRtc { local: IceCreds, remote: IceCreds, path: PathSnapshot, keys: KeysSnapshot },
+    WebRtc {
+        local: IceCreds,
+        remote: IceCreds,
+        path: PathSnapshot,
+        keys: KeysSnapshot,
+    },
     Rtp {
         /// Where the RTP sockets were bound; the next process binds the same.
         bound: Vec<SocketAddr>,
@@ -115,9 +120,15 @@ impl Legs {
                 keys: rtp.keys.as_ref().map(Keys::snapshot),
                 remote: rtp.remote.as_ref().map(|remote| RemoteSnapshot {
                     rtp: remote.rtp.state(),
-                    rtp_path: remote.rtp.path().and_then(|path| self.place(path, &rtp.ports)),
+                    rtp_path: remote
+                        .rtp
+                        .path()
+                        .and_then(|path| self.place(path, &rtp.ports)),
                     rtcp: remote.rtcp.state(),
-                    rtcp_path: remote.rtcp.path().and_then(|path| self.place(path, &rtp.ports)),
+                    rtcp_path: remote
+                        .rtcp
+                        .path()
+                        .and_then(|path| self.place(path, &rtp.ports)),
                     muxed: remote.muxed,
                 }),
             },
@@ -128,7 +139,10 @@ impl Legs {
             leg: id,
             group: leg.group,
             spec: leg.spec.clone(),
-            joined: leg.joined.and_then(|index| self.leg(index)).map(|leg| leg.id),
+            joined: leg
+                .joined
+                .and_then(|index| self.leg(index))
+                .map(|leg| leg.id),
             media: leg.media.clone(),
             transport,
             audio_out: leg.audio_out.state().clone(),
@@ -159,7 +173,12 @@ impl Legs {
         }
         let mut address = None;
         let (transport, connected) = match snapshot.transport {
-            TransportSnapshot::WebRtc { local, remote, path, keys } => {
+            TransportSnapshot::WebRtc {
+                local,
+                remote,
+                path,
+                keys,
+            } => {
                 let path = self.find(&path, &[]).ok_or(RestoreError::Sockets)?;
                 address = Some(path);
                 let webrtc = WebRtc {
@@ -170,7 +189,13 @@ impl Legs {
                 };
                 (Transport::WebRtc(Box::new(webrtc)), true)
             }
-            TransportSnapshot::Rtp { bound, offered, agreed, keys, remote } => {
+            TransportSnapshot::Rtp {
+                bound,
+                offered,
+                agreed,
+                keys,
+                remote,
+            } => {
                 if bound.len() != ports.len() {
                     return Err(RestoreError::Sockets);
                 }
@@ -181,7 +206,13 @@ impl Legs {
                     muxed: remote.muxed,
                 });
                 let keys = keys.map(|keys| keys.restore()).transpose()?;
-                let rtp = RtpPort { ports, offered, remote, keys, agreed };
+                let rtp = RtpPort {
+                    ports,
+                    offered,
+                    remote,
+                    keys,
+                    agreed,
+                };
                 (Transport::Rtp(Box::new(rtp)), connected)
             }
             TransportSnapshot::Source => match &snapshot.spec {
@@ -236,12 +267,22 @@ impl Legs {
             .position(|pair| pair.rtp == path.socket)
             .map(SocketPlace::Rtp)
             .or_else(|| {
-                ports.iter().position(|pair| pair.rtcp == path.socket).map(SocketPlace::Rtcp)
+                ports
+                    .iter()
+                    .position(|pair| pair.rtcp == path.socket)
+                    .map(SocketPlace::Rtcp)
             })
             .or_else(|| {
-                browsers.iter().position(|b| b.socket == path.socket).map(SocketPlace::Browsers)
+                browsers
+                    .iter()
+                    .position(|b| b.socket == path.socket)
+                    .map(SocketPlace::Browsers)
             })?;
-        Some(PathSnapshot { socket, local: path.local, remote: path.remote })
+        Some(PathSnapshot {
+            socket,
+            local: path.local,
+            remote: path.remote,
+        })
     }
 
     fn find(&self, path: &PathSnapshot, ports: &[PortPair]) -> Option<Path> {
@@ -250,7 +291,11 @@ impl Legs {
             SocketPlace::Rtp(at) => ports.get(at)?.rtp,
             SocketPlace::Rtcp(at) => ports.get(at)?.rtcp,
         };
-        Some(Path { socket, local: path.local, remote: path.remote })
+        Some(Path {
+            socket,
+            local: path.local,
+            remote: path.remote,
+        })
     }
 
     fn find_some(&self, path: Option<PathSnapshot>, ports: &[PortPair]) -> Option<Path> {
@@ -260,14 +305,19 @@ impl Legs {
 
 impl Keys {
     fn snapshot(&self) -> KeysSnapshot {
-        KeysSnapshot { inbound: self.inbound.snapshot(), outbound: self.outbound.snapshot() }
+        KeysSnapshot {
+            inbound: self.inbound.snapshot(),
+            outbound: self.outbound.snapshot(),
+        }
     }
 }
 
 impl KeysSnapshot {
     fn restore(&self) -> Result<Keys, RestoreError> {
-        let restore =
-            |snapshot| srtp::Context::restore(snapshot).map_err(|_| RestoreError::Keys);
-        Ok(Keys { inbound: restore(&self.inbound)?, outbound: restore(&self.outbound)? })
+        let restore = |snapshot| srtp::Context::restore(snapshot).map_err(|_| RestoreError::Keys);
+        Ok(Keys {
+            inbound: restore(&self.inbound)?,
+            outbound: restore(&self.outbound)?,
+        })
     }
 }

@@ -106,6 +106,14 @@ impl Encoder {
         }
     }
 
+    /// What the receiver reports to lose, in percent: for codecs that can do something about it.
+    pub fn expect_loss(&mut self, percent: u8) {
+        if let Encoder::Opus(encoder) = self {
+            // Any percentage is one; should it fail, nothing is lost but the help.
+            let _ = encoder.set_expected_loss(percent);
+        }
+    }
+
     pub fn encode(&mut self, samples: &[i16], out: &mut [u8]) -> Result<usize, Error> {
         match self {
             Encoder::G711(law) => law.encode(samples, out),

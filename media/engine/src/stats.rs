@@ -113,7 +113,10 @@ impl InStream {
         self.reported_expected = expected;
         self.reported_received = self.received;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        let fraction = (lost_interval << 8).checked_div(expected_interval).unwrap_or(0).min(255);
+        let fraction = (lost_interval << 8)
+            .checked_div(expected_interval)
+            .unwrap_or(0)
+            .min(255);
         Reception {
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
             // 24 bits, signed.
@@ -177,7 +180,10 @@ impl Inbound {
     }
 
     pub fn new() -> Inbound {
-        Inbound { streams: Vec::with_capacity(MAX_STREAMS), ..Inbound::default() }
+        Inbound {
+            streams: Vec::with_capacity(MAX_STREAMS),
+            ..Inbound::default()
+        }
     }
 
     /// Counts an authentic RTP packet; `true` for the leg's first.
@@ -208,7 +214,8 @@ impl Inbound {
 
     fn add(&mut self, fresh: InStream) -> usize {
         if self.streams.len() >= MAX_STREAMS
-            && let Some(oldest) = (0..self.streams.len()).min_by_key(|i| self.streams[*i].last_arrival)
+            && let Some(oldest) =
+                (0..self.streams.len()).min_by_key(|i| self.streams[*i].last_arrival)
         {
             self.lost_before += self.streams[oldest].lost();
             self.streams[oldest] = fresh;
@@ -227,7 +234,10 @@ impl Inbound {
     }
 
     pub fn jitter_ms(&self) -> f32 {
-        self.streams.iter().max_by_key(|s| s.last_arrival).map_or(0.0, InStream::jitter_ms)
+        self.streams
+            .iter()
+            .max_by_key(|s| s.last_arrival)
+            .map_or(0.0, InStream::jitter_ms)
     }
 }
 
@@ -246,10 +256,17 @@ mod tests {
     #[test]
     fn loss_is_what_never_came_also_across_the_wrap() {
         let mut inbound = Inbound::new();
-        feed(&mut inbound, Instant::now(), &[(65_534, 0), (65_535, 20), (1, 60), (0, 61), (4, 120)]);
+        feed(
+            &mut inbound,
+            Instant::now(),
+            &[(65_534, 0), (65_535, 20), (1, 60), (0, 61), (4, 120)],
+        );
         assert_eq!(inbound.lost(), 2);
         let report = inbound.streams[0].report();
-        assert_eq!((report.cumulative_lost, report.highest_seq), (2, 65_536 + 4));
+        assert_eq!(
+            (report.cumulative_lost, report.highest_seq),
+            (2, 65_536 + 4)
+        );
         assert_eq!(report.fraction_lost, (2 * 256 / 7) as u8);
         assert_eq!(inbound.streams[0].report().fraction_lost, 0);
     }
@@ -257,7 +274,11 @@ mod tests {
     #[test]
     fn a_restart_of_the_numbering_is_no_loss() {
         let mut inbound = Inbound::new();
-        feed(&mut inbound, Instant::now(), &[(30_000, 0), (30_001, 20), (7, 40), (8, 60)]);
+        feed(
+            &mut inbound,
+            Instant::now(),
+            &[(30_000, 0), (30_001, 20), (7, 40), (8, 60)],
+        );
         assert_eq!(inbound.lost(), 0);
     }
 
@@ -265,11 +286,25 @@ mod tests {
     fn a_steady_stream_has_no_jitter_and_a_trembling_one_has() {
         let start = Instant::now();
         let mut steady = Inbound::new();
-        feed(&mut steady, start, &(0..50).map(|i| (i, u64::from(i) * 20)).collect::<Vec<_>>());
+        feed(
+            &mut steady,
+            start,
+            &(0..50).map(|i| (i, u64::from(i) * 20)).collect::<Vec<_>>(),
+        );
         assert!(steady.jitter_ms() < 0.1);
         let mut trembling = Inbound::new();
-        feed(&mut trembling, start, &(0..200).map(|i| (i, u64::from(i) * 20 + u64::from(i % 2) * 8)).collect::<Vec<_>>());
-        assert!((trembling.jitter_ms() - 8.0).abs() < 1.0, "{}", trembling.jitter_ms());
+        feed(
+            &mut trembling,
+            start,
+            &(0..200)
+                .map(|i| (i, u64::from(i) * 20 + u64::from(i % 2) * 8))
+                .collect::<Vec<_>>(),
+        );
+        assert!(
+            (trembling.jitter_ms() - 8.0).abs() < 1.0,
+            "{}",
+            trembling.jitter_ms()
+        );
         assert_eq!(trembling.longest_gap, Duration::from_millis(28));
     }
 }

@@ -126,6 +126,11 @@ impl Transcoder {
         }
     }
 
+    /// What the far end's receiver reports say it loses, in percent.
+    pub fn expect_loss(&mut self, percent: u8) {
+        self.encoder.expect_loss(percent);
+    }
+
     /// When the next packet is to be made; `None` until something came, and in a pause.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due

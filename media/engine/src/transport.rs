@@ -38,12 +38,13 @@ impl Transport {
             Transport::Rtp(rtp) => &rtp.keys,
             Transport::Source(_) => return "",
         };
-        keys.as_ref().map_or("", |keys| match keys.inbound.profile() {
-            SrtpProfile::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
-            SrtpProfile::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
-            SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
-            SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
-        })
+        keys.as_ref()
+            .map_or("", |keys| match keys.inbound.profile() {
+                SrtpProfile::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+                SrtpProfile::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+                SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+                SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+            })
     }
 }
 
@@ -144,7 +145,9 @@ impl RtpRemote {
 impl RtpPort {
     pub fn rtp_path(&self) -> Option<Path> {
         let latch = &self.remote.as_ref()?.rtp;
-        latch.path().or_else(|| self.path_to(latch.destination()?, false))
+        latch
+            .path()
+            .or_else(|| self.path_to(latch.destination()?, false))
     }
 
     pub fn rtcp_path(&self) -> Option<Path> {
@@ -152,7 +155,10 @@ impl RtpPort {
         if remote.muxed {
             return self.rtp_path();
         }
-        remote.rtcp.path().or_else(|| self.path_to(remote.rtcp.destination()?, true))
+        remote
+            .rtcp
+            .path()
+            .or_else(|| self.path_to(remote.rtcp.destination()?, true))
     }
 
     /// From which of our addresses to speak first to a peer that has not spoken yet: one of its family,
@@ -171,7 +177,11 @@ impl RtpPort {
             .rev() // of equals, max_by_key takes the last, which is then the first
             .max_by_key(|port| rank(port))
             .filter(|port| port.bound.is_ipv4() == remote.is_ipv4())?;
-        Some(Path { socket: if rtcp { port.rtcp } else { port.rtp }, local: None, remote })
+        Some(Path {
+            socket: if rtcp { port.rtcp } else { port.rtp },
+            local: None,
+            remote,
+        })
     }
 }
 
@@ -188,7 +198,11 @@ pub(crate) fn draw_sdes(random: &mut dyn FnMut(&mut [u8])) -> Vec<SdesKey> {
         .map(|(tag, profile)| {
             let mut key_and_salt = vec![0; srtp::key_len(profile) + srtp::salt_len(profile)];
             random(&mut key_and_salt);
-            SdesKey { tag, profile, key_and_salt }
+            SdesKey {
+                tag,
+                profile,
+                key_and_salt,
+            }
         })
         .collect()
 }

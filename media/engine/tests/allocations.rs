@@ -58,7 +58,14 @@ const COUNTED: u16 = 2000;
 fn moment(bed: &mut Bed, batch: &mut [Datagram], packets: &[(SocketId, &str, Vec<u8>)]) -> usize {
     for (slot, (socket, remote, packet)) in batch.iter_mut().zip(packets) {
         slot.buf.fill(packet);
-        slot.received(Path { socket: *socket, local: None, remote: addr(remote) }, packet.len());
+        slot.received(
+            Path {
+                socket: *socket,
+                local: None,
+                remote: addr(remote),
+            },
+            packet.len(),
+        );
     }
     bed.now += Duration::from_millis(20);
     bed.legs.handle_timeout(bed.now);
@@ -76,10 +83,19 @@ fn relay_without_heap(v13: bool) {
     let mut browser = Browser::new(DtlsRole::Passive, v13, bed.now);
     let local = bed.create_browser(1);
     browser.set_remote(&local);
-    bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
+    bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
     let formats = vec![format(Codec::Pcmu, 0, 8000)];
     let remote = browser.description(formats.clone());
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     bed.connect_browser(&mut browser, addr(BROWSER));
     let remote = Remote {
         transport: RemoteTransport::Rtp {
@@ -90,7 +106,10 @@ fn relay_without_heap(v13: bool) {
         },
         media: audio(formats),
     };
-    bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     bed.join(1, 2);
 
     let mut batch = [Datagram::new(Buf::new()), Datagram::new(Buf::new())];
@@ -100,7 +119,13 @@ fn relay_without_heap(v13: bool) {
         let header = RtpHeader::new(0, n, u32::from(n) * 160, 9);
         let mut plain = vec![0x55; 172];
         header.write(&mut plain).unwrap();
-        let sealed = browser.rtp(&RtpHeader { ssrc: 0xb0b, ..header }, &[7; 160]);
+        let sealed = browser.rtp(
+            &RtpHeader {
+                ssrc: 0xb0b,
+                ..header
+            },
+            &[7; 160],
+        );
         let packets = [(RTP, PHONE, plain), (BROWSERS, BROWSER, sealed)];
         // A check now and then, for consent; its answer may allocate and is not counted.
         if n % 250 == 0 {
@@ -119,7 +144,9 @@ fn relay_without_heap(v13: bool) {
     assert_eq!(left, usize::from(COUNTED) * 2, "{profile:?}");
     assert_eq!(allocations, 0, "{profile:?}");
     bed.command(Command::CloseLeg { leg: LegId(2) });
-    let Some(Event::LegClosed { stats, .. }) = bed.events.last() else { panic!() };
+    let Some(Event::LegClosed { stats, .. }) = bed.events.last() else {
+        panic!()
+    };
     assert_eq!(stats.sent, u64::from(WARM + COUNTED));
 }
 

@@ -22,9 +22,16 @@ fn connected(role: DtlsRole, v13: bool) -> (Bed, Browser) {
         format(Codec::Pcmu, 0, 8000),
         format(Codec::TelephoneEvent, 126, 8000),
     ]);
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     bed.connect_browser(&mut browser, addr(BROWSER));
-    assert!(bed.events.contains(&Event::LegConnected { leg: LegId(1) }), "{:?}", bed.events);
+    assert!(
+        bed.events.contains(&Event::LegConnected { leg: LegId(1) }),
+        "{:?}",
+        bed.events
+    );
     (bed, browser)
 }
 
@@ -70,11 +77,17 @@ fn a_wrong_certificate_ends_the_leg() {
     browser.set_remote(&local);
     let stranger = Browser::new(DtlsRole::Passive, true, bed.now);
     let remote = stranger.description(vec![format(Codec::Opus, 111, 48_000)]);
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     bed.arrive(BROWSERS, addr(BROWSER), &browser.check(true));
     browser.start(bed.now);
     bed.exchange(&mut browser, addr(BROWSER));
-    let failed = Event::LegFailed { leg: LegId(1), reason: LegFailure::FingerprintMismatch };
+    let failed = Event::LegFailed {
+        leg: LegId(1),
+        reason: LegFailure::FingerprintMismatch,
+    };
     assert!(bed.events.contains(&failed), "{:?}", bed.events);
 }
 
@@ -86,7 +99,10 @@ fn without_checks_ice_times_out_and_without_a_hello_dtls_does() {
         let local = bed.create_browser(leg);
         browser.set_remote(&local);
         let remote = browser.description(vec![format(Codec::Opus, 111, 48_000)]);
-        bed.command(Command::ConnectLeg { leg: LegId(leg), remote });
+        bed.command(Command::ConnectLeg {
+            leg: LegId(leg),
+            remote,
+        });
     }
     bed.arrive(BROWSERS, addr(BROWSER), &browser.check(true));
     bed.take_events();
@@ -94,8 +110,14 @@ fn without_checks_ice_times_out_and_without_a_hello_dtls_does() {
     assert_eq!(bed.take_events(), []);
     bed.pass(Duration::from_millis(200));
     let events = bed.take_events();
-    assert!(events.contains(&Event::LegFailed { leg: LegId(1), reason: LegFailure::IceTimeout }));
-    assert!(events.contains(&Event::LegFailed { leg: LegId(2), reason: LegFailure::DtlsFailed }));
+    assert!(events.contains(&Event::LegFailed {
+        leg: LegId(1),
+        reason: LegFailure::IceTimeout
+    }));
+    assert!(events.contains(&Event::LegFailed {
+        leg: LegId(2),
+        reason: LegFailure::DtlsFailed
+    }));
 }
 
 #[test]
@@ -109,6 +131,9 @@ fn consent_is_lost_after_30_s_without_checks() {
     bed.pass(Duration::from_millis(29_900));
     assert!(!bed.has_failed());
     bed.pass(Duration::from_millis(200));
-    let lost = Event::LegFailed { leg: LegId(1), reason: LegFailure::ConsentLost };
+    let lost = Event::LegFailed {
+        leg: LegId(1),
+        reason: LegFailure::ConsentLost,
+    };
     assert!(bed.events.contains(&lost));
 }

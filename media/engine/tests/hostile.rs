@@ -23,7 +23,10 @@ fn connected(bed: &mut Bed, leg: u64, remote: &str) -> Browser {
     let local = bed.create_browser(leg);
     browser.set_remote(&local);
     let description = browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.command(Command::ConnectLeg { leg: LegId(leg), remote: description });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(leg),
+        remote: description,
+    });
     bed.connect_browser(&mut browser, addr(remote));
     browser
 }
@@ -31,7 +34,13 @@ fn connected(bed: &mut Bed, leg: u64, remote: &str) -> Browser {
 fn call() -> (Bed, Browser) {
     let mut bed = Bed::new();
     let browser = connected(&mut bed, 1, BROWSER);
-    bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
+    bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
     let remote = Remote {
         transport: RemoteTransport::Rtp {
             rtp: Some(addr(PHONE)),
@@ -41,7 +50,10 @@ fn call() -> (Bed, Browser) {
         },
         media: audio(vec![format(Codec::Pcmu, 0, 8000)]),
     };
-    bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     bed.join(1, 2);
     bed.take_events();
     bed.take_sent();
@@ -56,7 +68,10 @@ fn speaks(bed: &mut Bed, browser: &mut Browser, seq: u16) {
     bed.arrive(BROWSERS, addr(BROWSER), &packet);
     let sent = bed.take_sent();
     assert_eq!(sent.len(), 1, "{sent:?}");
-    assert_eq!((sent[0].path.remote, &sent[0].packet[12..]), (addr(PHONE), &[9; 160][..]));
+    assert_eq!(
+        (sent[0].path.remote, &sent[0].packet[12..]),
+        (addr(PHONE), &[9; 160][..])
+    );
 }
 
 /// Small, good enough, and the same each time.
@@ -143,7 +158,10 @@ fn a_hello_from_an_unchecked_address_does_not_reach_the_handshake() {
     let local = bed.create_browser(1);
     browser.set_remote(&local);
     let description = browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote: description });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote: description,
+    });
     let mut attacker = Browser::new(DtlsRole::Passive, false, bed.now);
     attacker.start(bed.now);
     let hello = attacker.out.remove(0);
@@ -153,7 +171,11 @@ fn a_hello_from_an_unchecked_address_does_not_reach_the_handshake() {
     }
     bed.arrive(BROWSERS, addr(BROWSER), &browser.check(true));
     bed.arrive(BROWSERS, addr(ATTACKER), &hello);
-    assert!(bed.sent.iter().all(|sent| sent.path.remote == addr(BROWSER)));
+    assert!(
+        bed.sent
+            .iter()
+            .all(|sent| sent.path.remote == addr(BROWSER))
+    );
     bed.connect_browser(&mut browser, addr(BROWSER));
     assert!(bed.events.contains(&Event::LegConnected { leg: LegId(1) }));
 }
@@ -165,7 +187,10 @@ fn garbage_in_the_handshake_from_a_checked_address_does_not_end_it() {
     let local = bed.create_browser(1);
     browser.set_remote(&local);
     let description = browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote: description });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote: description,
+    });
     bed.arrive(BROWSERS, addr(BROWSER), &browser.check(true));
     let mut noise = Noise(3);
     for _ in 0..500 {
@@ -210,7 +235,10 @@ fn checks_without_the_password_are_not_answered_and_nominate_nothing() {
     bed.arrive(RTP, addr(PHONE), &packet);
     let sent = bed.take_sent();
     assert_eq!(sent[0].path.remote, addr(BROWSER));
-    assert!(matches!(browser.hear(&sent[0].packet, bed.now), Heard::Rtp { .. }));
+    assert!(matches!(
+        browser.hear(&sent[0].packet, bed.now),
+        Heard::Rtp { .. }
+    ));
 }
 
 #[test]
@@ -219,14 +247,20 @@ fn a_leg_moves_only_where_its_own_checks_nominate() {
     let moved = "198.51.100.7:50099";
     let phone_says = |bed: &mut Bed, seq: u16| {
         let mut packet = vec![0x55; 172];
-        RtpHeader::new(0, seq, 160 * u32::from(seq), 9).write(&mut packet).unwrap();
+        RtpHeader::new(0, seq, 160 * u32::from(seq), 9)
+            .write(&mut packet)
+            .unwrap();
         bed.arrive(RTP, addr(PHONE), &packet);
         let sent = bed.take_sent();
         sent.last().unwrap().path.remote
     };
     bed.pass(Duration::from_secs(2));
     bed.arrive(BROWSERS, addr(moved), &browser.check(false));
-    assert_eq!(phone_says(&mut bed, 1), addr(BROWSER), "checked, not nominated");
+    assert_eq!(
+        phone_says(&mut bed, 1),
+        addr(BROWSER),
+        "checked, not nominated"
+    );
     bed.arrive(BROWSERS, addr(moved), &browser.check(true));
     assert_eq!(phone_says(&mut bed, 2), addr(moved));
     // Its media may come from both meanwhile.
@@ -242,9 +276,13 @@ fn one_browser_cannot_take_the_address_of_another() {
         bed.command(Command::CreateLeg {
             leg: LegId(9),
             group: GroupId(9),
-            spec: LegSpec::WebRtc { face: Face::Outside },
+            spec: LegSpec::WebRtc {
+                face: Face::Outside,
+            },
         });
-        let Some(Event::LegCreated { local, .. }) = bed.events.last().cloned() else { panic!() };
+        let Some(Event::LegCreated { local, .. }) = bed.events.last().cloned() else {
+            panic!()
+        };
         local
     };
     thief.set_remote(&local);
@@ -291,17 +329,29 @@ fn a_description_of_the_wrong_kind_or_size_is_refused() {
         },
         media: vec![],
     };
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     assert!(matches!(
         bed.events.last(),
-        Some(Event::LegFailed { leg: LegId(1), reason: LegFailure::Unsupported(_) })
+        Some(Event::LegFailed {
+            leg: LegId(1),
+            reason: LegFailure::Unsupported(_)
+        })
     ));
     let browser = Browser::new(DtlsRole::Passive, true, bed.now);
     bed.create_browser(2);
     let remote = browser.description(vec![format(Codec::Pcmu, 0, 8000); 100]);
-    bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     assert!(matches!(
         bed.events.last(),
-        Some(Event::LegFailed { leg: LegId(2), reason: LegFailure::Unsupported(_) })
+        Some(Event::LegFailed {
+            leg: LegId(2),
+            reason: LegFailure::Unsupported(_)
+        })
     ));
 }

@@ -40,7 +40,10 @@ struct Wire {
 
 impl Wire {
     fn new(seed: u64) -> Wire {
-        Wire { dice: Dice::new(seed), on_the_way: Vec::new() }
+        Wire {
+            dice: Dice::new(seed),
+            on_the_way: Vec::new(),
+        }
     }
 
     fn send(&mut self, packet: Vec<u8>, now: Instant) {
@@ -51,8 +54,9 @@ impl Wire {
     }
 
     fn arrived(&mut self, now: Instant) -> Vec<Vec<u8>> {
-        let (mut here, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.on_the_way).into_iter().partition(|(at, _)| *at <= now);
+        let (mut here, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.on_the_way)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
         self.on_the_way = rest;
         here.sort_by_key(|(at, _)| *at);
         here.into_iter().map(|(_, packet)| packet).collect()
@@ -65,7 +69,10 @@ fn handshake(role: DtlsRole, v13: bool, seed: u64) -> Duration {
     let local = bed.create_browser(1);
     browser.set_remote(&local);
     let remote = browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     let (mut up, mut down) = (Wire::new(seed), Wire::new(seed ^ 0xffff));
     let start = bed.now;
     let mut checked = false;
@@ -95,7 +102,11 @@ fn handshake(role: DtlsRole, v13: bool, seed: u64) -> Duration {
         if browser.connected && bed.events.contains(&Event::LegConnected { leg: LegId(1) }) {
             return bed.now.saturating_duration_since(start);
         }
-        assert!(!bed.has_failed(), "seed {seed} {role:?} {v13}: {:?}", bed.events);
+        assert!(
+            !bed.has_failed(),
+            "seed {seed} {role:?} {v13}: {:?}",
+            bed.events
+        );
         bed.pass(Duration::from_millis(5));
     }
     panic!("seed {seed} {role:?} {v13}: no handshake within 10 s");
@@ -119,10 +130,19 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
         let mut browser = Browser::new(DtlsRole::Passive, true, bed.now);
         let local = bed.create_browser(1);
         browser.set_remote(&local);
-        bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
+        bed.create(
+            2,
+            LegSpec::Rtp {
+                face: Face::Inside,
+                sdes: false,
+            },
+        );
         let formats = vec![format(Codec::Pcmu, 0, 8000)];
         let remote = browser.description(formats.clone());
-        bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+        bed.command(Command::ConnectLeg {
+            leg: LegId(1),
+            remote,
+        });
         bed.connect_browser(&mut browser, addr(BROWSER));
         let remote = Remote {
             transport: RemoteTransport::Rtp {
@@ -133,7 +153,10 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
             },
             media: audio(formats),
         };
-        bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+        bed.command(Command::ConnectLeg {
+            leg: LegId(2),
+            remote,
+        });
         bed.join(1, 2);
         let mut wire = Wire::new(seed);
         let mut dice = Dice::new(seed + 1000);
@@ -150,7 +173,9 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
             seq = seq.wrapping_add(1);
             timestamp = timestamp.wrapping_add(160);
             let mut packet = vec![0; 172];
-            RtpHeader::new(0, seq, timestamp, ssrc).write(&mut packet).unwrap();
+            RtpHeader::new(0, seq, timestamp, ssrc)
+                .write(&mut packet)
+                .unwrap();
             packet[12..16].copy_from_slice(&n.to_be_bytes());
             sent_within.push((ssrc, seq));
             wire.send(packet, bed.now);
@@ -170,7 +195,11 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
             bed.pass(Duration::from_millis(20));
         }
         let unique: HashSet<u16> = heard.iter().map(|(seq, _)| *seq).collect();
-        assert_eq!(unique.len(), heard.len(), "seed {seed}: a number was used twice");
+        assert_eq!(
+            unique.len(),
+            heard.len(),
+            "seed {seed}: a number was used twice"
+        );
         assert!(heard.len() > 1200, "seed {seed}: {}", heard.len());
         for pair in heard.windows(2) {
             let [(seq_a, n_a), (seq_b, n_b)] = [pair[0], pair[1]];
@@ -178,7 +207,11 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
             let step = seq_b.wrapping_sub(seq_a).cast_signed();
             if a.0 == b.0 && a.1.abs_diff(b.1) < 10 {
                 // The same numbering: the same distance, forwards and backwards.
-                assert_eq!(step, b.1.wrapping_sub(a.1).cast_signed(), "seed {seed}: {pair:?}");
+                assert_eq!(
+                    step,
+                    b.1.wrapping_sub(a.1).cast_signed(),
+                    "seed {seed}: {pair:?}"
+                );
             }
             assert!((-5..=10).contains(&step), "seed {seed}: {pair:?}");
         }

@@ -25,7 +25,10 @@ const RTCP: SocketId = SocketId(2);
 const FRAME: Duration = Duration::from_millis(20);
 
 fn formats() -> Vec<Format> {
-    vec![format(Codec::Pcmu, 0, 8000), format(Codec::TelephoneEvent, 101, 8000)]
+    vec![
+        format(Codec::Pcmu, 0, 8000),
+        format(Codec::TelephoneEvent, 101, 8000),
+    ]
 }
 
 fn phone_at(rtp: Option<&str>, signalling: &str, media: Vec<RemoteMedia>) -> Remote {
@@ -55,18 +58,39 @@ impl Call {
         let mut browser = Browser::new(DtlsRole::Passive, true, bed.now);
         let local = bed.create_browser(1);
         browser.set_remote(&local);
-        bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
+        bed.create(
+            2,
+            LegSpec::Rtp {
+                face: Face::Inside,
+                sdes: false,
+            },
+        );
         let remote = browser.description(browser_formats);
-        bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+        bed.command(Command::ConnectLeg {
+            leg: LegId(1),
+            remote,
+        });
         bed.connect_browser(&mut browser, addr(BROWSER));
-        bed.command(Command::ConnectLeg { leg: LegId(2), remote: phone });
+        bed.command(Command::ConnectLeg {
+            leg: LegId(2),
+            remote: phone,
+        });
         bed.join(1, 2);
         bed.take_events();
-        Call { bed, browser, seq: 0, browser_report: None, phone_report: None }
+        Call {
+            bed,
+            browser,
+            seq: 0,
+            browser_report: None,
+            phone_report: None,
+        }
     }
 
     fn usual() -> Call {
-        Call::new(formats(), phone_at(Some(PHONE), "192.0.2.20", audio(formats())))
+        Call::new(
+            formats(),
+            phone_at(Some(PHONE), "192.0.2.20", audio(formats())),
+        )
     }
 
     /// One packet of the phone from an address; what the browser then hears.
@@ -117,14 +141,20 @@ impl Call {
             .filter(|sent| sent.path.socket == RTP)
             .map(|sent| {
                 let header = RtpHeader::parse(&sent.packet).unwrap();
-                (sent.path.remote, header, sent.packet[header.header_len..].to_vec())
+                (
+                    sent.path.remote,
+                    header,
+                    sent.packet[header.header_len..].to_vec(),
+                )
             })
             .collect()
     }
 }
 
 fn one(heard: &[Heard]) -> RtpHeader {
-    let [Heard::Rtp { header, .. }] = heard else { panic!("{heard:?}") };
+    let [Heard::Rtp { header, .. }] = heard else {
+        panic!("{heard:?}")
+    };
     *header
 }
 
@@ -136,11 +166,20 @@ fn sound_flows_both_ways_under_numbers_of_our_own() {
         assert_eq!(header.pt, 0);
         assert_ne!(header.ssrc, 9);
         let sent = call.browser_says(0, &[7; 160]);
-        let [(remote, header, payload)] = sent.as_slice() else { panic!("{sent:?}") };
-        assert_eq!((*remote, header.pt, payload.as_slice()), (addr(PHONE), 0, &[7; 160][..]));
+        let [(remote, header, payload)] = sent.as_slice() else {
+            panic!("{sent:?}")
+        };
+        assert_eq!(
+            (*remote, header.pt, payload.as_slice()),
+            (addr(PHONE), 0, &[7; 160][..])
+        );
         assert_ne!(header.ssrc, 0xb0b);
     }
-    assert!(call.bed.events.contains(&Event::MediaStarted { leg: LegId(2) }));
+    assert!(
+        call.bed
+            .events
+            .contains(&Event::MediaStarted { leg: LegId(2) })
+    );
 }
 
 #[test]
@@ -160,10 +199,12 @@ fn the_browser_sees_one_stream_through_every_trick_of_a_phone() {
     ];
     let mut seen: Vec<RtpHeader> = says.iter().map(|h| one(&call.phone_says(*h))).collect();
     let remote = phone_at(Some("192.0.2.21:6000"), "192.0.2.20", audio(formats()));
-    call.bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    call.bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     call.bed.pass(FRAME);
-    let heard =
-        call.phone_says_from("192.0.2.21:6000", RtpHeader::new(0, 1, 1, 3), &[0x55; 160]);
+    let heard = call.phone_says_from("192.0.2.21:6000", RtpHeader::new(0, 1, 1, 3), &[0x55; 160]);
     seen.push(one(&heard));
     for pair in seen.windows(2) {
         assert_eq!(pair[1].ssrc, pair[0].ssrc);
@@ -177,27 +218,49 @@ fn strangers_are_counted_and_neither_heard_nor_answered() {
     let mut call = Call::usual();
     for seq in 0..10 {
         let header = RtpHeader::new(0, seq, 0, 66);
-        assert_eq!(call.phone_says_from("192.0.2.20:4002", header, &[0; 160]), []);
-        assert_eq!(call.phone_says_from("203.0.113.66:4000", header, &[0; 160]), []);
+        assert_eq!(
+            call.phone_says_from("192.0.2.20:4002", header, &[0; 160]),
+            []
+        );
+        assert_eq!(
+            call.phone_says_from("203.0.113.66:4000", header, &[0; 160]),
+            []
+        );
     }
-    assert!(call.bed.take_sent().iter().all(|sent| sent.path.remote == addr(BROWSER)));
+    assert!(
+        call.bed
+            .take_sent()
+            .iter()
+            .all(|sent| sent.path.remote == addr(BROWSER))
+    );
     call.bed.command(Command::CloseLeg { leg: LegId(2) });
-    let Some(Event::LegClosed { stats, .. }) = call.bed.events.last() else { panic!() };
+    let Some(Event::LegClosed { stats, .. }) = call.bed.events.last() else {
+        panic!()
+    };
     assert_eq!((stats.strangers, stats.received), (20, 0));
 }
 
 #[test]
 fn a_phone_behind_nat_is_sent_to_where_it_speaks_from() {
-    let mut call =
-        Call::new(formats(), phone_at(Some("192.168.1.5:4000"), "203.0.113.9", audio(formats())));
-    assert_eq!(call.browser_says(0, &[1; 160])[0].0, addr("192.168.1.5:4000"));
+    let mut call = Call::new(
+        formats(),
+        phone_at(Some("192.168.1.5:4000"), "203.0.113.9", audio(formats())),
+    );
+    assert_eq!(
+        call.browser_says(0, &[1; 160])[0].0,
+        addr("192.168.1.5:4000")
+    );
     for seq in 0..2 {
-        let heard = call.phone_says_from("203.0.113.9:61000", RtpHeader::new(0, seq, 0, 5), &[0; 160]);
+        let heard =
+            call.phone_says_from("203.0.113.9:61000", RtpHeader::new(0, seq, 0, 5), &[0; 160]);
         assert_eq!(heard, []);
     }
     let heard = call.phone_says_from("203.0.113.9:61000", RtpHeader::new(0, 2, 0, 5), &[0; 160]);
     assert_eq!(heard.len(), 1);
-    assert_eq!(call.browser_says(0, &[1; 160])[0].0, addr("203.0.113.9:61000"));
+    assert_eq!(
+        call.browser_says(0, &[1; 160])[0].0,
+        addr("203.0.113.9:61000")
+    );
 }
 
 #[test]
@@ -207,12 +270,18 @@ fn a_held_phone_hears_nothing_and_afterwards_goes_on_without_a_gap() {
     let mut held = audio(formats());
     held[0].direction = Direction::RecvOnly;
     let remote = phone_at(Some(PHONE), "192.0.2.20", held);
-    call.bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    call.bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     for _ in 0..100 {
         assert_eq!(call.browser_says(0, &[1; 160]), []);
     }
     let remote = phone_at(Some(PHONE), "192.0.2.20", audio(formats()));
-    call.bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    call.bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     let after = call.browser_says(0, &[1; 160])[0].1;
     assert_eq!(after.seq, before.seq.wrapping_add(1));
     assert_eq!(after.ssrc, before.ssrc);
@@ -233,14 +302,24 @@ fn an_old_hold_without_address_sends_nothing() {
 #[test]
 fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
     let mut bed = Bed::new();
-    let LocalTransport::Rtp { sdes, .. } =
-        bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: true })
-    else {
+    let LocalTransport::Rtp { sdes, .. } = bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: true,
+        },
+    ) else {
         panic!()
     };
     for ours in sdes {
         let mut bed = Bed::new();
-        bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: true });
+        bed.create(
+            2,
+            LegSpec::Rtp {
+                face: Face::Inside,
+                sdes: true,
+            },
+        );
         bed.create_echo(3);
         let theirs = SdesKey {
             key_and_salt: ours.key_and_salt.iter().map(|b| b ^ 0x5a).collect(),
@@ -257,9 +336,17 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
             },
             media: audio(formats()),
         };
-        bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+        bed.command(Command::ConnectLeg {
+            leg: LegId(2),
+            remote,
+        });
         bed.join(2, 3);
-        for (seq, from) in [(1, PHONE), (2, PHONE), (3, "203.0.113.9:7"), (4, "203.0.113.9:7")] {
+        for (seq, from) in [
+            (1, PHONE),
+            (2, PHONE),
+            (3, "203.0.113.9:7"),
+            (4, "203.0.113.9:7"),
+        ] {
             bed.pass(FRAME);
             let header = RtpHeader::new(0, seq, u32::from(seq) * 160, 5);
             let mut packet = vec![0; 12 + 160 + 32];
@@ -271,7 +358,9 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
             assert_eq!(bed.take_sent(), [], "forged");
             bed.arrive(RTP, addr(from), &packet[..len]);
             let sent = bed.take_sent();
-            let [echo] = sent.as_slice() else { panic!("{sent:?}") };
+            let [echo] = sent.as_slice() else {
+                panic!("{sent:?}")
+            };
             assert_eq!(echo.path.remote, addr(from));
             let mut packet = echo.packet.clone();
             let header = RtpHeader::parse(&packet).unwrap();
@@ -291,7 +380,10 @@ fn a_digit_is_passed_on_in_the_other_clock_and_told_once() {
         format(Codec::Pcmu, 0, 8000),
         format(Codec::TelephoneEvent, 110, 48_000),
     ];
-    let mut call = Call::new(browser, phone_at(Some(PHONE), "192.0.2.20", audio(formats())));
+    let mut call = Call::new(
+        browser,
+        phone_at(Some(PHONE), "192.0.2.20", audio(formats())),
+    );
     let before = call.browser_says(0, &[1; 160])[0].1;
     let mut sender = EventSender::new(5, 48_000, 4800, 960);
     let mut first = None;
@@ -304,7 +396,9 @@ fn a_digit_is_passed_on_in_the_other_clock_and_told_once() {
         let packet = call.browser.rtp(&header, &event.payload);
         call.bed.arrive(BROWSERS, addr(BROWSER), &packet);
         let sent = call.sent_to_phone();
-        let [(_, header, payload)] = sent.as_slice() else { panic!("{sent:?}") };
+        let [(_, header, payload)] = sent.as_slice() else {
+            panic!("{sent:?}")
+        };
         assert_eq!(header.pt, 101);
         let timestamp = *first.get_or_insert(header.timestamp);
         assert_eq!(header.timestamp, timestamp);
@@ -317,9 +411,20 @@ fn a_digit_is_passed_on_in_the_other_clock_and_told_once() {
     assert_eq!(header.seq, before.seq.wrapping_add(7));
     let after = call.browser_says(0, &[1; 160])[0].1;
     assert_eq!(after.seq, header.seq.wrapping_add(1));
-    let told: Vec<_> =
-        call.bed.events.iter().filter(|event| matches!(event, Event::Digit { .. })).collect();
-    assert_eq!(told, [&Event::Digit { leg: LegId(1), digit: '5', duration_ms: 100 }]);
+    let told: Vec<_> = call
+        .bed
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Digit { .. }))
+        .collect();
+    assert_eq!(
+        told,
+        [&Event::Digit {
+            leg: LegId(1),
+            digit: '5',
+            duration_ms: 100
+        }]
+    );
 }
 
 #[test]
@@ -341,7 +446,10 @@ fn digits_of_ours_leave_one_after_the_other_while_sound_is_silent() {
             }
         }
     }
-    assert!(seqs.windows(2).all(|w| w[1] == w[0].wrapping_add(1)), "{seqs:?}");
+    assert!(
+        seqs.windows(2).all(|w| w[1] == w[0].wrapping_add(1)),
+        "{seqs:?}"
+    );
     events.dedup();
     let digits: Vec<u8> = events.iter().map(|(event, _)| *event).collect();
     assert_eq!(digits, [1, 11]);
@@ -351,7 +459,10 @@ fn digits_of_ours_leave_one_after_the_other_while_sound_is_silent() {
 fn comfort_noise_that_the_far_side_does_not_take_looks_like_silence_not_loss() {
     let mut with_noise = formats();
     with_noise.push(format(Codec::ComfortNoise, 13, 8000));
-    let mut call = Call::new(formats(), phone_at(Some(PHONE), "192.0.2.20", audio(with_noise)));
+    let mut call = Call::new(
+        formats(),
+        phone_at(Some(PHONE), "192.0.2.20", audio(with_noise)),
+    );
     let before = one(&call.phone_says(RtpHeader::new(0, 1, 160, 9)));
     assert_eq!(call.phone_says(RtpHeader::new(13, 2, 320, 9)), []);
     let after = one(&call.phone_says(RtpHeader::new(0, 3, 480, 9)));
@@ -382,7 +493,9 @@ fn both_sides_get_reports_about_their_own_stream_and_a_goodbye_ends_nothing() {
     }
     let phone_report = call.phone_report.take().expect("a report to the phone");
     let mut parts = Compound::parse(&phone_report).unwrap();
-    let Some(Packet::SenderReport(report)) = parts.next() else { panic!() };
+    let Some(Packet::SenderReport(report)) = parts.next() else {
+        panic!()
+    };
     let block = report.blocks.clone().next().unwrap();
     assert_eq!(block.ssrc, 9);
     // A tenth never came.
@@ -399,16 +512,24 @@ fn both_sides_get_reports_about_their_own_stream_and_a_goodbye_ends_nothing() {
     call.bed.pass(Duration::from_secs(1));
     let mut packet = [0; 256];
     let mut writer = Writer::new(&mut packet);
-    let block = ReportBlock { ssrc: report.ssrc, last_sr: sr, delay: 655, ..ReportBlock::default() };
+    let block = ReportBlock {
+        ssrc: report.ssrc,
+        last_sr: sr,
+        delay: 655,
+        ..ReportBlock::default()
+    };
     writer.sender_report(9, &SenderInfo::default(), &[block]);
     writer.bye(9);
     let len = writer.len();
     call.bed.arrive(RTCP, addr(PHONE_RTCP), &packet[..len]);
     // A stranger's says nothing.
-    call.bed.arrive(RTCP, addr("192.0.2.66:4001"), &packet[..len]);
+    call.bed
+        .arrive(RTCP, addr("192.0.2.66:4001"), &packet[..len]);
     one(&call.phone_says(RtpHeader::new(0, 501, 160 * 501, 9)));
     call.bed.command(Command::CloseLeg { leg: LegId(2) });
-    let Some(Event::LegClosed { stats, .. }) = call.bed.events.last() else { panic!() };
+    let Some(Event::LegClosed { stats, .. }) = call.bed.events.last() else {
+        panic!()
+    };
     assert!(stats.round_trip_ms > 900.0, "{stats:?}");
     assert_eq!((stats.strangers, stats.lost), (1, 51));
 }
@@ -427,7 +548,10 @@ fn silence_is_told_at_10_30_and_60_seconds() {
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::MediaSilent { leg: LegId(2), seconds } => Some(*seconds),
+            Event::MediaSilent {
+                leg: LegId(2),
+                seconds,
+            } => Some(*seconds),
             _ => None,
         })
         .collect();
@@ -437,19 +561,40 @@ fn silence_is_told_at_10_30_and_60_seconds() {
 #[test]
 fn a_repeated_command_answers_the_same_and_an_unknown_leg_is_closed_already() {
     let mut bed = Bed::new();
-    let first = bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: true });
-    let again = bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: true });
+    let first = bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: true,
+        },
+    );
+    let again = bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: true,
+        },
+    );
     assert_eq!(first, again);
     bed.command(Command::CloseLeg { leg: LegId(77) });
-    assert!(matches!(bed.events.last(), Some(Event::LegClosed { leg: LegId(77), .. })));
+    assert!(matches!(
+        bed.events.last(),
+        Some(Event::LegClosed { leg: LegId(77), .. })
+    ));
     bed.command(Command::Retain { groups: vec![] });
-    assert!(matches!(bed.events.last(), Some(Event::LegClosed { leg: LegId(2), .. })));
+    assert!(matches!(
+        bed.events.last(),
+        Some(Event::LegClosed { leg: LegId(2), .. })
+    ));
     bed.command(Command::ConnectLeg {
         leg: LegId(2),
         remote: phone_at(Some(PHONE), "192.0.2.20", audio(formats())),
     });
     assert!(matches!(
         bed.events.last(),
-        Some(Event::LegFailed { leg: LegId(2), reason: LegFailure::Unsupported(_) })
+        Some(Event::LegFailed {
+            leg: LegId(2),
+            reason: LegFailure::Unsupported(_)
+        })
     ));
 }

@@ -24,7 +24,12 @@ fn reborn(bed: &mut Bed, identity: &media_engine::DtlsIdentity) {
         ciborium::into_writer(&snapshot, &mut bytes).unwrap();
         let snapshot: LegSnapshot = ciborium::from_reader(bytes.as_slice()).unwrap();
         let bound = addr("203.0.113.2:20000");
-        let pair = PortPair { rtp: RTP, rtcp: SocketId(2), bound, announced: bound };
+        let pair = PortPair {
+            rtp: RTP,
+            rtcp: SocketId(2),
+            bound,
+            announced: bound,
+        };
         let ports = if id == 2 { vec![pair] } else { vec![] };
         legs.restore(snapshot, ports, bed.now).unwrap();
     }
@@ -39,11 +44,23 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
     let mut browser = Browser::new(DtlsRole::Passive, true, bed.now);
     let local = bed.create_browser(1);
     browser.set_remote(&local);
-    bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
-    assert!(bed.legs.snapshot(LegId(1)).is_none(), "before its handshake there is nothing to keep");
+    bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
+    assert!(
+        bed.legs.snapshot(LegId(1)).is_none(),
+        "before its handshake there is nothing to keep"
+    );
     let formats = vec![format(Codec::Pcmu, 0, 8000)];
     let remote = browser.description(formats.clone());
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     bed.connect_browser(&mut browser, addr(BROWSER));
     // Behind a NAT, so that the latch has something to remember.
     let remote = Remote {
@@ -55,7 +72,10 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
         },
         media: audio(formats),
     };
-    bed.command(Command::ConnectLeg { leg: LegId(2), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     bed.join(1, 2);
     let mut to_browser: Vec<RtpHeader> = Vec::new();
     let mut to_phone: Vec<RtpHeader> = Vec::new();
@@ -106,22 +126,43 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
         }
     }
     bed.command(Command::CloseLeg { leg: LegId(2) });
-    let Some(Event::LegClosed { stats, .. }) = bed.events.last() else { panic!() };
+    let Some(Event::LegClosed { stats, .. }) = bed.events.last() else {
+        panic!()
+    };
     assert_eq!((stats.received, stats.strangers), (198, 2));
-    bed.legs.handle(Input::Command(Command::Retain { groups: vec![] }), bed.now);
+    bed.legs
+        .handle(Input::Command(Command::Retain { groups: vec![] }), bed.now);
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     let mut bed = Bed::new();
-    bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: true });
+    bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: true,
+        },
+    );
     let snapshot = bed.legs.snapshot(LegId(2)).unwrap();
     let mut other = Bed::new();
     let now = other.now;
-    let newer = LegSnapshot { version: snapshot.version + 1, ..snapshot.clone() };
-    assert_eq!(other.legs.restore(newer, vec![], now), Err(RestoreError::Version));
-    assert_eq!(other.legs.restore(snapshot.clone(), vec![], now), Err(RestoreError::Sockets));
-    assert_eq!(bed.legs.restore(snapshot.clone(), vec![], now), Err(RestoreError::Exists));
+    let newer = LegSnapshot {
+        version: snapshot.version + 1,
+        ..snapshot.clone()
+    };
+    assert_eq!(
+        other.legs.restore(newer, vec![], now),
+        Err(RestoreError::Version)
+    );
+    assert_eq!(
+        other.legs.restore(snapshot.clone(), vec![], now),
+        Err(RestoreError::Sockets)
+    );
+    assert_eq!(
+        bed.legs.restore(snapshot.clone(), vec![], now),
+        Err(RestoreError::Exists)
+    );
     let written = format!("{snapshot:?}");
     assert!(!written.contains("key_and_salt"), "{written}");
 }

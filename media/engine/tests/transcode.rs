@@ -21,11 +21,17 @@ const RTP: SocketId = SocketId(1);
 const FRAME: Duration = Duration::from_millis(20);
 
 fn opus_formats() -> Vec<Format> {
-    vec![format(Codec::Opus, 111, 48_000), format(Codec::TelephoneEvent, 110, 48_000)]
+    vec![
+        format(Codec::Opus, 111, 48_000),
+        format(Codec::TelephoneEvent, 110, 48_000),
+    ]
 }
 
 fn g711_formats() -> Vec<Format> {
-    vec![format(Codec::Pcmu, 0, 8000), format(Codec::TelephoneEvent, 101, 8000)]
+    vec![
+        format(Codec::Pcmu, 0, 8000),
+        format(Codec::TelephoneEvent, 101, 8000),
+    ]
 }
 
 fn phone(formats: Vec<Format>) -> Remote {
@@ -45,11 +51,23 @@ fn call(phone_formats: Vec<Format>) -> (Bed, Browser) {
     let mut browser = Browser::new(DtlsRole::Passive, true, bed.now);
     let local = bed.create_browser(1);
     browser.set_remote(&local);
-    bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
+    bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
     let remote = browser.description(opus_formats());
-    bed.command(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     bed.connect_browser(&mut browser, addr(BROWSER));
-    bed.command(Command::ConnectLeg { leg: LegId(2), remote: phone(phone_formats) });
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote: phone(phone_formats),
+    });
     bed.join(1, 2);
     (bed, browser)
 }
@@ -63,7 +81,11 @@ struct Singer {
 impl Singer {
     fn new(hz: f32) -> Singer {
         let encoder = opus::Encoder::new(&opus::Settings::for_rate(16_000)).unwrap();
-        Singer { tone: Tone::new(hz, -10.0, 16_000), encoder, seq: 0 }
+        Singer {
+            tone: Tone::new(hz, -10.0, 16_000),
+            encoder,
+            seq: 0,
+        }
     }
 
     fn sing(&mut self, bed: &mut Bed, browser: &mut Browser) {
@@ -116,11 +138,17 @@ fn opus_arrives_as_pcmu_with_its_pitch_and_level() {
     assert!((sound.dbm0 + 10.0).abs() < 1.5, "{sound:?}");
     bed.command(Command::CloseLeg { leg: LegId(1) });
     let closed = bed.events.iter().find_map(|event| match event {
-        Event::LegClosed { leg: LegId(1), stats } => Some(stats.clone()),
+        Event::LegClosed {
+            leg: LegId(1),
+            stats,
+        } => Some(stats.clone()),
         _ => None,
     });
     let stats = closed.unwrap();
-    assert_eq!((stats.road.as_str(), stats.receiving.as_str()), ("transcoded", "opus"));
+    assert_eq!(
+        (stats.road.as_str(), stats.receiving.as_str()),
+        ("transcoded", "opus")
+    );
     // Nothing comes out of a closed leg's transcoder.
     bed.pass(Duration::from_secs(1));
     assert_eq!(to_phone(&mut bed), []);
@@ -137,12 +165,16 @@ fn pcmu_arrives_as_opus() {
         let mut samples = [0; 160];
         tone.fill(&mut samples);
         let mut packet = vec![0; 172];
-        RtpHeader::new(0, seq, u32::from(seq) * 160, 9).write(&mut packet).unwrap();
+        RtpHeader::new(0, seq, u32::from(seq) * 160, 9)
+            .write(&mut packet)
+            .unwrap();
         Law::Mu.encode(&samples, &mut packet[12..]).unwrap();
         bed.arrive(RTP, addr(PHONE), &packet);
         bed.pass(FRAME);
         for heard_now in bed.exchange(&mut browser, addr(BROWSER)) {
-            let Heard::Rtp { header, payload } = heard_now else { continue };
+            let Heard::Rtp { header, payload } = heard_now else {
+                continue;
+            };
             assert_eq!(header.pt, 111);
             if let Some(last) = last {
                 assert_eq!(header.seq, last.seq.wrapping_add(1));
@@ -165,8 +197,15 @@ fn a_road_that_changes_in_mid_call_is_not_heard_in_the_numbers() {
     let mut singer = Singer::new(1000.0);
     let mut headers: Vec<RtpHeader> = Vec::new();
     for round in 0..4 {
-        let formats = if round % 2 == 0 { g711_formats() } else { opus_formats() };
-        bed.command(Command::ConnectLeg { leg: LegId(2), remote: phone(formats) });
+        let formats = if round % 2 == 0 {
+            g711_formats()
+        } else {
+            opus_formats()
+        };
+        bed.command(Command::ConnectLeg {
+            leg: LegId(2),
+            remote: phone(formats),
+        });
         for _ in 0..50 {
             singer.sing(&mut bed, &mut browser);
             bed.pass(FRAME);
@@ -192,9 +231,24 @@ fn a_road_that_changes_in_mid_call_is_not_heard_in_the_numbers() {
 #[test]
 fn a_tone_of_ours_is_sent_in_the_codec_that_the_peer_takes() {
     let mut bed = Bed::new();
-    bed.create(2, LegSpec::Rtp { face: Face::Inside, sdes: false });
-    bed.create(3, LegSpec::Source(Source::Tone { hz: 425.0, dbm0: -12.0 }));
-    bed.command(Command::ConnectLeg { leg: LegId(2), remote: phone(g711_formats()) });
+    bed.create(
+        2,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
+    bed.create(
+        3,
+        LegSpec::Source(Source::Tone {
+            hz: 425.0,
+            dbm0: -12.0,
+        }),
+    );
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote: phone(g711_formats()),
+    });
     bed.join(2, 3);
     let mut heard = Vec::new();
     for _ in 0..100 {
@@ -206,8 +260,14 @@ fn a_tone_of_ours_is_sent_in_the_codec_that_the_peer_takes() {
         }
     }
     let sound = listen(&heard, 8000);
-    assert!((sound.hz - 425.0).abs() < 5.0 && (sound.dbm0 + 12.0).abs() < 1.0, "{sound:?}");
-    bed.command(Command::Part { a: LegId(2), b: LegId(3) });
+    assert!(
+        (sound.hz - 425.0).abs() < 5.0 && (sound.dbm0 + 12.0).abs() < 1.0,
+        "{sound:?}"
+    );
+    bed.command(Command::Part {
+        a: LegId(2),
+        b: LegId(3),
+    });
     bed.pass(FRAME * 10);
     assert_eq!(to_phone(&mut bed), []);
     bed.create(4, LegSpec::Source(Source::Silence));

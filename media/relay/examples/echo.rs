@@ -19,7 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let certificate = rcgen::CertificateParams::new(Vec::<String>::new())?.self_signed(&key)?;
     let config = NodeConfig {
-        outside: vec![FaceAddress { bind: SocketAddr::from(([127, 0, 0, 1], 0)), announce: None }],
+        outside: vec![FaceAddress {
+            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+            announce: None,
+        }],
         inside: vec![],
         rtp_ports: 0..=0,
         workers: 1,
@@ -31,14 +34,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         let _ = sender.send(event);
     })?;
     let group = GroupId(1);
-    let spec = LegSpec::WebRtc { face: Face::Outside };
-    node.handle(Command::CreateLeg { leg: BROWSER, group, spec });
-    node.handle(Command::CreateLeg { leg: ECHO, group, spec: LegSpec::Source(Source::Echo) });
-    node.handle(Command::Join { a: BROWSER, b: ECHO });
+    let spec = LegSpec::WebRtc {
+        face: Face::Outside,
+    };
+    node.handle(Command::CreateLeg {
+        leg: BROWSER,
+        group,
+        spec,
+    });
+    node.handle(Command::CreateLeg {
+        leg: ECHO,
+        group,
+        spec: LegSpec::Source(Source::Echo),
+    });
+    node.handle(Command::Join {
+        a: BROWSER,
+        b: ECHO,
+    });
     std::thread::spawn(move || {
         for event in events {
             match event {
-                Event::LegCreated { leg: BROWSER, local } => println!("{}", describe(&local)),
+                Event::LegCreated {
+                    leg: BROWSER,
+                    local,
+                } => println!("{}", describe(&local)),
                 Event::Load(_) => {}
                 other => println!("{}", json!({ "event": format!("{other:?}") })),
             }
@@ -51,17 +70,30 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let remote = read(&line).ok_or("a description lacks something")?;
-        node.handle(Command::ConnectLeg { leg: BROWSER, remote });
+        node.handle(Command::ConnectLeg {
+            leg: BROWSER,
+            remote,
+        });
     }
     node.shutdown();
     Ok(())
 }
 
 fn describe(local: &LocalTransport) -> Value {
-    let LocalTransport::WebRtc { ufrag, pwd, fingerprint, candidates } = local else {
+    let LocalTransport::WebRtc {
+        ufrag,
+        pwd,
+        fingerprint,
+        candidates,
+    } = local
+    else {
         return Value::Null;
     };
-    let digest: Vec<String> = fingerprint.digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest: Vec<String> = fingerprint
+        .digest
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     json!({
         "ufrag": ufrag,
         "pwd": pwd,
@@ -87,12 +119,19 @@ fn read(line: &Value) -> Option<Remote> {
         channels: u8::try_from(line["channels"].as_u64()?).ok()?,
         fmtp: String::new(),
     };
-    let dtls = if line["dtls"] == "active" { DtlsRole::Active } else { DtlsRole::Passive };
+    let dtls = if line["dtls"] == "active" {
+        DtlsRole::Active
+    } else {
+        DtlsRole::Passive
+    };
     Some(Remote {
         transport: RemoteTransport::WebRtc {
             ufrag: text("ufrag")?,
             pwd: text("pwd")?,
-            fingerprints: vec![Fingerprint { hash: text("hash")?, digest }],
+            fingerprints: vec![Fingerprint {
+                hash: text("hash")?,
+                digest,
+            }],
             dtls,
         },
         media: vec![RemoteMedia {

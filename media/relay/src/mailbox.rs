@@ -27,7 +27,13 @@ pub struct Mailbox {
 
 pub fn mailbox(waker: Arc<Waker>) -> (Sender, Mailbox) {
     let (sender, receiver) = sync_channel(CAPACITY);
-    (Sender { mails: sender, waker }, Mailbox { mails: receiver })
+    (
+        Sender {
+            mails: sender,
+            waker,
+        },
+        Mailbox { mails: receiver },
+    )
 }
 
 impl Sender {

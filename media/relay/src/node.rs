@@ -74,7 +74,10 @@ pub enum NodeError {
     NoAddress,
     Certificate(String),
     /// A worker's port for browsers.
-    Bind { address: SocketAddr, error: io::Error },
+    Bind {
+        address: SocketAddr,
+        error: io::Error,
+    },
     Io(io::Error),
 }
 
@@ -85,7 +88,10 @@ impl std::fmt::Display for NodeError {
             NodeError::NoAddress => write!(f, "a media node needs an address for browsers"),
             NodeError::Certificate(error) => write!(f, "the DTLS certificate is unusable: {error}"),
             NodeError::Bind { address, error } => {
-                write!(f, "UDP {address}, a worker's port for browsers, cannot be had: {error}")
+                write!(
+                    f,
+                    "UDP {address}, a worker's port for browsers, cannot be had: {error}"
+                )
             }
             NodeError::Io(error) => write!(f, "the media node cannot start: {error}"),
         }
@@ -129,7 +135,9 @@ struct Loads {
 
 /// What is behind these locks is valid between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Shared {
@@ -145,7 +153,12 @@ impl Shared {
         placement
             .legs
             .iter()
-            .filter(|(_, group)| placement.groups.get(group).is_some_and(|p| p.worker == worker))
+            .filter(|(_, group)| {
+                placement
+                    .groups
+                    .get(group)
+                    .is_some_and(|p| p.worker == worker)
+            })
             .map(|(leg, _)| *leg)
             .collect()
     }
@@ -161,7 +174,10 @@ impl Shared {
         }
         let total = loads.total();
         // Its own share trembles; that alone is no change.
-        let same = Load { busiest: total.busiest, ..loads.told.clone() } == total
+        let same = Load {
+            busiest: total.busiest,
+            ..loads.told.clone()
+        } == total
             && (loads.told.busiest - total.busiest).abs() < 0.01;
         if !same {
             loads.told = total.clone();
@@ -215,7 +231,9 @@ impl Placement {
     }
 
     fn forget(&mut self, leg: LegId) {
-        let Some(group) = self.legs.remove(&leg) else { return };
+        let Some(group) = self.legs.remove(&leg) else {
+            return;
+        };
         if let Some(placed) = self.groups.get_mut(&group) {
             placed.legs -= 1;
             self.counts[placed.worker] -= 1;
@@ -270,7 +288,8 @@ impl Node {
         let mut prepared = Vec::new();
         for index in 0..config.workers {
             let (browsers, sockets) = bind_browsers(&config.outside, index)?;
-            node.bound.push(browsers.iter().map(|browser| browser.bind).collect());
+            node.bound
+                .push(browsers.iter().map(|browser| browser.bind).collect());
             let plan = Arc::new(Plan {
                 index,
                 browsers,
@@ -295,7 +314,10 @@ impl Node {
                 .spawn(move || {
                     let mut worker = worker;
                     while let Lost::Panicked = attend(&mut worker, &mut poll, &mailbox) {
-                        tracing::error!(worker = plan.index, "a media worker was lost; its legs end");
+                        tracing::error!(
+                            worker = plan.index,
+                            "a media worker was lost; its legs end"
+                        );
                         // Its sockets close before those of the next are bound.
                         drop(worker);
                         // What waited was for legs that are lost, too.
@@ -329,7 +351,10 @@ impl Node {
             Command::CloseLeg { leg } => {
                 let worker = lock(&self.shared.placement).worker_of(*leg);
                 if worker.is_none() {
-                    self.shared.tell(Event::LegClosed { leg: *leg, stats: LegStats::default() });
+                    self.shared.tell(Event::LegClosed {
+                        leg: *leg,
+                        stats: LegStats::default(),
+                    });
                 }
                 worker
             }
@@ -402,10 +427,16 @@ fn bind_browsers(
     for face in addresses {
         let mut bind = face.bind;
         if bind.port() != 0 {
-            bind.set_port(bind.port().checked_add(offset).ok_or(NodeError::NoAddress)?);
+            bind.set_port(
+                bind.port()
+                    .checked_add(offset)
+                    .ok_or(NodeError::NoAddress)?,
+            );
         }
-        let socket = Socket::bind(bind, Some(BROWSER_BUFFER))
-            .map_err(|error| NodeError::Bind { address: bind, error })?;
+        let socket = Socket::bind(bind, Some(BROWSER_BUFFER)).map_err(|error| NodeError::Bind {
+            address: bind,
+            error,
+        })?;
         let bound = socket.local_addr()?;
         let mut announced = bound;
         if let Some(announce) = face.announce {
@@ -414,7 +445,10 @@ fn bind_browsers(
                 announced.set_port(port.checked_add(offset).ok_or(NodeError::NoAddress)?);
             }
         }
-        browsers.push(BrowserBind { bind: bound, announced });
+        browsers.push(BrowserBind {
+            bind: bound,
+            announced,
+        });
         sockets.push(socket);
     }
     Ok((browsers, sockets))

@@ -13,7 +13,10 @@ pub struct Pool {
 
 impl Pool {
     pub fn new() -> Pool {
-        Pool { slots: (0..BATCH).map(|_| Datagram::new(Buf::new())).collect(), used: 0 }
+        Pool {
+            slots: (0..BATCH).map(|_| Datagram::new(Buf::new())).collect(),
+            used: 0,
+        }
     }
 
     /// Slots that are still empty, `limit` of them at most.

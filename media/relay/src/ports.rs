@@ -47,17 +47,29 @@ impl Ports {
             .clone()
             .filter(|port| port % 2 == 0 && *port != 0 && port < range.end())
             .collect();
-        Arc::new(Ports { free: Mutex::new(free), any })
+        Arc::new(Ports {
+            free: Mutex::new(free),
+            any,
+        })
     }
 
     /// A poisoned list of numbers is still a list of numbers.
     fn lock(&self) -> MutexGuard<'_, VecDeque<u16>> {
-        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.free
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn next(self: &Arc<Ports>) -> Option<Lease> {
-        let rtp = if self.any { 0 } else { self.lock().pop_front()? };
-        Some(Lease { ports: self.clone(), rtp })
+        let rtp = if self.any {
+            0
+        } else {
+            self.lock().pop_front()?
+        };
+        Some(Lease {
+            ports: self.clone(),
+            rtp,
+        })
     }
 
     /// Binds one pair on every address, all of the same numbers.
@@ -96,7 +108,12 @@ fn bind_all(
         }
         let rtcp = Socket::bind(SocketAddr::new(*address, bound.port() + 1), None)?;
         let announced = SocketAddr::new(announce.unwrap_or(*address), bound.port());
-        pairs.push(BoundPair { bound, announced, rtp, rtcp });
+        pairs.push(BoundPair {
+            bound,
+            announced,
+            rtp,
+            rtcp,
+        });
     }
     if pairs.is_empty() {
         return Err(io::Error::from(io::ErrorKind::AddrNotAvailable));

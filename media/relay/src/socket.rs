@@ -25,8 +25,11 @@ pub struct Socket {
 
 impl Socket {
     pub fn bind(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<Socket> {
-        let socket =
-            RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = RawSocket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -41,7 +44,10 @@ impl Socket {
             request_packet_info(&socket, address.is_ipv6())?;
         }
         socket.bind(&address.into())?;
-        Ok(Socket { inner: UdpSocket::from_std(socket.into()), wildcard })
+        Ok(Socket {
+            inner: UdpSocket::from_std(socket.into()),
+            wildcard,
+        })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -71,7 +77,11 @@ fn request_packet_info(socket: &RawSocket, v6: bool) -> io::Result<()> {
             mem::size_of_val(&on) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[repr(C, align(16))]
@@ -118,8 +128,10 @@ impl Calls {
         let asked = batch.len().min(CHUNK);
         for (i, slot) in batch.iter_mut().take(asked).enumerate() {
             let area = slot.buf.receive_area();
-            self.vectors[i] =
-                libc::iovec { iov_base: area.as_mut_ptr().cast(), iov_len: area.len() };
+            self.vectors[i] = libc::iovec {
+                iov_base: area.as_mut_ptr().cast(),
+                iov_len: area.len(),
+            };
             self.prepare(i, socket.wildcard);
         }
         // SAFETY: the first `asked` headers point to live vectors, names and controls of `self` and
@@ -137,12 +149,18 @@ impl Calls {
         let Ok(count) = usize::try_from(count) else {
             let error = io::Error::last_os_error();
             return match error.kind() {
-                io::ErrorKind::WouldBlock => Ok(Received { count: 0, drained: true }),
+                io::ErrorKind::WouldBlock => Ok(Received {
+                    count: 0,
+                    drained: true,
+                }),
                 // An ICMP error of an earlier send, or a signal: there may be more behind it.
                 io::ErrorKind::Interrupted
                 | io::ErrorKind::ConnectionRefused
                 | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable => Ok(Received { count: 0, drained: false }),
+                | io::ErrorKind::NetworkUnreachable => Ok(Received {
+                    count: 0,
+                    drained: false,
+                }),
                 _ => Err(error),
             };
         };
@@ -152,14 +170,27 @@ impl Calls {
             let remote = decode(&self.names[i]);
             match remote {
                 Some(remote) if !truncated => {
-                    let local =
-                        if socket.wildcard { local_address(&header.msg_hdr) } else { None };
-                    slot.received(Path { socket: id, local, remote }, header.msg_len as usize);
+                    let local = if socket.wildcard {
+                        local_address(&header.msg_hdr)
+                    } else {
+                        None
+                    };
+                    slot.received(
+                        Path {
+                            socket: id,
+                            local,
+                            remote,
+                        },
+                        header.msg_len as usize,
+                    );
                 }
                 _ => slot.discard(),
             }
         }
-        Ok(Received { count, drained: count < asked })
+        Ok(Received {
+            count,
+            drained: count < asked,
+        })
     }
 
     /// Sends datagrams of one socket. What the network does not take is lost, as on any network.
@@ -172,11 +203,15 @@ impl Calls {
         let mut count = 0;
         for (path, packet) in packets {
             let i = count;
-            self.vectors[i] =
-                libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+            self.vectors[i] = libc::iovec {
+                iov_base: packet.as_ptr().cast_mut().cast(),
+                iov_len: packet.len(),
+            };
             self.prepare(i, false);
             self.headers[i].msg_hdr.msg_namelen = encode(path.remote, &mut self.names[i]);
-            if socket.wildcard && let Some(local) = path.local {
+            if socket.wildcard
+                && let Some(local) = path.local
+            {
                 let len = write_source(local, &mut self.controls[i]);
                 let header = &mut self.headers[i].msg_hdr;
                 header.msg_control = self.controls[i].0.as_mut_ptr().cast();
@@ -248,14 +283,22 @@ fn decode(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             // storage and needs no stricter alignment.
             let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))
+            Some(SocketAddr::V4(SocketAddrV4::new(
+                ip,
+                u16::from_be(v4.sin_port),
+            )))
         }
         libc::AF_INET6 => {
             // SAFETY: as above, with `sockaddr_in6`.
             let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
             let port = u16::from_be(v6.sin6_port);
-            Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id)))
+            Some(SocketAddr::V6(SocketAddrV6::new(
+                ip,
+                port,
+                0,
+                v6.sin6_scope_id,
+            )))
         }
         _ => None,
     }
@@ -331,7 +374,9 @@ fn write_source(local: IpAddr, control: &mut Control) -> usize {
     }
     match local {
         IpAddr::V4(v4) => {
-            let address = libc::in_addr { s_addr: u32::from(v4).to_be() };
+            let address = libc::in_addr {
+                s_addr: u32::from(v4).to_be(),
+            };
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
                 ipi_spec_dst: address,
@@ -341,7 +386,9 @@ fn write_source(local: IpAddr, control: &mut Control) -> usize {
         }
         IpAddr::V6(v6) => {
             let info = libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr { s6_addr: v6.octets() },
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: v6.octets(),
+                },
                 ipi6_ifindex: 0,
             };
             put(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
@@ -351,7 +398,10 @@ fn write_source(local: IpAddr, control: &mut Control) -> usize {
 
 /// CPU time that this thread has used.
 pub fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is to a live timespec, which the call only writes.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     if result != 0 {

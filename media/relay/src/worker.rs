@@ -25,6 +25,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const EVENTS: usize = 1024;
 /// A phone's socket has one datagram at a time, and one more header tells that there is no second.
 const PEER_AT_ONCE: usize = 4;
+/// Commands carried out between two batches: making a SIP leg costs some 50 µs of system calls.
+const MAILS: usize = 32;
 /// All browser legs of a worker arrive on one socket: 4 MB are 2 s of 1,000 calls.
 pub const BROWSER_BUFFER: usize = 4 << 20;
 pub const WAKE: Token = Token(usize::MAX);
@@ -80,15 +82,23 @@ impl Worker {
         let mut browser_sockets = Vec::new();
         for (browser, mut socket) in plan.browsers.iter().zip(sockets) {
             let id = u32::try_from(open.len()).map_err(io::Error::other)?;
-            poll.registry().register(socket.source(), token(id), Interest::READABLE)?;
-            open.push(Some(Open { socket, _lease: None, waiting: false, at_once: CHUNK }));
+            poll.registry()
+                .register(socket.source(), token(id), Interest::READABLE)?;
+            open.push(Some(Open {
+                socket,
+                _lease: None,
+                waiting: false,
+                at_once: CHUNK,
+            }));
             browser_sockets.push(BrowserSocket {
                 face: Face::Outside,
                 socket: SocketId(id),
                 announced: browser.announced,
             });
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let config = EngineConfig {
             identity: plan.identity.clone(),
             browser_sockets,
@@ -118,12 +128,15 @@ impl Worker {
     /// Runs until told to stop.
     pub fn run(&mut self, poll: &mut Poll, mailbox: &Mailbox) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        let mut more_mail = false;
         loop {
             let now = Instant::now();
-            let until = self.legs.poll_timeout().map_or(SECOND, |at| {
-                at.saturating_duration_since(now).min(SECOND)
-            });
-            let wait = if self.ready.is_empty() { until } else { Duration::ZERO };
+            let until = self
+                .legs
+                .poll_timeout()
+                .map_or(SECOND, |at| at.saturating_duration_since(now).min(SECOND));
+            let busy = more_mail || !self.ready.is_empty();
+            let wait = if busy { Duration::ZERO } else { until };
             self.wait(poll, &mut events, wait)?;
             let since = self.served.elapsed();
             if !self.ready.is_empty() && since < GATHER {
@@ -132,7 +145,12 @@ impl Worker {
             }
             self.served = Instant::now();
 
-            while let Some(mail) = mailbox.next() {
+            more_mail = true;
+            for _ in 0..MAILS {
+                let Some(mail) = mailbox.next() else {
+                    more_mail = false;
+                    break;
+                };
                 match mail {
                     Mail::Command(command) => {
                         self.legs.handle(Input::Command(command), self.served);
@@ -156,7 +174,9 @@ impl Worker {
             Err(error) => return Err(error),
         }
         for event in events.iter() {
-            let Ok(id) = u32::try_from(event.token().0) else { continue };
+            let Ok(id) = u32::try_from(event.token().0) else {
+                continue;
+            };
             if let Some(Some(open)) = self.sockets.get_mut(id as usize)
                 && !open.waiting
             {
@@ -172,12 +192,17 @@ impl Worker {
         let mut kept = 0;
         for at in 0..self.ready.len() {
             let id = self.ready[at];
-            let Some(Some(open)) = self.sockets.get_mut(id as usize) else { continue };
+            let Some(Some(open)) = self.sockets.get_mut(id as usize) else {
+                continue;
+            };
             let drained = loop {
                 if self.pool.is_full() {
                     break false;
                 }
-                match self.calls.receive(&open.socket, SocketId(id), self.pool.free(open.at_once)) {
+                match self
+                    .calls
+                    .receive(&open.socket, SocketId(id), self.pool.free(open.at_once))
+                {
                     Ok(received) => {
                         self.pool.fill(received.count);
                         if received.drained {
@@ -201,7 +226,8 @@ impl Worker {
         if self.pool.is_empty() {
             return;
         }
-        self.legs.handle(Input::Datagrams(self.pool.batch()), self.served);
+        self.legs
+            .handle(Input::Datagrams(self.pool.batch()), self.served);
         self.send_batch();
         self.pool.clear();
         self.drain(poll);
@@ -218,7 +244,9 @@ impl Worker {
         // By socket, and within one in the order of arrival.
         self.order.sort_unstable();
         for run in self.order.chunk_by(|a, b| a.0 == b.0) {
-            let Some((socket, _)) = run.first() else { continue };
+            let Some((socket, _)) = run.first() else {
+                continue;
+            };
             if let Some(Some(open)) = self.sockets.get(socket.0 as usize) {
                 let packets = run.iter().map(|(_, i)| {
                     let datagram = &batch[*i as usize];
@@ -271,7 +299,9 @@ impl Worker {
         }
         self.own.sort_by_key(|(path, _)| path.socket);
         for run in self.own.chunk_by(|a, b| a.0.socket == b.0.socket) {
-            let Some((path, _)) = run.first() else { continue };
+            let Some((path, _)) = run.first() else {
+                continue;
+            };
             if let Some(Some(open)) = self.sockets.get(path.socket.0 as usize) {
                 let packets = run.iter().map(|(path, buf)| (*path, buf.data()));
                 self.calls.send(&open.socket, packets);
@@ -293,12 +323,22 @@ impl Worker {
         for pair in bound {
             let rtp = self.add(pair.rtp, lease.take(), poll)?;
             let rtcp = self.add(pair.rtcp, None, poll)?;
-            ports.push(PortPair { rtp, rtcp, bound: pair.bound, announced: pair.announced });
+            ports.push(PortPair {
+                rtp,
+                rtcp,
+                bound: pair.bound,
+                announced: pair.announced,
+            });
         }
         Ok(ports)
     }
 
-    fn add(&mut self, mut socket: Socket, lease: Option<Lease>, poll: &Poll) -> io::Result<SocketId> {
+    fn add(
+        &mut self,
+        mut socket: Socket,
+        lease: Option<Lease>,
+        poll: &Poll,
+    ) -> io::Result<SocketId> {
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -306,8 +346,14 @@ impl Worker {
                 u32::try_from(self.sockets.len() - 1).map_err(io::Error::other)?
             }
         };
-        poll.registry().register(socket.source(), token(id), Interest::READABLE)?;
-        self.sockets[id as usize] = Some(Open { socket, _lease: lease, waiting: false, at_once: PEER_AT_ONCE });
+        poll.registry()
+            .register(socket.source(), token(id), Interest::READABLE)?;
+        self.sockets[id as usize] = Some(Open {
+            socket,
+            _lease: lease,
+            waiting: false,
+            at_once: PEER_AT_ONCE,
+        });
         Ok(SocketId(id))
     }
 
@@ -343,6 +389,9 @@ fn token(id: u32) -> Token {
 /// The legs of a worker that was lost.
 pub fn tell_lost(shared: &Shared, index: usize) {
     for leg in shared.legs_of(index) {
-        shared.tell(Event::LegFailed { leg, reason: LegFailure::WorkerLost });
+        shared.tell(Event::LegFailed {
+            leg,
+            reason: LegFailure::WorkerLost,
+        });
     }
 }

@@ -6,16 +6,34 @@ mod browser;
 
 use browser::{Browser, Heard, certificate, format};
 use media_control::{
-    Codec, Command, DtlsRole, Event, Face, GroupId, LegFailure, LegId, LegSpec, LocalTransport, Remote,
-    RemoteTransport, Source,
+    Codec, Command, DtlsRole, Event, Face, GroupId, LegFailure, LegId, LegSpec, LocalTransport,
+    Remote, RemoteTransport, Source,
 };
 use media_packet::rtp::RtpHeader;
-use media_relay::{FaceAddress, Node, NodeConfig, PeerAddress};
+use media_relay::{Announce, FaceAddress, Node, NodeConfig, NodeError, PeerAddress};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+fn config(bind: &str) -> NodeConfig {
+    let (certificate, key) = certificate();
+    NodeConfig {
+        outside: vec![FaceAddress {
+            bind: bind.parse().unwrap(),
+            announce: None,
+        }],
+        inside: vec![PeerAddress {
+            bind: "127.0.0.1".parse().unwrap(),
+            announce: None,
+        }],
+        rtp_ports: 0..=0,
+        workers: 2,
+        certificate,
+        key,
+    }
+}
 
 struct Bed {
     node: Node,
@@ -24,15 +42,10 @@ struct Bed {
 
 impl Bed {
     fn new(bind: &str) -> Bed {
-        let (certificate, key) = certificate();
-        let config = NodeConfig {
-            outside: vec![FaceAddress { bind: bind.parse().unwrap(), announce: None }],
-            inside: vec![PeerAddress { bind: "127.0.0.1".parse().unwrap(), announce: None }],
-            rtp_ports: 0..=0,
-            workers: 2,
-            certificate,
-            key,
-        };
+        Bed::with_config(config(bind))
+    }
+
+    fn with_config(config: NodeConfig) -> Bed {
         let (sender, events) = channel();
         let node = Node::new(config, move |event| {
             if !matches!(event, Event::Load(_)) {
@@ -48,7 +61,11 @@ impl Bed {
     }
 
     fn create(&self, leg: u64, group: u64, spec: LegSpec) -> LocalTransport {
-        self.node.handle(Command::CreateLeg { leg: LegId(leg), group: GroupId(group), spec });
+        self.node.handle(Command::CreateLeg {
+            leg: LegId(leg),
+            group: GroupId(group),
+            spec,
+        });
         match self.event() {
             Event::LegCreated { leg: id, local } if id == LegId(leg) => local,
             other => panic!("{other:?}"),
@@ -65,16 +82,28 @@ struct Page {
 
 impl Page {
     fn new(local: &LocalTransport, at: Option<SocketAddr>) -> Page {
-        let LocalTransport::WebRtc { candidates, .. } = local else { panic!("{local:?}") };
+        let LocalTransport::WebRtc { candidates, .. } = local else {
+            panic!("{local:?}")
+        };
         let gateway = at.unwrap_or(candidates[0].address);
-        let bind = if gateway.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let bind = if gateway.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        };
         let socket = UdpSocket::bind(bind).unwrap();
         // Connected: an answer from another address than the one spoken to is not heard.
         socket.connect(gateway).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
         let mut browser = Browser::new(DtlsRole::Passive, true, Instant::now());
         browser.set_remote(local);
-        Page { browser, socket, gateway }
+        Page {
+            browser,
+            socket,
+            gateway,
+        }
     }
 
     fn flush(&mut self) {
@@ -96,7 +125,11 @@ impl Page {
         self.socket.send(&check).unwrap();
         let until = Instant::now() + PATIENCE;
         while self.hear() != Some(Heard::CheckAnswered) {
-            assert!(Instant::now() < until, "no answer to the check from {}", self.gateway);
+            assert!(
+                Instant::now() < until,
+                "no answer to the check from {}",
+                self.gateway
+            );
         }
         self.browser.start(Instant::now());
         self.flush();
@@ -128,13 +161,27 @@ impl Page {
 
 fn echo_over(bind: &str, dial: impl Fn(SocketAddr) -> SocketAddr) {
     let bed = Bed::new(bind);
-    let local = bed.create(1, 7, LegSpec::WebRtc { face: Face::Outside });
+    let local = bed.create(
+        1,
+        7,
+        LegSpec::WebRtc {
+            face: Face::Outside,
+        },
+    );
     bed.create(2, 7, LegSpec::Source(Source::Echo));
-    bed.node.handle(Command::Join { a: LegId(1), b: LegId(2) });
-    let LocalTransport::WebRtc { candidates, .. } = &local else { panic!() };
+    bed.node.handle(Command::Join {
+        a: LegId(1),
+        b: LegId(2),
+    });
+    let LocalTransport::WebRtc { candidates, .. } = &local else {
+        panic!()
+    };
     let mut page = Page::new(&local, Some(dial(candidates[0].address)));
     let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.node.handle(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.node.handle(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     page.connect();
     assert_eq!(bed.event(), Event::LegConnected { leg: LegId(1) });
     for seq in 0..20u16 {
@@ -145,9 +192,14 @@ fn echo_over(bind: &str, dial: impl Fn(SocketAddr) -> SocketAddr) {
     }
     assert_eq!(bed.event(), Event::MediaStarted { leg: LegId(1) });
     bed.node.handle(Command::CloseLeg { leg: LegId(1) });
-    let Event::LegClosed { stats, .. } = bed.event() else { panic!() };
+    let Event::LegClosed { stats, .. } = bed.event() else {
+        panic!()
+    };
     assert_eq!((stats.received, stats.sent, stats.lost), (20, 20, 0));
-    assert_eq!((stats.road.as_str(), stats.receiving.as_str()), ("relayed", "PCMU"));
+    assert_eq!(
+        (stats.road.as_str(), stats.receiving.as_str()),
+        ("relayed", "PCMU")
+    );
     bed.node.shutdown();
 }
 
@@ -164,21 +216,46 @@ fn a_browser_hears_its_echo_over_ipv6() {
 #[test]
 fn answers_leave_from_the_address_that_was_spoken_to() {
     // Bound to all addresses; the page speaks to one that is not the default of loopback.
-    echo_over("0.0.0.0:0", |address| SocketAddr::from(([127, 0, 0, 3], address.port())));
-    echo_over("[::]:0", |address| SocketAddr::new("::1".parse().unwrap(), address.port()));
+    echo_over("0.0.0.0:0", |address| {
+        SocketAddr::from(([127, 0, 0, 3], address.port()))
+    });
+    echo_over("[::]:0", |address| {
+        SocketAddr::new("::1".parse().unwrap(), address.port())
+    });
 }
 
 #[test]
 fn a_browser_and_a_phone_hear_each_other() {
     let bed = Bed::new("127.0.0.1:0");
-    let browser_end = bed.create(1, 7, LegSpec::WebRtc { face: Face::Outside });
-    let phone_end = bed.create(2, 7, LegSpec::Rtp { face: Face::Inside, sdes: false });
-    let LocalTransport::Rtp { rtp: announced, .. } = phone_end else { panic!() };
+    let browser_end = bed.create(
+        1,
+        7,
+        LegSpec::WebRtc {
+            face: Face::Outside,
+        },
+    );
+    let phone_end = bed.create(
+        2,
+        7,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
+    let LocalTransport::Rtp { rtp: announced, .. } = phone_end else {
+        panic!()
+    };
     assert_eq!(announced[0].port() % 2, 0);
-    bed.node.handle(Command::Join { a: LegId(1), b: LegId(2) });
+    bed.node.handle(Command::Join {
+        a: LegId(1),
+        b: LegId(2),
+    });
     let mut page = Page::new(&browser_end, None);
     let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.node.handle(Command::ConnectLeg { leg: LegId(1), remote });
+    bed.node.handle(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
     page.connect();
     assert_eq!(bed.event(), Event::LegConnected { leg: LegId(1) });
 
@@ -194,7 +271,10 @@ fn a_browser_and_a_phone_hear_each_other() {
         },
         media: browser::audio(vec![format(Codec::Pcmu, 0, 8000)]),
     };
-    bed.node.handle(Command::ConnectLeg { leg: LegId(2), remote });
+    bed.node.handle(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
     assert_eq!(bed.event(), Event::LegConnected { leg: LegId(2) });
     for seq in 0..20u16 {
         page.speak(0, seq, &[1; 160]);
@@ -217,20 +297,197 @@ fn a_browser_and_a_phone_hear_each_other() {
 #[test]
 fn a_lost_worker_ends_its_legs_and_is_replaced() {
     let bed = Bed::new("127.0.0.1:0");
-    bed.create(1, 7, LegSpec::WebRtc { face: Face::Outside });
-    bed.create(2, 8, LegSpec::Rtp { face: Face::Inside, sdes: true });
+    bed.create(
+        1,
+        7,
+        LegSpec::WebRtc {
+            face: Face::Outside,
+        },
+    );
+    bed.create(
+        2,
+        8,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: true,
+        },
+    );
     bed.node.lose_worker(0);
-    assert_eq!(bed.event(), Event::LegFailed { leg: LegId(1), reason: LegFailure::WorkerLost });
+    assert_eq!(
+        bed.event(),
+        Event::LegFailed {
+            leg: LegId(1),
+            reason: LegFailure::WorkerLost
+        }
+    );
     let ports = bed.node.bound()[0].clone();
-    let local = bed.create(3, 9, LegSpec::WebRtc { face: Face::Outside });
-    let LocalTransport::WebRtc { candidates, .. } = &local else { panic!() };
+    let local = bed.create(
+        3,
+        9,
+        LegSpec::WebRtc {
+            face: Face::Outside,
+        },
+    );
+    let LocalTransport::WebRtc { candidates, .. } = &local else {
+        panic!()
+    };
     assert_eq!(candidates[0].address, ports[0], "the same port again");
     let mut page = Page::new(&local, None);
     let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
-    bed.node.handle(Command::ConnectLeg { leg: LegId(3), remote });
+    bed.node.handle(Command::ConnectLeg {
+        leg: LegId(3),
+        remote,
+    });
     page.connect();
     assert_eq!(bed.event(), Event::LegConnected { leg: LegId(3) });
     // The other worker's leg never noticed.
     bed.node.handle(Command::CloseLeg { leg: LegId(2) });
-    assert!(matches!(bed.event(), Event::LegClosed { leg: LegId(2), .. }));
+    assert!(matches!(
+        bed.event(),
+        Event::LegClosed { leg: LegId(2), .. }
+    ));
+}
+
+#[test]
+fn a_transcoded_phone_is_sent_a_packet_every_20_ms() {
+    let bed = Bed::new("127.0.0.1:0");
+    let browser_end = bed.create(
+        1,
+        7,
+        LegSpec::WebRtc {
+            face: Face::Outside,
+        },
+    );
+    let phone_end = bed.create(
+        2,
+        7,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    );
+    let LocalTransport::Rtp { rtp: announced, .. } = phone_end else {
+        panic!()
+    };
+    bed.node.handle(Command::Join {
+        a: LegId(1),
+        b: LegId(2),
+    });
+    let mut page = Page::new(&browser_end, None);
+    let remote = page.browser.description(vec![format(Codec::Pcmu, 0, 8000)]);
+    bed.node.handle(Command::ConnectLeg {
+        leg: LegId(1),
+        remote,
+    });
+    page.connect();
+    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone.connect(announced[0]).unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    let remote = Remote {
+        transport: RemoteTransport::Rtp {
+            rtp: Some(phone.local_addr().unwrap()),
+            rtcp: None,
+            signalling: "127.0.0.1".parse().unwrap(),
+            sdes: None,
+        },
+        media: browser::audio(vec![format(Codec::Pcma, 8, 8000)]),
+    };
+    bed.node.handle(Command::ConnectLeg {
+        leg: LegId(2),
+        remote,
+    });
+    // The page keeps a little ahead; then the node's own clock is what the phone hears.
+    let start = Instant::now();
+    let mut last: Option<RtpHeader> = None;
+    for seq in 0..30u16 {
+        page.speak(0, seq, &[0x33; 160]);
+        let mut packet = [0; 2048];
+        let len = phone.recv(&mut packet).unwrap();
+        let header = RtpHeader::parse(&packet[..len]).unwrap();
+        assert_eq!((header.pt, len), (8, 172));
+        if let Some(last) = last {
+            assert_eq!(header.seq, last.seq.wrapping_add(1));
+            assert_eq!(header.timestamp, last.timestamp.wrapping_add(160));
+        }
+        last = Some(header);
+    }
+    assert!(
+        start.elapsed() >= Duration::from_millis(29 * 20 - 40),
+        "{:?}",
+        start.elapsed()
+    );
+    bed.node.shutdown();
+}
+
+#[test]
+fn candidates_and_ports_say_what_is_announced() {
+    let mut config = config("127.0.0.1:0");
+    let announce = Announce {
+        ip: "203.0.113.5".parse().unwrap(),
+        port: Some(7000),
+    };
+    config.outside[0].announce = Some(announce);
+    config.inside[0].announce = Some("198.51.100.5".parse().unwrap());
+    let bed = Bed::with_config(config);
+    let mut ports = Vec::new();
+    for (leg, group) in [(1, 1), (2, 2), (3, 1)] {
+        let local = bed.create(
+            leg,
+            group,
+            LegSpec::WebRtc {
+                face: Face::Outside,
+            },
+        );
+        let LocalTransport::WebRtc { candidates, .. } = local else {
+            panic!()
+        };
+        assert_eq!(candidates[0].address.ip(), announce.ip);
+        ports.push(candidates[0].address.port());
+    }
+    // Two groups, two workers; a group stays together.
+    assert_eq!(ports, [7000, 7001, 7000]);
+    let LocalTransport::Rtp { rtp, .. } = bed.create(
+        4,
+        1,
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    ) else {
+        panic!()
+    };
+    assert_eq!(rtp[0].ip().to_string(), "198.51.100.5");
+}
+
+#[test]
+fn a_leg_without_ports_is_refused_and_a_taken_port_is_named() {
+    let mut config = config("127.0.0.1:0");
+    config.inside.clear();
+    let bed = Bed::with_config(config.clone());
+    bed.node.handle(Command::CreateLeg {
+        leg: LegId(1),
+        group: GroupId(1),
+        spec: LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: false,
+        },
+    });
+    assert_eq!(
+        bed.event(),
+        Event::LegFailed {
+            leg: LegId(1),
+            reason: LegFailure::NoResources
+        }
+    );
+    config.outside[0].bind = bed.node.bound()[1][0];
+    let Err(error) = Node::new(config, |_| {}) else {
+        panic!("the port is taken")
+    };
+    assert!(matches!(error, NodeError::Bind { .. }));
+    assert!(
+        error
+            .to_string()
+            .contains(&bed.node.bound()[1][0].to_string()),
+        "{error}"
+    );
 }

@@ -13,8 +13,14 @@ fn main() {
         .expect("a certificate");
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let config = NodeConfig {
-        outside: vec![FaceAddress { bind: SocketAddr::new(loopback, 0), announce: None }],
-        inside: vec![PeerAddress { bind: loopback, announce: None }],
+        outside: vec![FaceAddress {
+            bind: SocketAddr::new(loopback, 0),
+            announce: None,
+        }],
+        inside: vec![PeerAddress {
+            bind: loopback,
+            announce: None,
+        }],
         rtp_ports: 0..=0,
         workers: 1,
         certificate: certificate.der().to_vec(),

@@ -14,8 +14,10 @@ use std::time::Instant;
 
 pub fn certificate() -> (Vec<u8>, Vec<u8>) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let certificate =
-        rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&key).unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::<String>::new())
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
     (certificate.der().to_vec(), key.serialize_der())
 }
 
@@ -55,8 +57,11 @@ impl Browser {
             private_key: certificate.1.clone(),
         };
         let config = Arc::new(config);
-        let mut dtls =
-            if v13 { Dtls::new_auto(config, own, now) } else { Dtls::new_12(config, own, now) };
+        let mut dtls = if v13 {
+            Dtls::new_auto(config, own, now)
+        } else {
+            Dtls::new_12(config, own, now)
+        };
         dtls.set_active(role == DtlsRole::Passive);
         Browser {
             ufrag: "brws".to_owned(),
@@ -76,7 +81,10 @@ impl Browser {
     pub fn fingerprint(&self) -> Fingerprint {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.certificate.0);
         // As Chromium and others write it.
-        Fingerprint { hash: "SHA-256".to_owned(), digest: digest.as_ref().to_vec() }
+        Fingerprint {
+            hash: "SHA-256".to_owned(),
+            digest: digest.as_ref().to_vec(),
+        }
     }
 
     pub fn description(&self, formats: Vec<Format>) -> Remote {
@@ -92,7 +100,9 @@ impl Browser {
     }
 
     pub fn set_remote(&mut self, local: &LocalTransport) {
-        let LocalTransport::WebRtc { ufrag, pwd, .. } = local else { panic!("no browser leg") };
+        let LocalTransport::WebRtc { ufrag, pwd, .. } = local else {
+            panic!("no browser leg")
+        };
         self.remote = Some((ufrag.clone(), pwd.clone()));
     }
 
@@ -102,8 +112,14 @@ impl Browser {
     }
 
     pub fn check_as(&self, username: &str, pwd: &str, nominate: bool) -> Vec<u8> {
-        let message =
-            StunMessage::binding_request(username, TransId::new(), true, 7, 1_845_501_695, nominate);
+        let message = StunMessage::binding_request(
+            username,
+            TransId::new(),
+            true,
+            7,
+            1_845_501_695,
+            nominate,
+        );
         let mut packet = vec![0; 548];
         let len = message
             .to_bytes(Some(pwd.as_bytes()), &mut packet, |key, parts| {
@@ -162,7 +178,9 @@ impl Browser {
         header.write(&mut packet).unwrap();
         packet[12..12 + payload.len()].copy_from_slice(payload);
         let (_, _, outbound) = self.keys.as_mut().unwrap();
-        let len = outbound.seal_rtp(&mut packet, 12 + payload.len(), header).unwrap();
+        let len = outbound
+            .seal_rtp(&mut packet, 12 + payload.len(), header)
+            .unwrap();
         packet.truncate(len);
         packet
     }
@@ -183,8 +201,12 @@ impl Browser {
                         dimpl::SrtpProfile::AES128_CM_SHA1_80 => {
                             (SrtpProfile::AesCm128HmacSha1_80, 16, 14)
                         }
-                        dimpl::SrtpProfile::AEAD_AES_128_GCM => (SrtpProfile::AeadAes128Gcm, 16, 12),
-                        dimpl::SrtpProfile::AEAD_AES_256_GCM => (SrtpProfile::AeadAes256Gcm, 32, 12),
+                        dimpl::SrtpProfile::AEAD_AES_128_GCM => {
+                            (SrtpProfile::AeadAes128Gcm, 16, 12)
+                        }
+                        dimpl::SrtpProfile::AEAD_AES_256_GCM => {
+                            (SrtpProfile::AeadAes256Gcm, 32, 12)
+                        }
                         _ => panic!("a new profile"),
                     };
                     let part = |at: usize, salt_at: usize| {
@@ -215,5 +237,12 @@ pub fn audio(formats: Vec<Format>) -> Vec<RemoteMedia> {
 
 pub fn format(codec: Codec, pt: u8, clock_hz: u32) -> Format {
     let channels = if codec == Codec::Opus { 2 } else { 1 };
-    Format { codec, send_pt: pt, receive_pt: pt, clock_hz, channels, fmtp: String::new() }
+    Format {
+        codec,
+        send_pt: pt,
+        receive_pt: pt,
+        clock_hz,
+        channels,
+        fmtp: String::new(),
+    }
 }

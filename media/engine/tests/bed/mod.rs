@@ -80,14 +80,27 @@ impl Bed {
 
     /// A datagram arrives.
     pub fn arrive(&mut self, socket: SocketId, remote: SocketAddr, packet: &[u8]) {
-        let mut slot = self.slot.take().unwrap_or_else(|| Datagram::new(Buf::new()));
+        let mut slot = self
+            .slot
+            .take()
+            .unwrap_or_else(|| Datagram::new(Buf::new()));
         slot.buf.fill(packet);
-        slot.received(Path { socket, local: None, remote }, packet.len());
+        slot.received(
+            Path {
+                socket,
+                local: None,
+                remote,
+            },
+            packet.len(),
+        );
         let mut batch = [slot];
         self.legs.handle(Input::Datagrams(&mut batch), self.now);
         let [slot] = batch;
         if slot.is_ready() {
-            self.sent.push(Sent { path: slot.path, packet: slot.buf.data().to_vec() });
+            self.sent.push(Sent {
+                path: slot.path,
+                packet: slot.buf.data().to_vec(),
+            });
         }
         self.slot = Some(slot);
         self.drain();
@@ -97,7 +110,10 @@ impl Bed {
         while let Some(output) = self.legs.poll_output() {
             match output {
                 Output::Transmit { path, buf } => {
-                    self.sent.push(Sent { path, packet: buf.data().to_vec() });
+                    self.sent.push(Sent {
+                        path,
+                        packet: buf.data().to_vec(),
+                    });
                     self.legs.recycle(buf);
                 }
                 Output::Event(event) => self.events.push(event),
@@ -111,7 +127,13 @@ impl Bed {
                     };
                     self.next_socket += 2;
                     self.next_port += 2;
-                    self.legs.handle(Input::PortsOpened { leg, ports: vec![pair] }, self.now);
+                    self.legs.handle(
+                        Input::PortsOpened {
+                            leg,
+                            ports: vec![pair],
+                        },
+                        self.now,
+                    );
                 }
                 Output::ClosePorts { .. } => {}
             }
@@ -138,7 +160,11 @@ impl Bed {
     }
 
     pub fn create(&mut self, leg: u64, spec: LegSpec) -> LocalTransport {
-        self.command(Command::CreateLeg { leg: LegId(leg), group: GroupId(1), spec });
+        self.command(Command::CreateLeg {
+            leg: LegId(leg),
+            group: GroupId(1),
+            spec,
+        });
         self.events
             .iter()
             .rev()
@@ -150,7 +176,12 @@ impl Bed {
     }
 
     pub fn create_browser(&mut self, leg: u64) -> LocalTransport {
-        self.create(leg, LegSpec::WebRtc { face: Face::Outside })
+        self.create(
+            leg,
+            LegSpec::WebRtc {
+                face: Face::Outside,
+            },
+        )
     }
 
     pub fn create_echo(&mut self, leg: u64) {
@@ -158,7 +189,10 @@ impl Bed {
     }
 
     pub fn join(&mut self, a: u64, b: u64) {
-        self.command(Command::Join { a: LegId(a), b: LegId(b) });
+        self.command(Command::Join {
+            a: LegId(a),
+            b: LegId(b),
+        });
     }
 
     /// Checks and handshake until both ends are connected, or 5 s have passed.
@@ -197,7 +231,9 @@ impl Bed {
     }
 
     pub fn has_failed(&self) -> bool {
-        self.events.iter().any(|event| matches!(event, Event::LegFailed { .. }))
+        self.events
+            .iter()
+            .any(|event| matches!(event, Event::LegFailed { .. }))
     }
 }
 
