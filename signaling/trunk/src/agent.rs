@@ -410,7 +410,7 @@ impl Agent {
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
         let mut heard = false;
-        while let Some(unit) = framer.next() {
+        while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(message) => {
                     heard = true;
