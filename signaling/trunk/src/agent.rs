@@ -251,6 +251,12 @@ impl Agent {
         ]
     }
 
+    /// Every call has ended and every account is unregistered: nothing is left to be polite about.
+    pub fn is_idle(&self) -> bool {
+        self.s.accounts.values().all(Account::is_gone)
+            && self.s.invites.values().all(Invite::is_over)
+    }
+
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::OpenAccount { account, spec } => self.open_account(account, spec, now),
