@@ -106,9 +106,8 @@ impl Shell {
         let mut farewell: Option<tokio::time::Instant> = None;
         loop {
             self.drain();
-            let [accounts, invites, ..] = self.agent.counts();
             if let Some(until) = farewell
-                && ((accounts == 0 && invites == 0) || tokio::time::Instant::now() >= until)
+                && (self.agent.is_idle() || tokio::time::Instant::now() >= until)
             {
                 return self.deliver_rest(&events).await;
             }

@@ -22,7 +22,7 @@ pub fn fuzz_stream(data: &[u8]) {
     let mut framer = StreamFramer::default();
     for piece in rest.chunks(usize::from(*size).max(1)) {
         framer.push(piece);
-        while let Some(unit) = framer.next() {
+        while let Some(unit) = framer.next_unit() {
             if let Unit::Message(message) = unit {
                 read_all(&message);
             }

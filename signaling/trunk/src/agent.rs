@@ -251,6 +251,12 @@ impl Agent {
         ]
     }
 
+    /// Every call has ended and every account is unregistered: nothing is left to be polite about.
+    pub fn is_idle(&self) -> bool {
+        self.s.accounts.values().all(Account::is_gone)
+            && self.s.invites.values().all(Invite::is_over)
+    }
+
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::OpenAccount { account, spec } => self.open_account(account, spec, now),
@@ -410,7 +416,7 @@ impl Agent {
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
         let mut heard = false;
-        while let Some(unit) = framer.next() {
+        while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(message) => {
                     heard = true;

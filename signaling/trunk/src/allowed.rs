@@ -72,7 +72,7 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     if let Some(end) = text.rfind(']') {
         let (main, rest) = text.split_at(end + 1);
         return match rest.split_once(':') {
-            Some((between, port)) if between.is_empty() => (main, Some(port)),
+            Some(("", port)) => (main, Some(port)),
             // "[2001:db8::]/32:5060" is told as "[2001:db8::]/32" and "5060".
             Some((between, port)) => (
                 text.get(..end + 1 + between.len()).unwrap_or(text),

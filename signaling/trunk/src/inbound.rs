@@ -234,7 +234,7 @@ impl Agent {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
-        if !entry.repeat.as_ref().is_some_and(|r| r.cseq == number) {
+        if entry.repeat.as_ref().is_none_or(|r| r.cseq != number) {
             return;
         }
         self.acknowledged(invite, message.sdp().map(<[u8]>::to_vec), now);

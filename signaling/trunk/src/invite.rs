@@ -130,6 +130,10 @@ impl Invite {
         }
     }
 
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
     pub fn fork(&mut self, id: ForkId) -> Option<&mut Fork> {
         self.forks.iter_mut().find(|f| f.id == id)
     }

@@ -53,6 +53,10 @@ enum State {
 }
 
 impl Account {
+    pub fn is_gone(&self) -> bool {
+        self.state == State::Gone
+    }
+
     pub fn is_live(&self) -> bool {
         !matches!(self.state, State::Leaving | State::Gone)
     }

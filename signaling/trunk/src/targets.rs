@@ -164,7 +164,7 @@ impl Agent {
                 // A target of "." says that the service is not there (RFC 2782).
                 let usable = services
                     .into_iter()
-                    .filter(|s| s.target.trim_end_matches('.') != "");
+                    .filter(|s| !s.target.trim_end_matches('.').is_empty());
                 lookup.services.extend(usable.map(|s| (transport, s)));
             }
             (Question::Addresses { name }, Answer::Addresses(ips)) => {

@@ -18,6 +18,10 @@ pub enum Framing {
 
 /// What stands at the start of the bytes.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a message's index lives on the stack, off the heap"
+)]
 pub enum Scan<'a> {
     /// More bytes are needed; `at_least` in all, as far as is known.
     Partial {

@@ -14,6 +14,10 @@ pub struct StreamFramer {
 
 /// What a stream held.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a message's index lives on the stack, off the heap"
+)]
 pub enum Unit<'a> {
     Message(Message<'a>),
     /// Two line ends: to be answered by one (RFC 5626 §3.5.1).
@@ -31,7 +35,7 @@ impl StreamFramer {
 
     /// The next thing in the stream. A message with a fault in its framing is given out so that it can be
     /// answered; `Broken` follows it.
-    pub fn next(&mut self) -> Option<Unit<'_>> {
+    pub fn next_unit(&mut self) -> Option<Unit<'_>> {
         if self.used > 0 {
             self.buf.drain(..self.used.min(self.buf.len()));
             self.used = 0;

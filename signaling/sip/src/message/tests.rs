@@ -25,11 +25,11 @@ fn a_stream_takes_two_messages_and_a_ping_apart() {
     framer.push(b"\r\n\r\n");
     framer.push(INVITE);
     framer.push(INVITE);
-    assert!(matches!(framer.next(), Some(Unit::Ping)));
+    assert!(matches!(framer.next_unit(), Some(Unit::Ping)));
     for _ in 0..2 {
-        assert!(matches!(framer.next(), Some(Unit::Message(m)) if m.body() == b"v=0\n"));
+        assert!(matches!(framer.next_unit(), Some(Unit::Message(m)) if m.body() == b"v=0\n"));
     }
-    assert!(framer.next().is_none());
+    assert!(framer.next_unit().is_none());
 }
 
 #[test]
@@ -37,9 +37,9 @@ fn different_content_lengths_end_a_stream() {
     let mut framer = StreamFramer::default();
     framer.push(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 3\r\nl: 4\r\n\r\nabcd");
     assert!(
-        matches!(framer.next(), Some(Unit::Message(m)) if m.fault == Some(Fault::ContentLength))
+        matches!(framer.next_unit(), Some(Unit::Message(m)) if m.fault == Some(Fault::ContentLength))
     );
-    assert!(framer.next().is_none());
+    assert!(framer.next_unit().is_none());
     assert!(framer.is_broken());
 }
 
@@ -158,7 +158,7 @@ fn framed(pieces: &[&[u8]]) -> Vec<String> {
     let mut seen = Vec::new();
     for piece in pieces {
         framer.push(piece);
-        while let Some(unit) = framer.next() {
+        while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(m) if m.fault == Some(Fault::ContentLength) => {
                     seen.push("bad length".into())

@@ -348,7 +348,7 @@ impl World {
                 let mut whole = Vec::new();
                 if self.plan.tcp {
                     node.framer.push(&bytes);
-                    while let Some(unit) = node.framer.next() {
+                    while let Some(unit) = node.framer.next_unit() {
                         if let Unit::Message(message) = unit {
                             whole.push(message.raw().to_vec());
                         }
