@@ -155,6 +155,10 @@ pub struct SdesKey {
 
 impl std::fmt::Debug for SdesKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SdesKey {{ tag: {}, profile: {:?}, … }}", self.tag, self.profile)
+        write!(
+            f,
+            "SdesKey {{ tag: {}, profile: {:?}, … }}",
+            self.tag, self.profile
+        )
     }
 }

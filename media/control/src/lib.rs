@@ -27,7 +27,11 @@ use serde::{Deserialize, Serialize};
 pub enum Command {
     /// Makes a leg on the worker of `group` (the group is placed with its first leg). Answered by
     /// [`Event::LegCreated`] or [`Event::LegFailed`].
-    CreateLeg { leg: LegId, group: GroupId, spec: LegSpec },
+    CreateLeg {
+        leg: LegId,
+        group: GroupId,
+        spec: LegSpec,
+    },
     /// Gives a leg its remote description, or a new one. For a browser leg this happens once; for a SIP
     /// leg as often as the dialog negotiates. A new SIP remote loosens the latch (a re-INVITE may move
     /// the peer); the outgoing SSRC, sequence and timestamp go on.
@@ -40,7 +44,11 @@ pub enum Command {
     /// Ends a leg and frees its ports and buffers. Answered by [`Event::LegClosed`].
     CloseLeg { leg: LegId },
     /// Sends DTMF digits (`0-9*#A-D`) as telephone-event out of `leg`, one after the other.
-    SendDigits { leg: LegId, digits: String, duration_ms: u32 },
+    SendDigits {
+        leg: LegId,
+        digits: String,
+        duration_ms: u32,
+    },
     /// Closes every leg whose group is not listed: said once after the link came back.
     Retain { groups: Vec<GroupId> },
 }
@@ -60,7 +68,11 @@ pub enum Event {
     /// 10, 30 and 60 s.
     MediaSilent { leg: LegId, seconds: u32 },
     /// A telephone-event digit came in on `leg` (and was passed on to the joined leg).
-    Digit { leg: LegId, digit: char, duration_ms: u32 },
+    Digit {
+        leg: LegId,
+        digit: char,
+        duration_ms: u32,
+    },
     /// A leg ended as asked, with its record.
     LegClosed { leg: LegId, stats: LegStats },
     /// What the node carries, once a second while anything changes, and at connection.
@@ -106,7 +118,10 @@ pub enum Source {
     /// Sends back whatever the joined leg sends, in the same codec.
     Echo,
     /// A sine of `hz` at `dbm0` decibels, in whatever codec the joined leg takes.
-    Tone { hz: f32, dbm0: f32 },
+    Tone {
+        hz: f32,
+        dbm0: f32,
+    },
     Silence,
 }
 
@@ -125,4 +140,3 @@ impl LegFailure {
         }
     }
 }
-

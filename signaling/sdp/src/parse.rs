@@ -30,7 +30,7 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ParseError::TooLong => write!(f, "longer than {MAX_BYTES} bytes"),
-            ParseError::NotText => f.write_str("not UTF-8 text"),
+            ParseError::NotText => f.write_str("not text"),
             ParseError::Version => f.write_str("does not begin with v=0"),
             ParseError::Line(n) => write!(f, "line {n} is not of the form x=value"),
             ParseError::Origin => f.write_str("o= cannot be read"),
@@ -49,6 +49,13 @@ pub fn parse(bytes: &[u8]) -> Result<Description, ParseError> {
         return Err(ParseError::TooLong);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| ParseError::NotText)?;
+    // RFC 8866 §9: no value may hold NUL; other controls have no business in what we copy elsewhere.
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'))
+    {
+        return Err(ParseError::NotText);
+    }
     let mut lines = text
         .lines()
         .enumerate()
@@ -170,7 +177,7 @@ fn connection(value: &str) -> Option<Connection> {
     }
     let _addrtype = parts.next()?;
     let address = parts.next()?;
-    let address = address.split('/').next()?;
+    let address = address.split('/').next().filter(|name| !name.is_empty())?;
     Some(match address.parse() {
         Ok(ip) => Connection::Address(ip),
         Err(_) => Connection::Name(address.to_owned()),

@@ -2,7 +2,7 @@
 
 use crate::signaling::{FromSocket, Sockets, ToSocket};
 use axum::Router;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::{SinkExt, StreamExt};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 30_000;
 const OPENING: Duration = Duration::from_secs(10);
 /// A message that the network does not take for so long ends its socket.
 const WRITING: Duration = Duration::from_secs(10);
+/// How long a closing handshake may take.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Bytes read at once; axum's own 128 kB a socket would be most of an idle session's memory.
 const READ_BUFFER: usize = 4 * 1024;
 
@@ -194,26 +196,23 @@ async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
     let Some(token) = token(remote, session) else {
         return;
     };
-    if sockets
-        .inputs
-        .send(FromSocket::Opened {
-            session,
-            remote,
-            token,
-            outgoing,
-        })
-        .await
-        .is_err()
-    {
+    let opened = FromSocket::Opened {
+        session,
+        remote,
+        token,
+        outgoing,
+    };
+    if sockets.inputs.send(opened).await.is_err() {
         return;
     }
     let (sink, mut stream) = socket.split();
-    let mut writer = tokio::spawn(write(sink, receiver));
-    loop {
+    let (close, closing) = oneshot::channel();
+    let mut writer = tokio::spawn(write(sink, receiver, closing));
+    let code = loop {
         let frame = tokio::select! {
             frame = stream.next() => frame,
             // The loop has dropped or closed this session.
-            _ = &mut writer => break,
+            _ = &mut writer => break None,
         };
         let input = match frame {
             Some(Ok(Message::Text(text))) => match ClientMessage::parse(&text) {
@@ -224,47 +223,87 @@ async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
                 },
             },
             // No client of this protocol sends one; saying so costs no more than ignoring it.
-            Some(Ok(Message::Binary(_))) => Input::Unreadable {
-                session,
-                error: "binary frames are not part of this protocol".to_owned(),
-            },
+            Some(Ok(Message::Binary(_))) => {
+                let error = "binary frames are not part of this protocol".to_owned();
+                Input::Unreadable { session, error }
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Close(_))) | None => break,
+            Some(Ok(Message::Close(_))) => break Some(close_code::NORMAL),
+            None => break None,
             Some(Err(error)) => {
                 tracing::debug!(%remote, session = session.0, %error, "socket error");
-                break;
+                break Some(code_of(&error));
             }
         };
         if sockets.inputs.send(FromSocket::Input(input)).await.is_err() {
-            break;
+            break None;
         }
+    };
+    let closed = FromSocket::Input(Input::SessionClosed { session });
+    let _ = sockets.inputs.send(closed).await;
+    // A frame that says why, for pages that tell a clean end from a broken one.
+    if let Some(code) = code
+        && close.send(code).is_ok()
+    {
+        let _ = tokio::time::timeout(CLOSING, &mut writer).await;
     }
     writer.abort();
-    let _ = sockets
-        .inputs
-        .send(FromSocket::Input(Input::SessionClosed { session }))
-        .await;
+}
+
+/// What a broken frame is answered with (RFC 6455 §7.4.1).
+fn code_of(error: &axum::Error) -> u16 {
+    let text = error.to_string();
+    if text.contains("too long") || text.contains("too large") || text.contains("space limit") {
+        close_code::SIZE
+    } else {
+        close_code::PROTOCOL
+    }
 }
 
 async fn write(
     mut sink: futures_util::stream::SplitSink<WebSocket, Message>,
     mut messages: mpsc::Receiver<ToSocket>,
+    mut closing: oneshot::Receiver<u16>,
 ) {
-    while let Some(message) = messages.recv().await {
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            code = &mut closing => match code {
+                Ok(code) => {
+                    let _ = send(&mut sink, close(code)).await;
+                    break;
+                }
+                Err(_) => None,
+            },
+        };
         let frame = match message {
-            ToSocket::Message(message) => Message::Text(message.to_text().into()),
-            ToSocket::Close => Message::Close(Some(CloseFrame {
-                code: 1000,
-                reason: "".into(),
-            })),
+            Some(ToSocket::Message(message)) => Message::Text(message.to_text().into()),
+            Some(ToSocket::Close) => close(close_code::NORMAL),
+            None => break,
         };
         let last = matches!(frame, Message::Close(_));
-        match tokio::time::timeout(WRITING, sink.send(frame)).await {
-            Ok(Ok(())) if !last => {}
-            _ => break,
+        if !send(&mut sink, frame).await || last {
+            break;
         }
     }
-    let _ = tokio::time::timeout(Duration::from_secs(1), sink.close()).await;
+    let _ = tokio::time::timeout(CLOSING, sink.close()).await;
+}
+
+fn close(code: u16) -> Message {
+    Message::Close(Some(CloseFrame {
+        code,
+        reason: "".into(),
+    }))
+}
+
+async fn send(
+    sink: &mut futures_util::stream::SplitSink<WebSocket, Message>,
+    frame: Message,
+) -> bool {
+    matches!(
+        tokio::time::timeout(WRITING, sink.send(frame)).await,
+        Ok(Ok(()))
+    )
 }
 
 /// The look that WCS gives its tokens, with 192 random bits behind it (protocol §1.8).

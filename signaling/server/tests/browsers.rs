@@ -141,6 +141,28 @@ async fn hear(client: &mut Client) -> Option<Value> {
     }
 }
 
+/// The code of the close frame, `None` where the connection only ended.
+async fn closed_with(client: &mut Client) -> Option<u16> {
+    loop {
+        match tokio::time::timeout(PATIENCE, client.next())
+            .await
+            .expect("the gateway closes")
+        {
+            Some(Ok(Message::Close(frame))) => return frame.map(|f| f.code.into()),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_closes_is_answered_with_a_close() {
+    let gateway = gateway().await;
+    let mut page = client(&gateway, "/").await;
+    page.send(Message::Close(None)).await.unwrap();
+    assert_eq!(closed_with(&mut page).await, Some(1000));
+}
+
 #[tokio::test]
 async fn any_path_is_the_protocols_and_echo_is_answered() {
     let gateway = gateway().await;
@@ -193,7 +215,7 @@ async fn frames_over_256_kb_end_their_own_socket_and_nobody_elses() {
     let gateway = gateway().await;
     let (mut large, mut other) = (client(&gateway, "/").await, client(&gateway, "/").await);
     let _ = large.send(Message::text("x".repeat(300 * 1024))).await;
-    assert_eq!(hear(&mut large).await, None);
+    assert_eq!(closed_with(&mut large).await, Some(1009));
     say(&mut other, json!({"message": "connection", "data": [{}]})).await;
     assert_eq!(hear(&mut other).await.unwrap()["message"], "getUserData");
 }
