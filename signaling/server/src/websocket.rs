@@ -26,6 +26,9 @@ const CONNECTIONS: usize = 30_000;
 const OPENING: Duration = Duration::from_secs(10);
 /// A message that the network does not take for so long ends its socket.
 const WRITING: Duration = Duration::from_secs(10);
+/// Longest frame that is read at all. What lies between the two limits is read and refused: closing on unread
+/// bytes would reset the connection, and the page would never see why.
+const FRAME_READ: usize = 4 * FRAME_MAX;
 /// How long a closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Bytes read at once; axum's own 128 kB a socket would be most of an idle session's memory.
@@ -144,8 +147,8 @@ async fn any_path(
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(4 * FRAME_MAX)
-            .max_message_size(FRAME_MAX)
-            .max_frame_size(FRAME_MAX)
+            .max_message_size(FRAME_READ)
+            .max_frame_size(FRAME_READ)
             .on_upgrade(move |socket| session(socket, remote, app.sockets)),
         Err(refusal) => refusal.into_response(),
     }
@@ -215,6 +218,9 @@ async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
             _ = &mut writer => break None,
         };
         let input = match frame {
+            Some(Ok(Message::Text(text))) if text.len() > FRAME_MAX => {
+                break Some(close_code::SIZE);
+            }
             Some(Ok(Message::Text(text))) => match ClientMessage::parse(&text) {
                 Ok(message) => Input::Frame { session, message },
                 Err(error) => Input::Unreadable {
@@ -239,12 +245,11 @@ async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
             break None;
         }
     };
+    // A frame that says why, for pages that tell a clean end from a broken one.
+    let says_why = code.is_some_and(|code| close.send(code).is_ok());
     let closed = FromSocket::Input(Input::SessionClosed { session });
     let _ = sockets.inputs.send(closed).await;
-    // A frame that says why, for pages that tell a clean end from a broken one.
-    if let Some(code) = code
-        && close.send(code).is_ok()
-    {
+    if says_why {
         let _ = tokio::time::timeout(CLOSING, &mut writer).await;
     }
     writer.abort();
@@ -267,14 +272,15 @@ async fn write(
 ) {
     loop {
         let message = tokio::select! {
-            message = messages.recv() => message,
+            biased;
             code = &mut closing => match code {
                 Ok(code) => {
                     let _ = send(&mut sink, close(code)).await;
                     break;
                 }
-                Err(_) => None,
+                Err(_) => break,
             },
+            message = messages.recv() => message,
         };
         let frame = match message {
             Some(ToSocket::Message(message)) => Message::Text(message.to_text().into()),

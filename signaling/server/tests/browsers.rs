@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -159,7 +161,11 @@ async fn closed_with(client: &mut Client) -> Option<u16> {
 async fn a_page_that_closes_is_answered_with_a_close() {
     let gateway = gateway().await;
     let mut page = client(&gateway, "/").await;
-    page.send(Message::Close(None)).await.unwrap();
+    let frame = CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    };
+    page.send(Message::Close(Some(frame))).await.unwrap();
     assert_eq!(closed_with(&mut page).await, Some(1000));
 }
 
