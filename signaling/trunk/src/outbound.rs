@@ -348,6 +348,7 @@ fn target_uri(spec: &crate::api::AccountSpec, target: &Target) -> Result<Vec<u8>
         }
     }
     match &mut uri {
+        Uri::Sip(sip) if sip.secure => return Err(WriteFault::Insecure),
         Uri::Sip(sip) => {
             // Headers of a URI do not go into a Request-URI (RFC 3261 §19.1.1, table 1).
             sip.headers = None;

@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Cause, Failure, ForkId, InviteId};
+use crate::invite::Phase as InvitePhase;
 use crate::limits::{
     MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
 };
@@ -14,6 +15,10 @@ use signaling_sip::time::Instant;
 use signaling_sip::transaction::{ClientInvite, ClientNonInvite, Turn};
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// An INVITE whose connection broke while it rang.
+const AFTER_FLOW_LOST: Duration = Duration::from_secs(32);
 
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE";
 
@@ -484,6 +489,18 @@ impl Agent {
                 waits
             }
         };
+        if let (false, Purpose::Invite(invite)) = (waits, &tx.purpose) {
+            // The answer may still come over a connection of the peer's making, but not for ever.
+            let (invite, soon) = (*invite, now + AFTER_FLOW_LOST);
+            if self
+                .s
+                .invites
+                .get(&invite)
+                .is_some_and(|i| i.phase == InvitePhase::Calling)
+            {
+                self.s.schedule.set(Due::Patience(invite), Some(soon));
+            }
+        }
         let turn = Turn {
             timed_out: waits,
             ..Turn::default()

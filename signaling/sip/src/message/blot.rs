@@ -33,11 +33,15 @@ fn is_credential(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Authorization") || name.eq_ignore_ascii_case(b"Proxy-Authorization")
 }
 
-/// The part of an `a=crypto` line before its key (RFC 4568 §9.1). `k=` of old is hidden whole.
+/// The part of an `a=crypto` line before its key (RFC 4568 §9.1). `k=` of old and MIKEY
+/// (RFC 4567) are hidden whole.
 fn crypto_prefix(line: &[u8]) -> Option<&[u8]> {
     let lower = line.to_ascii_lowercase();
     if lower.starts_with(b"k=") {
         return line.get(..2);
+    }
+    if lower.starts_with(b"a=key-mgmt:") {
+        return line.get(..11);
     }
     if !lower.starts_with(b"a=crypto") {
         return None;
