@@ -7,6 +7,7 @@ use crate::leg::{Leg, Timer};
 use crate::legs::Legs;
 use crate::transport::{Keys, Transport, WebRtc};
 use media_control::{DtlsRole, Event, LegFailure};
+use media_packet::stun::binding_request_ufrag;
 use std::time::{Duration, Instant};
 
 /// An address that checked for another leg within this time is not taken from it: whoever can forge a
@@ -16,14 +17,13 @@ const ADDRESS_GUARD: Duration = Duration::from_secs(15);
 impl Legs {
     /// A STUN message on a browsers' socket. Only an authentic binding request changes anything.
     pub(crate) fn check(&mut self, packet: &[u8], path: Path, now: Instant) {
-        let Some(message) = parse_check(packet) else {
-            return;
-        };
-        let Some((ufrag, _)) = message.split_username() else {
-            return;
-        };
-        let Some(index) = self.by_ufrag.get(ufrag).copied() else {
+        // A look at the name first: what names nobody here is not worth more.
+        let index = binding_request_ufrag(packet).and_then(|ufrag| self.by_ufrag.get(ufrag));
+        let Some(index) = index.copied() else {
             self.totals.strangers += 1;
+            return;
+        };
+        let Some(message) = parse_check(packet) else {
             return;
         };
         let key = (path.socket, path.remote);
