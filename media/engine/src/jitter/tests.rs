@@ -229,3 +229,33 @@ fn a_flood_stays_within_the_bound() {
         buffer.played(n);
     }
 }
+
+#[test]
+fn no_order_of_numbers_and_times_does_harm() {
+    for seed in 0..200u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut buffer = JitterBuffer::new([8000, 48_000][usize::try_from(seed % 2).unwrap()]);
+        let mut now = Instant::now();
+        let (mut seq, mut timestamp) = (0u16, 0u32);
+        for _ in 0..500 {
+            now += Duration::from_millis(random(40));
+            let jump = random(20);
+            seq = seq.wrapping_add(u16::try_from(if jump == 0 { random(65_536) } else { 1 }).unwrap());
+            let step = if jump < 2 { random(1 << 32) } else { 160 };
+            timestamp = timestamp.wrapping_add(u32::try_from(step).unwrap());
+            buffer.push(seq, timestamp, &[1], now);
+            for _ in 0..random(3) {
+                if let Pop::Frame { .. } = buffer.pop(now) {
+                    buffer.played(u32::try_from(random(5761)).unwrap());
+                }
+            }
+            let _ = buffer.waiting_ms();
+        }
+    }
+}
