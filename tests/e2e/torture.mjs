@@ -42,24 +42,21 @@ function viaPort(bytes) {
   return Number(via?.[2] ?? 5060);
 }
 
-const callId = (text) => /^(?:call-id|i)\s*:\s*(\S+)/im.exec(text)?.[1];
-/** Calls of messages before this one: a refusal of an INVITE is repeated for a while, to the same port. */
-const earlier = new Set();
+/** Each message comes from a stranger of its own: one who rings again and again is answered ever more slowly. */
+let strangers = 0;
+const stranger = () => `127.1.${(++strangers >> 7) + 1}.${(strangers & 127) + 1}`;
 
 function exchange(bytes, local, remote, waitMs) {
-  const ours = callId(bytes.toString("latin1"));
   return new Promise((resolve) => {
     const socket = createSocket("udp4");
     const codes = [];
-    const done = () => { earlier.add(ours); try { socket.close(); } catch { /* closed by its error */ } resolve(codes); };
+    const done = () => { try { socket.close(); } catch { /* closed by its error */ } resolve(codes); };
     socket.on("error", (error) => { codes.push(error.code); done(); });
     socket.on("message", (message) => {
-      const text = message.toString("latin1");
-      const code = Number(/^SIP\/2\.0 (\d{3})/.exec(text)?.[1]);
-      const call = callId(text);
-      if (code && (call === ours || !earlier.has(call))) codes.push(code);
+      const code = Number(/^SIP\/2\.0 (\d{3})/.exec(message.toString("latin1"))?.[1]);
+      if (code) codes.push(code);
     });
-    socket.bind(local, "127.0.0.1", () => socket.send(bytes, remote, "127.0.0.1"));
+    socket.bind(local, stranger(), () => socket.send(bytes, remote, "127.0.0.1"));
     const end = Date.now() + waitMs;
     const timer = setInterval(() => {
       if (codes.some((code) => code >= 200) || Date.now() > end) { clearInterval(timer); done(); }
@@ -108,7 +105,7 @@ test("each torture message over TCP, byte by byte or whole, leaves the gateway a
   for (const row of table) {
     const said = [];
     for (const split of [false, true]) {
-      const socket = createConnection({ port, host: "127.0.0.1", noDelay: true });
+      const socket = createConnection({ port, host: "127.0.0.1", localAddress: stranger(), noDelay: true });
       let heard = "";
       let closed = false;
       socket.on("data", (data) => (heard += data.toString("latin1")));
@@ -122,6 +119,8 @@ test("each torture message over TCP, byte by byte or whole, leaves the gateway a
       said.push(Number(/^SIP\/2\.0 ([2-6]\d\d)/m.exec(heard)?.[1] ?? 0) || (closed ? "closed" : "none"));
       socket.destroy();
     }
+    // Refused and closed while we were still writing: the system may throw the refusal away unread.
+    if (said[1] === "closed" && said[0] >= 400) said[1] = said[0];
     results[row.file] = said[0] === said[1] ? said[0] : said;
   }
   t.measure({ results });
