@@ -186,6 +186,12 @@ impl Agent {
         })
     }
 
+    /// Every connection it believes in. After a restart of the process none of them is left: each is to be
+    /// told as closed.
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.s.streams.keys().copied().collect()
+    }
+
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Command(command) => self.on_command(command, now),

@@ -1043,3 +1043,60 @@ proptest! {
         prop_assert!(desk.methods().contains(&"BYE".to_string()), "the call lives on");
     }
 }
+
+#[test]
+fn an_account_that_failed_for_good_can_still_be_closed() {
+    let mut desk = Desk::new();
+    desk.command(Command::OpenAccount {
+        account: AccountId(1),
+        spec: spec(PBX),
+    });
+    let register = desk.taken();
+    desk.answer(&register, "403 Forbidden", "", "");
+    assert!(matches!(
+        desk.events.pop(),
+        Some(Event::RegistrationFailed { retry_s: None, .. })
+    ));
+    desk.command(Command::CloseAccount {
+        account: AccountId(1),
+    });
+    assert_eq!(
+        desk.events,
+        [Event::Unregistered {
+            account: AccountId(1)
+        }]
+    );
+    assert!(desk.sent.is_empty());
+}
+
+#[test]
+fn several_accounts_keep_apart() {
+    let mut desk = Desk::registered();
+    desk.command(Command::OpenAccount {
+        account: AccountId(2),
+        spec: AccountSpec {
+            login: "you".into(),
+            ..spec("192.0.2.2:5060")
+        },
+    });
+    let register = desk.sent.remove(0);
+    assert_eq!(register.0, "192.0.2.2:5060".parse().unwrap());
+    assert!(
+        !text(&register.1).contains("Authorization"),
+        "no digest of another account's registrar"
+    );
+    let theirs = desk.contact_user(&register.1);
+    // The first account's registrar may not ring the second account.
+    let message = desk.inbound("INVITE", &theirs, "x", 1, "", "v=0");
+    desk.receive(PBX, &message);
+    assert_eq!(status(&desk.taken()), 404);
+    desk.receive("192.0.2.2:5060", &message);
+    assert_eq!(status(&desk.taken()), 100);
+    assert!(matches!(
+        desk.events.last(),
+        Some(Event::Incoming {
+            account: AccountId(2),
+            ..
+        })
+    ));
+}
