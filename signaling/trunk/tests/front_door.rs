@@ -1100,3 +1100,57 @@ fn several_accounts_keep_apart() {
         })
     ));
 }
+
+/// What a page might type, line ends and all.
+fn typed() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        3 => "[a-z0-9+#*]{1,6}",
+        1 => Just("\r\n".to_string()),
+        1 => Just("\r\nEvil: 1\r\n\r\n".to_string()),
+        1 => Just("\0".to_string()),
+        1 => "[\"<>;,@:%?&= ]{1,3}",
+        1 => "\\PC{0,4}",
+    ];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_page_types_becomes_one_message_or_none(
+        login in typed(), auth_name in typed(), display in typed(), from_display in typed(), callee in typed(),
+        uri in typed(), name in typed(), value in typed(), domain in typed(), use_uri in any::<bool>(),
+    ) {
+        let mut desk = Desk::new();
+        let domain = if domain.len() % 2 == 0 { "pbx.test".to_string() } else { domain };
+        let params = vec![(name.clone(), Some(value.clone()))];
+        desk.command(Command::OpenAccount {
+            account: AccountId(1),
+            spec: AccountSpec { login, auth_name, display, domain, contact_params: params.clone(), ..spec(PBX) },
+        });
+        if let Some((_, register)) = desk.sent.first().cloned() {
+            let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n";
+            desk.answer(&register, "401 Unauthorized", challenge, "");
+        }
+        let target = if use_uri {
+            Target::Uri { uri: format!("sip:{uri}"), params }
+        } else {
+            Target::User { user: callee, params }
+        };
+        let headers = vec![Header { name: format!("X-{name}"), value }];
+        let (invite, account, sdp) = (CALL, AccountId(1), b"v=0".to_vec());
+        desk.command(Command::Invite { invite, account, target, from_display, headers, sdp });
+        for (_, bytes) in &desk.sent {
+            let message = Message::parse(bytes).unwrap();
+            prop_assert_eq!(message.fault, None);
+            let head = bytes.len() - message.body().len();
+            let lines = bytes[..head].iter().filter(|b| **b == b'\n').count();
+            prop_assert_eq!(lines, message.fields().count() + 2, "{}", text(bytes));
+            prop_assert!(message.value_named("Evil").is_none(), "{}", text(bytes));
+            prop_assert!(message.from().is_ok() && message.to().is_ok(), "{}", text(bytes));
+            prop_assert!(message.body().is_empty() || message.body() == b"v=0");
+            for once in [HeaderName::From, HeaderName::To, HeaderName::Contact, HeaderName::CallId] {
+                prop_assert_eq!(message.list(once).count(), 1, "{}", text(bytes));
+            }
+        }
+    }
+}
