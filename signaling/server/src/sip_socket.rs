@@ -110,7 +110,15 @@ impl SipSockets {
             sockets.adopt(socket, accepted.clone())?;
         }
         for listen in listen {
-            for address in expanded(listen.bind, interfaces) {
+            let addresses = expanded(listen.bind, interfaces);
+            if addresses.is_empty() {
+                return Err(BindError {
+                    transport: listen.transport.name(),
+                    address: listen.bind,
+                    source: io::ErrorKind::AddrNotAvailable.into(),
+                });
+            }
+            for address in addresses {
                 let told = |source| BindError {
                     transport: listen.transport.name(),
                     address,
@@ -309,13 +317,13 @@ fn expanded(bind: SocketAddr, interfaces: &[(IpAddr, u8)]) -> Vec<SocketAddr> {
         // A link-local address needs its interface beside it: nobody's SIP lives there.
         IpAddr::V6(v6) => bind.is_ipv6() && v6.segments()[0] & 0xffc0 != 0xfe80,
     };
-    let mut found: Vec<SocketAddr> = interfaces
-        .iter()
-        .map(|(ip, _)| *ip)
-        .filter(fits)
-        .map(|ip| SocketAddr::new(ip, bind.port()))
-        .collect();
-    found.dedup();
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for ip in interfaces.iter().map(|(ip, _)| *ip).filter(fits) {
+        let address = SocketAddr::new(ip, bind.port());
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
     found
 }
 

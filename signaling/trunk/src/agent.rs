@@ -2,7 +2,7 @@
 //! open and what happened comes out.
 
 use crate::allowed::Entry;
-use crate::api::{AccountId, Command, Event, InviteId};
+use crate::api::{AccountId, Command, Event, InviteId, Refusal};
 use crate::dice::Dice;
 use crate::invite::Invite;
 use crate::limits::{CONNECT_TIMEOUT, FIRST_MESSAGE, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS};
@@ -186,6 +186,12 @@ impl Agent {
         })
     }
 
+    /// Every connection it believes in. After a restart of the process none of them is left: each is to be
+    /// told as closed.
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.s.streams.keys().copied().collect()
+    }
+
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Command(command) => self.on_command(command, now),
@@ -301,7 +307,12 @@ impl Agent {
             .copied()
             .collect();
         for invite in gone {
-            self.hang_up(invite, None, now);
+            // Not 603: that would end the call for the user's other phones as well.
+            let away = Refusal {
+                status: 480,
+                reason: "Temporarily Unavailable".into(),
+            };
+            self.hang_up(invite, Some(away), now);
         }
         let gone: Vec<AccountId> = self
             .s

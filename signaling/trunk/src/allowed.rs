@@ -20,7 +20,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// `CIDR`, `ADDRESS`, `HOST`, `*`, each with an optional `:port` (`[v6]:port`).
+    /// `CIDR`, `ADDRESS`, `HOST`, each with an optional `:port` (`[v6]:port`).
     pub fn parse(text: &str) -> Result<Entry, String> {
         let bad = || format!("{text:?} is neither an address, a network nor a host");
         let (main, port) = split_port(text);

@@ -124,7 +124,8 @@ impl Agent {
 
     pub(crate) fn close_account(&mut self, id: AccountId, now: Instant) {
         let Some(account) = self.s.accounts.get_mut(&id) else {
-            return;
+            // It had failed for good before: whoever waits for the end is told.
+            return self.event(Event::Unregistered { account: id });
         };
         if !account.is_live() {
             return;

@@ -1043,3 +1043,114 @@ proptest! {
         prop_assert!(desk.methods().contains(&"BYE".to_string()), "the call lives on");
     }
 }
+
+#[test]
+fn an_account_that_failed_for_good_can_still_be_closed() {
+    let mut desk = Desk::new();
+    desk.command(Command::OpenAccount {
+        account: AccountId(1),
+        spec: spec(PBX),
+    });
+    let register = desk.taken();
+    desk.answer(&register, "403 Forbidden", "", "");
+    assert!(matches!(
+        desk.events.pop(),
+        Some(Event::RegistrationFailed { retry_s: None, .. })
+    ));
+    desk.command(Command::CloseAccount {
+        account: AccountId(1),
+    });
+    assert_eq!(
+        desk.events,
+        [Event::Unregistered {
+            account: AccountId(1)
+        }]
+    );
+    assert!(desk.sent.is_empty());
+}
+
+#[test]
+fn several_accounts_keep_apart() {
+    let mut desk = Desk::registered();
+    desk.command(Command::OpenAccount {
+        account: AccountId(2),
+        spec: AccountSpec {
+            login: "you".into(),
+            ..spec("192.0.2.2:5060")
+        },
+    });
+    let register = desk.sent.remove(0);
+    assert_eq!(register.0, "192.0.2.2:5060".parse().unwrap());
+    assert!(
+        !text(&register.1).contains("Authorization"),
+        "no digest of another account's registrar"
+    );
+    let theirs = desk.contact_user(&register.1);
+    // The first account's registrar may not ring the second account.
+    let message = desk.inbound("INVITE", &theirs, "x", 1, "", "v=0");
+    desk.receive(PBX, &message);
+    assert_eq!(status(&desk.taken()), 404);
+    desk.receive("192.0.2.2:5060", &message);
+    assert_eq!(status(&desk.taken()), 100);
+    assert!(matches!(
+        desk.events.last(),
+        Some(Event::Incoming {
+            account: AccountId(2),
+            ..
+        })
+    ));
+}
+
+/// What a page might type, line ends and all.
+fn typed() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        3 => "[a-z0-9+#*]{1,6}",
+        1 => Just("\r\n".to_string()),
+        1 => Just("\r\nEvil: 1\r\n\r\n".to_string()),
+        1 => Just("\0".to_string()),
+        1 => "[\"<>;,@:%?&= ]{1,3}",
+        1 => "\\PC{0,4}",
+    ];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_page_types_becomes_one_message_or_none(
+        login in typed(), auth_name in typed(), display in typed(), from_display in typed(), callee in typed(),
+        uri in typed(), name in typed(), value in typed(), domain in typed(), use_uri in any::<bool>(),
+    ) {
+        let mut desk = Desk::new();
+        let domain = if domain.len() % 2 == 0 { "pbx.test".to_string() } else { domain };
+        let params = vec![(name.clone(), Some(value.clone()))];
+        desk.command(Command::OpenAccount {
+            account: AccountId(1),
+            spec: AccountSpec { login, auth_name, display, domain, contact_params: params.clone(), ..spec(PBX) },
+        });
+        if let Some((_, register)) = desk.sent.first().cloned() {
+            let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n";
+            desk.answer(&register, "401 Unauthorized", challenge, "");
+        }
+        let target = if use_uri {
+            Target::Uri { uri: format!("sip:{uri}"), params }
+        } else {
+            Target::User { user: callee, params }
+        };
+        let headers = vec![Header { name: format!("X-{name}"), value }];
+        let (invite, account, sdp) = (CALL, AccountId(1), b"v=0".to_vec());
+        desk.command(Command::Invite { invite, account, target, from_display, headers, sdp });
+        for (_, bytes) in &desk.sent {
+            let message = Message::parse(bytes).unwrap();
+            prop_assert_eq!(message.fault, None);
+            let head = bytes.len() - message.body().len();
+            let lines = bytes[..head].iter().filter(|b| **b == b'\n').count();
+            prop_assert_eq!(lines, message.fields().count() + 2, "{}", text(bytes));
+            prop_assert!(message.value_named("Evil").is_none(), "{}", text(bytes));
+            prop_assert!(message.from().is_ok() && message.to().is_ok(), "{}", text(bytes));
+            prop_assert!(message.body().is_empty() || message.body() == b"v=0");
+            for once in [HeaderName::From, HeaderName::To, HeaderName::Contact, HeaderName::CallId] {
+                prop_assert_eq!(message.list(once).count(), 1, "{}", text(bytes));
+            }
+        }
+    }
+}

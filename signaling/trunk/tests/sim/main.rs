@@ -296,7 +296,7 @@ fn a_call_to_where_nobody_is_allowed_to_send_fails_by_name() {
 /// Everything a seed decides: loss up to a quarter, delays that reorder, and who does what when.
 #[test]
 fn calls_over_bad_wires_always_end_once_and_leave_nothing() {
-    for seed in 0..400 {
+    for seed in 0..seeds(400) {
         let world = play(Plan::random(seed));
         check_nothing_is_left(&world);
     }
@@ -304,7 +304,7 @@ fn calls_over_bad_wires_always_end_once_and_leave_nothing() {
 
 #[test]
 fn an_agent_restored_between_any_two_steps_goes_on_as_if_nothing_had_happened() {
-    for seed in 0..40 {
+    for seed in 0..seeds(40) {
         let steady = play(Plan::random(seed));
         let restored = play(Plan {
             restore: true,
@@ -329,4 +329,45 @@ fn an_agent_restored_between_any_two_steps_goes_on_as_if_nothing_had_happened() 
             play(plan()).log()
         );
     }
+}
+
+/// How many seeds to play: more by `SIM_SEEDS` when there is time.
+fn seeds(usual: u64) -> u64 {
+    std::env::var("SIM_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(usual)
+}
+
+#[test]
+fn a_call_survives_a_restart_that_lost_every_connection() {
+    let plan = Plan {
+        tcp: true,
+        answer_after: Some(ms(500)),
+        caller_hangs_up: Some(ms(20_000)),
+        ..Plan::good()
+    };
+    let mut world = World::new(plan);
+    world.open_accounts();
+    world.run_for(ms(3_000));
+    world.call();
+    world.run_for(ms(5_000));
+    world.restart_without_connections(Side::Caller);
+    world.run_for(ms(100_000));
+    assert!(
+        matches!(ended(&world, Side::Caller), End::ByUs { .. }),
+        "{}",
+        world.log()
+    );
+    assert!(
+        matches!(
+            ended(&world, Side::Callee),
+            End::ByPeer {
+                cancelled: false,
+                ..
+            }
+        ),
+        "{}",
+        world.log()
+    );
 }

@@ -296,6 +296,16 @@ impl World {
         self.pbx_is_up = true;
     }
 
+    pub fn restart_without_connections(&mut self, side: Side) {
+        let node = self.nodes.get_mut(&side).unwrap();
+        node.agent = Agent::restore(config(node.address), &node.agent.snapshot()).unwrap();
+        node.stream = None;
+        node.framer = StreamFramer::default();
+        for stream in self.nodes[&side].agent.streams() {
+            self.step(side, Input::StreamClosed { stream });
+        }
+    }
+
     pub fn command(&mut self, side: Side, command: Command) {
         self.step(side, Input::Command(command));
     }
