@@ -107,6 +107,8 @@ pub(crate) struct Leg {
     pub silence_told: usize,
     /// Round trip by the peer's reports, in milliseconds.
     pub round_trip_ms: f32,
+    /// What the peer's last report says it lost of our sound, in percent.
+    pub far_loss_percent: u8,
     /// Packets of the audio and the video stream at the last report.
     pub reported_packets: [u32; 2],
     /// RFC 7022 §4.2.
@@ -155,6 +157,7 @@ impl Leg {
             listening_since: None,
             silence_told: 0,
             round_trip_ms: 0.0,
+            far_loss_percent: 0,
             reported_packets: [0; 2],
             cname,
             digits: Digits::default(),

@@ -81,6 +81,13 @@ impl Pace {
     }
 
     /// Frames that were made up for lost ones.
+    /// What the leg that hears it reports to lose, in percent.
+    fn expect_loss(&mut self, percent: u8) {
+        if let Pace::Transcoding(transcoding) = self {
+            transcoding.transcoder.expect_loss(percent);
+        }
+    }
+
     pub fn concealed(&self) -> u64 {
         match self {
             Pace::Transcoding(transcoding) => transcoding.transcoder.stats().jitter.lost,
@@ -165,6 +172,13 @@ impl Legs {
     }
 
     pub(crate) fn pace_timeout(&mut self, index: u32, now: Instant) {
+        let to = self.leg(index).and_then(|leg| Some(leg.pace.as_ref()?.to().0));
+        let loss = to.and_then(|to| Some(self.leg(to)?.far_loss_percent));
+        if let Some(loss) = loss
+            && let Some(pace) = self.leg_mut(index).and_then(|leg| leg.pace.as_mut())
+        {
+            pace.expect_loss(loss);
+        }
         loop {
             let mut buf = self.spare.pop().unwrap_or_default();
             buf.clear();
