@@ -203,7 +203,12 @@ impl Leg {
             Some(forward) => (forward.road(pt), forward.to),
             None => (Road::Drop, u32::MAX),
         };
-        let recent = Recent { pt, known, road, to };
+        let recent = Recent {
+            pt,
+            known,
+            road,
+            to,
+        };
         self.recent = Some(recent);
         Some(recent)
     }
@@ -213,9 +218,10 @@ impl Leg {
     pub fn touch(&self) -> u64 {
         let transport = match &self.transport {
             Transport::WebRtc(webrtc) => webrtc.keys.as_ref().map_or(0, Keys::touch),
-            Transport::Rtp(rtp) => {
-                rtp.keys.as_ref().map_or(u64::from(rtp.remote.is_some()), Keys::touch)
-            }
+            Transport::Rtp(rtp) => rtp
+                .keys
+                .as_ref()
+                .map_or(u64::from(rtp.remote.is_some()), Keys::touch),
             Transport::Source(_) => 0,
         };
         transport

@@ -168,7 +168,9 @@ impl Legs {
     }
 
     pub(crate) fn pace_timeout(&mut self, index: u32, now: Instant) {
-        let to = self.leg(index).and_then(|leg| Some(leg.pace.as_ref()?.to().0));
+        let to = self
+            .leg(index)
+            .and_then(|leg| Some(leg.pace.as_ref()?.to().0));
         let loss = to.and_then(|to| Some(self.leg(to)?.far_loss_percent));
         if let Some(loss) = loss
             && let Some(pace) = self.leg_mut(index).and_then(|leg| leg.pace.as_mut())

@@ -299,7 +299,9 @@ fn a_reported_loss_puts_a_copy_of_each_frame_into_the_next_one() {
     // Something like a voice; steady tones are not worth a copy to Opus.
     let voice = |n: u32| {
         let t = f64::from(n) / 8000.0 * std::f64::consts::TAU;
-        let pulses: f64 = (1..12).map(|k| (f64::from(k) * 130.0 * t).sin() / f64::from(k)).sum();
+        let pulses: f64 = (1..12)
+            .map(|k| (f64::from(k) * 130.0 * t).sin() / f64::from(k))
+            .sum();
         (pulses * (0.55 + 0.45 * (3.0 * t).sin()) * 6000.0) as i16
     };
     let mut encoder = Encoder::new(&Codec::Pcmu, 8000).unwrap();
