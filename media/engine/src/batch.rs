@@ -21,6 +21,7 @@ impl Legs {
                 datagram.step = self.sort(datagram, now);
             }
         }
+        self.touch(batch);
         for datagram in batch.iter_mut() {
             match datagram.step {
                 Step::Rtp { leg } => datagram.step = self.open(leg, datagram, now),
@@ -41,6 +42,22 @@ impl Legs {
                 datagram.step = self.seal(leg, datagram);
             }
         }
+    }
+
+    /// Fetches what the steps to come will need of each packet's legs, see [`Leg::touch`].
+    fn touch(&self, batch: &[Datagram]) {
+        let touched: u64 = batch
+            .iter()
+            .filter_map(|datagram| match datagram.step {
+                Step::Rtp { leg } => self.leg(leg),
+                _ => None,
+            })
+            .map(|leg| {
+                let joined = leg.joined.and_then(|joined| self.leg(joined));
+                leg.touch().wrapping_add(joined.map_or(0, Leg::touch))
+            })
+            .fold(0, u64::wrapping_add);
+        std::hint::black_box(touched);
     }
 
     /// Whose a datagram is. What is no media is dealt with here.
@@ -105,7 +122,7 @@ impl Legs {
         let Ok(header) = RtpHeader::parse(datagram.buf.data()) else {
             return Step::Done;
         };
-        let known = leg.types.get(usize::from(header.pt)).copied().flatten();
+        let known = leg.look_up(header.pt).map(|recent| recent.known);
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
             Transport::Rtp(rtp) => match &mut rtp.remote {
@@ -161,17 +178,10 @@ impl Legs {
             return Step::Done;
         };
         let header = datagram.header;
-        let Some(forward) = &leg.forward else {
+        let Some(recent) = leg.look_up(header.pt) else {
             return Step::Done;
         };
-        let road = forward.road(header.pt);
-        let target = forward.to;
-        let clock_hz = leg
-            .types
-            .get(usize::from(header.pt))
-            .copied()
-            .flatten()
-            .map_or(8000, |known| known.clock_hz);
+        let (road, target, clock_hz) = (recent.road, recent.to, recent.known.clock_hz);
         match road {
             Road::Relay { kind, .. } => {
                 leg.road = "relayed";

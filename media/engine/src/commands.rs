@@ -322,7 +322,7 @@ impl Legs {
         let Some(leg) = self.leg_mut(index) else {
             return;
         };
-        *leg.types = payload_types(&remote.media);
+        leg.set_types(payload_types(&remote.media));
         leg.media = remote.media;
         leg.renew_paths();
         let ready = match &leg.transport {
@@ -388,7 +388,7 @@ impl Legs {
         });
         for end in [Some(index), other].into_iter().flatten() {
             if let Some(leg) = self.leg_mut(end) {
-                leg.forward = None;
+                leg.set_forward(None);
                 leg.end_pace();
                 leg.audio_out.detach(now);
                 leg.video_out.detach(now);
@@ -424,7 +424,7 @@ impl Legs {
                 .then(|| (roads(&a.media, &far.media), first_speech(&far.media)));
             let Some(((roads, outcome), speech)) = planned else {
                 if let Some(leg) = self.leg_mut(from) {
-                    leg.forward = None;
+                    leg.set_forward(None);
                     leg.end_pace();
                 }
                 continue;
@@ -441,8 +441,8 @@ impl Legs {
                 roads,
                 speech,
             };
-            let changed = leg.forward.as_ref().is_some_and(|before| *before != fresh);
-            leg.forward = Some(fresh);
+            let changed = leg.forward().is_some_and(|before| *before != fresh);
+            leg.set_forward(Some(fresh));
             if changed {
                 leg.end_pace();
                 if let Some(leg) = self.leg_mut(target) {

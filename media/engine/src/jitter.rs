@@ -141,6 +141,7 @@ impl JitterBuffer {
     }
 
     /// How much sound waits, from what is to be played next to the newest packet's end, in milliseconds.
+    #[cfg(test)]
     pub fn waiting_ms(&self) -> u32 {
         let newest = self.slots.iter().filter(|slot| slot.used);
         let ahead = newest

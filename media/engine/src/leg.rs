@@ -2,11 +2,11 @@
 
 use crate::datagram::Path;
 use crate::digits::{Digits, Translated};
-use crate::forward::{Forward, PayloadTypes};
+use crate::forward::{Forward, PayloadTypes, Recent, Road};
 use crate::pace::Pace;
 use crate::rewrite::OutStream;
 use crate::stats::Inbound;
-use crate::transport::Transport;
+use crate::transport::{Keys, Transport};
 use media_control::{Codec, GroupId, LegId, LegSpec, LegStats, MediaKind, RemoteMedia};
 use media_packet::dtmf::Detector;
 use std::time::Instant;
@@ -82,12 +82,13 @@ pub(crate) struct Leg {
     pub transport: Transport,
     /// The peer's m-lines; empty until they are known.
     pub media: Vec<RemoteMedia>,
-    pub types: Box<PayloadTypes>,
+    types: Box<PayloadTypes>,
     /// ICE and DTLS are up, or a SIP remote is known.
     pub connected: bool,
     /// The leg at the other end of the join.
     pub joined: Option<u32>,
-    pub forward: Option<Forward>,
+    forward: Option<Forward>,
+    recent: Option<Recent>,
     /// What incoming sound last took: "relayed", "transcoded", or nothing yet.
     pub road: &'static str,
     pub audio_out: OutStream,
@@ -107,6 +108,8 @@ pub(crate) struct Leg {
     pub silence_told: usize,
     /// Round trip by the peer's reports, in milliseconds.
     pub round_trip_ms: f32,
+    /// What the peer's last report says it lost of our sound, in percent.
+    pub far_loss_percent: u8,
     /// Packets of the audio and the video stream at the last report.
     pub reported_packets: [u32; 2],
     /// RFC 7022 §4.2.
@@ -141,6 +144,7 @@ impl Leg {
             connected: false,
             joined: None,
             forward: None,
+            recent: None,
             road: "",
             audio_out,
             video_out,
@@ -155,6 +159,7 @@ impl Leg {
             listening_since: None,
             silence_told: 0,
             round_trip_ms: 0.0,
+            far_loss_percent: 0,
             reported_packets: [0; 2],
             cname,
             digits: Digits::default(),
@@ -172,6 +177,59 @@ impl Leg {
             MediaKind::Audio => &mut self.audio_out,
             MediaKind::Video => &mut self.video_out,
         }
+    }
+
+    pub fn set_types(&mut self, types: PayloadTypes) {
+        *self.types = types;
+        self.recent = None;
+    }
+
+    pub fn set_forward(&mut self, forward: Option<Forward>) {
+        self.forward = forward;
+        self.recent = None;
+    }
+
+    pub fn forward(&self) -> Option<&Forward> {
+        self.forward.as_ref()
+    }
+
+    /// What an incoming payload type is and where it goes; `None` if it was not negotiated.
+    pub fn look_up(&mut self, pt: u8) -> Option<Recent> {
+        if let Some(recent) = self.recent.filter(|recent| recent.pt == pt) {
+            return Some(recent);
+        }
+        let known = self.types.get(usize::from(pt)).copied().flatten()?;
+        let (road, to) = match &self.forward {
+            Some(forward) => (forward.road(pt), forward.to),
+            None => (Road::Drop, u32::MAX),
+        };
+        let recent = Recent {
+            pt,
+            known,
+            road,
+            to,
+        };
+        self.recent = Some(recent);
+        Some(recent)
+    }
+
+    /// Looks at the memory that a packet of this leg will need. Done for a whole batch, the waits for
+    /// memory overlap; in the steps themselves each would be waited for in turn.
+    pub fn touch(&self) -> u64 {
+        let transport = match &self.transport {
+            Transport::WebRtc(webrtc) => webrtc.keys.as_ref().map_or(0, Keys::touch),
+            Transport::Rtp(rtp) => rtp
+                .keys
+                .as_ref()
+                .map_or(u64::from(rtp.remote.is_some()), Keys::touch),
+            Transport::Source(_) => 0,
+        };
+        transport
+            + self.sent
+            + self.inbound.touch()
+            + u64::from(self.audio_out.state().highest_seq)
+            + u64::from(self.recent.is_some())
+            + u64::from(self.rtp_path.is_some())
     }
 
     pub fn renew_paths(&mut self) {

@@ -1,7 +1,7 @@
 //! Sound that we make ourselves, a packet every packet time: transcoded, or of a tone or silence.
 
 use crate::datagram::Datagram;
-use crate::forward::{Forward, Road, SpeechOut};
+use crate::forward::{Road, SpeechOut};
 use crate::leg::{Leg, Timer};
 use crate::legs::Legs;
 use crate::rewrite::Stamp;
@@ -81,6 +81,13 @@ impl Pace {
     }
 
     /// Frames that were made up for lost ones.
+    /// What the leg that hears it reports to lose, in percent.
+    fn expect_loss(&mut self, percent: u8) {
+        if let Pace::Transcoding(transcoding) = self {
+            transcoding.transcoder.expect_loss(percent);
+        }
+    }
+
     pub fn concealed(&self) -> u64 {
         match self {
             Pace::Transcoding(transcoding) => transcoding.transcoder.stats().jitter.lost,
@@ -140,17 +147,13 @@ impl Legs {
         let Ok(payload) = header.payload(datagram.buf.data()) else {
             return;
         };
+        let known = leg.look_up(header.pt).map(|recent| recent.known);
+        let codec = known.and_then(|known| {
+            let line = leg.media.get(usize::from(known.media))?;
+            Some(&line.formats.get(usize::from(known.format))?.codec)
+        });
         if let Some(Pace::Transcoding(transcoding)) = &mut leg.pace
-            && leg
-                .types
-                .get(usize::from(header.pt))
-                .copied()
-                .flatten()
-                .is_some_and(|known| {
-                    let line = leg.media.get(usize::from(known.media));
-                    let format = line.and_then(|line| line.formats.get(usize::from(known.format)));
-                    format.is_some_and(|format| format.codec == transcoding.from)
-                })
+            && codec == Some(&transcoding.from)
         {
             transcoding.transcoder.push(header, payload, now);
         } else if !leg.begin_transcoding(header, payload, now) {
@@ -165,6 +168,15 @@ impl Legs {
     }
 
     pub(crate) fn pace_timeout(&mut self, index: u32, now: Instant) {
+        let to = self
+            .leg(index)
+            .and_then(|leg| Some(leg.pace.as_ref()?.to().0));
+        let loss = to.and_then(|to| Some(self.leg(to)?.far_loss_percent));
+        if let Some(loss) = loss
+            && let Some(pace) = self.leg_mut(index).and_then(|leg| leg.pace.as_mut())
+        {
+            pace.expect_loss(loss);
+        }
         loop {
             let mut buf = self.spare.pop().unwrap_or_default();
             buf.clear();
@@ -247,24 +259,18 @@ impl Leg {
         {
             return false;
         }
-        let Some(Forward {
-            to,
-            speech: Some(out),
-            roads,
-        }) = &self.forward
-        else {
+        let Some(recent) = self.look_up(header.pt) else {
             return false;
         };
-        if roads.get(usize::from(header.pt)) != Some(&Road::Transcode) {
+        let Some(out) = self.forward().and_then(|forward| forward.speech.as_ref()) else {
+            return false;
+        };
+        if recent.road != Road::Transcode {
             return false;
         }
-        let known = self.types.get(usize::from(header.pt)).copied().flatten();
-        let Some(format) = known.and_then(|known| {
-            self.media
-                .get(usize::from(known.media))?
-                .formats
-                .get(usize::from(known.format))
-        }) else {
+        let (known, to) = (recent.known, recent.to);
+        let line = self.media.get(usize::from(known.media));
+        let Some(format) = line.and_then(|line| line.formats.get(usize::from(known.format))) else {
             return false;
         };
         let Some(mut transcoder) = Transcoder::new(&format.codec, &out.codec, out.ptime_ms) else {
@@ -274,7 +280,7 @@ impl Leg {
         let transcoding = Transcoding {
             transcoder,
             from: format.codec.clone(),
-            to: *to,
+            to,
             out: out.clone(),
         };
         self.end_pace();

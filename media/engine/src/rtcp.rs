@@ -152,6 +152,10 @@ impl Legs {
 
 impl Leg {
     fn hear_block(&mut self, block: &ReportBlock, now_middle: u32) {
+        if block.ssrc == self.audio_out.ssrc() {
+            let percent = u16::from(block.fraction_lost) * 100 / 256;
+            self.far_loss_percent = u8::try_from(percent).unwrap_or(100);
+        }
         let ours = [self.audio_out.ssrc(), self.video_out.ssrc()].contains(&block.ssrc);
         if ours && let Some(round_trip) = block.round_trip(now_middle) {
             self.round_trip_ms = round_trip as f32 * 1000.0 / 65_536.0;

@@ -231,7 +231,7 @@ impl Legs {
             OutStream::restore(snapshot.video_out, now),
             snapshot.cname,
         );
-        *leg.types = payload_types(&snapshot.media);
+        leg.set_types(payload_types(&snapshot.media));
         leg.media = snapshot.media;
         leg.connected = connected;
         leg.inbound = Inbound::restore(&snapshot.inbound, now);

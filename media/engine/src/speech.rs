@@ -30,7 +30,7 @@ pub(crate) fn rates(from: &Codec, to: &Codec) -> Option<(u32, u32)> {
 #[derive(Debug)]
 pub(crate) enum Decoder {
     G711(g711::Law, Concealer),
-    G722(g722::Decoder, Concealer),
+    G722(Box<g722::Decoder>, Concealer),
     Opus(opus::Decoder),
 }
 
@@ -39,10 +39,7 @@ impl Decoder {
         match codec {
             Codec::Pcmu => Some(Decoder::G711(g711::Law::Mu, Concealer::new(sample_rate))),
             Codec::Pcma => Some(Decoder::G711(g711::Law::A, Concealer::new(sample_rate))),
-            Codec::G722 => Some(Decoder::G722(
-                g722::Decoder::new(),
-                Concealer::new(sample_rate),
-            )),
+            Codec::G722 => Some(Decoder::G722(Box::default(), Concealer::new(sample_rate))),
             Codec::Opus => opus::Decoder::new(sample_rate).ok().map(Decoder::Opus),
             _ => None,
         }
@@ -85,7 +82,7 @@ impl Decoder {
 #[derive(Debug)]
 pub(crate) enum Encoder {
     G711(g711::Law),
-    G722(g722::Encoder),
+    G722(Box<g722::Encoder>),
     Opus(opus::Encoder),
 }
 
@@ -94,7 +91,7 @@ impl Encoder {
         match codec {
             Codec::Pcmu => Some(Encoder::G711(g711::Law::Mu)),
             Codec::Pcma => Some(Encoder::G711(g711::Law::A)),
-            Codec::G722 => Some(Encoder::G722(g722::Encoder::new())),
+            Codec::G722 => Some(Encoder::G722(Box::default())),
             Codec::Opus => {
                 let settings = opus::Settings {
                     complexity: OPUS_COMPLEXITY,

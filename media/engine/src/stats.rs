@@ -212,6 +212,11 @@ impl Inbound {
         first
     }
 
+    /// See [`crate::leg::Leg::touch`].
+    pub fn touch(&self) -> u64 {
+        self.packets + self.streams.first().map_or(0, |stream| stream.received)
+    }
+
     fn add(&mut self, fresh: InStream) -> usize {
         if self.streams.len() >= MAX_STREAMS
             && let Some(oldest) =

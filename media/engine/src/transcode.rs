@@ -74,6 +74,7 @@ pub(crate) struct Transcoder {
     heard_at: Option<Instant>,
     marker: bool,
     malformed: u64,
+    expected_loss: u8,
 }
 
 impl Transcoder {
@@ -110,6 +111,7 @@ impl Transcoder {
             heard_at: None,
             marker: true,
             malformed: 0,
+            expected_loss: 0,
         })
     }
 
@@ -128,7 +130,9 @@ impl Transcoder {
 
     /// What the far end's receiver reports say it loses, in percent.
     pub fn expect_loss(&mut self, percent: u8) {
-        self.encoder.expect_loss(percent);
+        if std::mem::replace(&mut self.expected_loss, percent) != percent {
+            self.encoder.expect_loss(percent);
+        }
     }
 
     /// When the next packet is to be made; `None` until something came, and in a pause.

@@ -62,6 +62,12 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// See [`crate::leg::Leg::touch`].
+    pub fn touch(&self) -> u64 {
+        let gcm = |context: &srtp::Context| context.profile() == SrtpProfile::AeadAes256Gcm;
+        u64::from(gcm(&self.inbound)) + u64::from(gcm(&self.outbound))
+    }
+
     pub fn new(profile: SrtpProfile, theirs: &[u8], ours: &[u8]) -> Result<Keys, srtp::Error> {
         Ok(Keys {
             inbound: srtp::Context::new(profile, theirs)?,

@@ -246,7 +246,8 @@ fn no_order_of_numbers_and_times_does_harm() {
         for _ in 0..500 {
             now += Duration::from_millis(random(40));
             let jump = random(20);
-            seq = seq.wrapping_add(u16::try_from(if jump == 0 { random(65_536) } else { 1 }).unwrap());
+            seq = seq
+                .wrapping_add(u16::try_from(if jump == 0 { random(65_536) } else { 1 }).unwrap());
             let step = if jump < 2 { random(1 << 32) } else { 160 };
             timestamp = timestamp.wrapping_add(u32::try_from(step).unwrap());
             buffer.push(seq, timestamp, &[1], now);

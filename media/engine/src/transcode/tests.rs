@@ -223,7 +223,7 @@ fn a_stream_that_stops_is_silence_then_a_pause_and_goes_on_with_time_passed() {
     let mut made = Vec::new();
     let mut at = |transcoder: &mut Transcoder, ms: u64, made: &mut Vec<(u64, Made)>| {
         let now = start + Duration::from_millis(ms);
-        if ms < 1000 || ms >= 30_000 && ms % 20 == 0 {
+        if ms < 1000 || ms >= 30_000 && ms.is_multiple_of(20) {
             let n = u32::try_from(ms / 20).unwrap();
             let header = RtpHeader::new(0, u16::try_from(n & 0xffff).unwrap(), n * 160, 1);
             transcoder.push(&header, &[0x55; 160], now);
@@ -290,4 +290,41 @@ fn garbage_is_counted_and_the_time_goes_on() {
 fn codecs_that_we_do_not_speak_are_refused() {
     assert!(Transcoder::new(&Codec::Other("G729".into()), &Codec::Pcmu, 20).is_none());
     assert!(Transcoder::new(&Codec::Pcmu, &Codec::Vp8, 20).is_none());
+}
+
+#[test]
+fn a_reported_loss_puts_a_copy_of_each_frame_into_the_next_one() {
+    let start = Instant::now();
+    let mut transcoder = Transcoder::new(&Codec::Pcmu, &Codec::Opus, 20).unwrap();
+    // Something like a voice; steady tones are not worth a copy to Opus.
+    let voice = |n: u32| {
+        let t = f64::from(n) / 8000.0 * std::f64::consts::TAU;
+        let pulses: f64 = (1..12)
+            .map(|k| (f64::from(k) * 130.0 * t).sin() / f64::from(k))
+            .sum();
+        (pulses * (0.55 + 0.45 * (3.0 * t).sin()) * 6000.0) as i16
+    };
+    let mut encoder = Encoder::new(&Codec::Pcmu, 8000).unwrap();
+    let mut copies = [0; 2];
+    for n in 0..200u16 {
+        let now = start + Duration::from_millis(u64::from(n) * 20);
+        let (mut pcm, mut payload, mut out) = ([0; 160], [0; 160], [0; 1500]);
+        for (at, sample) in (u32::from(n) * 160..).zip(&mut pcm) {
+            *sample = voice(at);
+        }
+        encoder.encode(&pcm, &mut payload).unwrap();
+        transcoder.push(&RtpHeader::new(0, n, u32::from(n) * 160, 1), &payload, now);
+        if n == 100 {
+            transcoder.expect_loss(10);
+        }
+        // A copy is there if a decoder that knows nothing else makes sound of it.
+        while let Some(made) = transcoder.poll(now, &mut out) {
+            let mut decoder = media_codec::opus::Decoder::new(8000).unwrap();
+            let mut copy = [0; 160];
+            decoder.recover(&out[..made.len], &mut copy).unwrap();
+            copies[usize::from(n >= 100)] += usize::from(level(&copy) > -30.0);
+        }
+    }
+    assert_eq!(copies[0], 0);
+    assert!(copies[1] > 50, "{copies:?}");
 }
