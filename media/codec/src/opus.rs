@@ -69,7 +69,9 @@ impl Encoder {
 
     /// What the receiver reports, in percent; from 1 on, FEC is put in if it is switched on.
     pub fn set_expected_loss(&mut self, percent: u8) -> Result<(), Error> {
-        self.0.set_packet_loss_perc(i32::from(percent.min(100))).map_err(|_| Error::Unsupported)
+        self.0
+            .set_packet_loss_perc(i32::from(percent.min(100)))
+            .map_err(|_| Error::Unsupported)
     }
 
     /// Encodes 2.5, 5, 10, 20, 40 or 60 ms; returns the bytes written. With DTX, two bytes or less need not

@@ -39,10 +39,7 @@ impl Decoder {
         match codec {
             Codec::Pcmu => Some(Decoder::G711(g711::Law::Mu, Concealer::new(sample_rate))),
             Codec::Pcma => Some(Decoder::G711(g711::Law::A, Concealer::new(sample_rate))),
-            Codec::G722 => Some(Decoder::G722(
-                Box::default(),
-                Concealer::new(sample_rate),
-            )),
+            Codec::G722 => Some(Decoder::G722(Box::default(), Concealer::new(sample_rate))),
             Codec::Opus => opus::Decoder::new(sample_rate).ok().map(Decoder::Opus),
             _ => None,
         }
