@@ -28,20 +28,41 @@ pub struct OfferId(pub u64);
 pub enum Command {
     /// Opens an account; registers it if it says so. Answered by `Registered` or `RegistrationFailed`
     /// (an account that does not register is usable at once and answers nothing).
-    OpenAccount { account: AccountId, spec: AccountSpec },
+    OpenAccount {
+        account: AccountId,
+        spec: AccountSpec,
+    },
     /// REGISTER with expires 0, then `Unregistered`. Its calls go on.
     CloseAccount { account: AccountId },
 
     /// Calls `target`. `sdp` empty: a late offer, the peer's 200 brings theirs and `Acknowledge` ours.
-    Invite { invite: InviteId, account: AccountId, target: Target, from_display: String, headers: Vec<Header>, sdp: Vec<u8> },
+    Invite {
+        invite: InviteId,
+        account: AccountId,
+        target: Target,
+        from_display: String,
+        headers: Vec<Header>,
+        sdp: Vec<u8>,
+    },
     /// The SDP for the ACK of a late offer. Without a late offer the trunk sends ACK by itself.
-    Acknowledge { invite: InviteId, fork: ForkId, sdp: Vec<u8> },
+    Acknowledge {
+        invite: InviteId,
+        fork: ForkId,
+        sdp: Vec<u8>,
+    },
     /// Ends it in the way its state asks for: CANCEL, BYE, BYE to late forks, or `status` to an INVITE of
     /// theirs not yet answered (`None`: 603 Decline). Always followed by exactly one `Ended`.
-    Hangup { invite: InviteId, status: Option<Refusal> },
+    Hangup {
+        invite: InviteId,
+        status: Option<Refusal>,
+    },
 
     /// A provisional response to their INVITE: 180, or 183 with SDP.
-    Progress { invite: InviteId, status: u16, sdp: Option<Vec<u8>> },
+    Progress {
+        invite: InviteId,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+    },
     /// 200 with our SDP (an answer, or our offer if their INVITE had none); repeated until the ACK.
     Accept { invite: InviteId, sdp: Vec<u8> },
 
@@ -49,39 +70,103 @@ pub enum Command {
     /// inside (RFC 3261 §14.1).
     Offer { invite: InviteId, sdp: Vec<u8> },
     /// The answer to an offer of theirs (`Event::Offered`), or, where that had no SDP, our offer.
-    AnswerOffer { invite: InviteId, offer: OfferId, sdp: Vec<u8> },
+    AnswerOffer {
+        invite: InviteId,
+        offer: OfferId,
+        sdp: Vec<u8>,
+    },
     /// Refuses an offer of theirs; the dialog stays as it was (488 where there is no better word).
-    RefuseOffer { invite: InviteId, offer: OfferId, status: u16 },
+    RefuseOffer {
+        invite: InviteId,
+        offer: OfferId,
+        status: u16,
+    },
 
     /// Ends accounts and calls that are not listed: said once after the link came back.
-    Retain { accounts: Vec<AccountId>, invites: Vec<InviteId> },
+    Retain {
+        accounts: Vec<AccountId>,
+        invites: Vec<InviteId>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// 2xx to the first REGISTER, or again after a failure. Refreshes are silent.
-    Registered { account: AccountId, expires_s: u32, raw: String },
+    Registered {
+        account: AccountId,
+        expires_s: u32,
+        raw: String,
+    },
     /// The registration is gone as asked.
     Unregistered { account: AccountId },
     /// `retry_s`: the trunk goes on trying after so many seconds by itself; `None`: it gave up (403, or
     /// 401/407 with credentials sent), and the account is closed.
-    RegistrationFailed { account: AccountId, failure: Failure, retry_s: Option<u32> },
+    RegistrationFailed {
+        account: AccountId,
+        failure: Failure,
+        retry_s: Option<u32>,
+    },
 
     /// An INVITE for a live account, from its registrar's side. 100 has been sent. `sdp` `None`: we offer.
-    Incoming { invite: InviteId, account: AccountId, from: Identity, to: Identity, sdp: Option<Vec<u8>>, headers: Vec<Header>, source: SocketAddr, raw: String },
+    Incoming {
+        invite: InviteId,
+        account: AccountId,
+        from: Identity,
+        to: Identity,
+        sdp: Option<Vec<u8>>,
+        headers: Vec<Header>,
+        source: SocketAddr,
+        raw: String,
+    },
     /// 18x to our INVITE. `sdp`: the answer of that fork, if it brought one (told each time it comes).
-    Progress { invite: InviteId, fork: ForkId, status: u16, reason: String, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String },
+    Progress {
+        invite: InviteId,
+        fork: ForkId,
+        status: u16,
+        reason: String,
+        sdp: Option<Vec<u8>>,
+        source: SocketAddr,
+        raw: String,
+    },
     /// The first 2xx to our INVITE; other forks are ended inside. `sdp` is the answer (of this 2xx, or of a
     /// reliable 18x of the same fork), or their offer if ours was late: then `Acknowledge` is due.
-    Answered { invite: InviteId, fork: ForkId, status: u16, reason: String, sdp: Option<Vec<u8>>, late: bool, source: SocketAddr, raw: String },
+    Answered {
+        invite: InviteId,
+        fork: ForkId,
+        status: u16,
+        reason: String,
+        sdp: Option<Vec<u8>>,
+        late: bool,
+        source: SocketAddr,
+        raw: String,
+    },
     /// The ACK of our 200 came, with their answer where our 200 carried the offer.
-    Acknowledged { invite: InviteId, sdp: Option<Vec<u8>> },
+    Acknowledged {
+        invite: InviteId,
+        sdp: Option<Vec<u8>>,
+    },
 
     /// Their re-INVITE or UPDATE. `sdp` `None`: a refresh without offer by INVITE, which asks for ours.
-    Offered { invite: InviteId, offer: OfferId, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String },
+    Offered {
+        invite: InviteId,
+        offer: OfferId,
+        sdp: Option<Vec<u8>>,
+        source: SocketAddr,
+        raw: String,
+    },
     /// The ACK of a re-INVITE that had no offer, with their answer to ours.
-    OfferAcknowledged { invite: InviteId, offer: OfferId, sdp: Option<Vec<u8>> },
-    OfferAnswered { invite: InviteId, status: u16, sdp: Option<Vec<u8>>, source: SocketAddr, raw: String },
+    OfferAcknowledged {
+        invite: InviteId,
+        offer: OfferId,
+        sdp: Option<Vec<u8>>,
+    },
+    OfferAnswered {
+        invite: InviteId,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+        source: SocketAddr,
+        raw: String,
+    },
     /// Our re-INVITE was refused; the dialog goes on as it was.
     OfferRefused { invite: InviteId, failure: Failure },
 
@@ -111,7 +196,11 @@ pub struct AccountSpec {
 
 impl std::fmt::Debug for AccountSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AccountSpec {{ {}@{} via {:?}:{}, register: {} }}", self.login, self.domain, self.proxy, self.port, self.register)
+        write!(
+            f,
+            "AccountSpec {{ {}@{} via {:?}:{}, register: {} }}",
+            self.login, self.domain, self.proxy, self.port, self.register
+        )
     }
 }
 
@@ -119,9 +208,15 @@ impl std::fmt::Debug for AccountSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Target {
     /// A user of the account's domain (a number, a name), unescaped.
-    User { user: String, params: Vec<(String, Option<String>)> },
+    User {
+        user: String,
+        params: Vec<(String, Option<String>)>,
+    },
     /// A whole `sip:`, `sips:` or `tel:` URI as given; parsed and checked by the trunk.
-    Uri { uri: String, params: Vec<(String, Option<String>)> },
+    Uri {
+        uri: String,
+        params: Vec<(String, Option<String>)>,
+    },
 }
 
 /// A header field to add, already decided on by the calls; the trunk refuses one that would break the
@@ -180,7 +275,11 @@ pub enum End {
     /// We asked for it.
     ByUs { raw: String },
     /// BYE or CANCEL of the peer, with the text of its Reason header (RFC 3326) if any.
-    ByPeer { cancelled: bool, reason: String, raw: String },
+    ByPeer {
+        cancelled: bool,
+        reason: String,
+        raw: String,
+    },
     /// A final 3xx to 6xx, or none at all.
     Failed(Failure),
     /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4).
