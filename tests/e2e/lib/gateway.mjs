@@ -19,8 +19,8 @@ export function freePorts(...wanted) {
 const ownEnvironment = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TRUNKGATE_")));
 
 export class Gateway {
-  /** `settings`: more keys, values as TOML. */
-  static async start(folder, settings = {}) {
+  /** `settings`: more keys, values as TOML; `more`: further arguments. */
+  static async start(folder, settings = {}, more = []) {
     const binary = process.env.TRUNKGATE_BIN;
     if (!binary) throw new Error("TRUNKGATE_BIN does not name the gateway's binary");
     mkdirSync(folder, { recursive: true });
@@ -39,7 +39,7 @@ export class Gateway {
     };
     const sets = Object.entries(all).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
     const gateway = new Gateway(folder);
-    gateway.child = spawn(binary, ["run", ...sets], { stdio: ["ignore", "pipe", "pipe"], env: ownEnvironment() });
+    gateway.child = spawn(binary, ["run", ...more, ...sets], { stdio: ["ignore", "pipe", "pipe"], env: ownEnvironment() });
     gateway.gone = new Promise((resolve) => {
       gateway.child.on("error", (error) => resolve((gateway.end = `it could not be started: ${error.message}`)));
       gateway.child.on("exit", (code, signal) => resolve((gateway.end = signal ?? `exit code ${code}`)));
@@ -106,6 +106,12 @@ export class Gateway {
     } catch {
       return null;
     }
+  }
+
+  /** Ends it as a crash would. */
+  async kill() {
+    this.child.kill("SIGKILL");
+    await this.gone;
   }
 
   async stop() {
