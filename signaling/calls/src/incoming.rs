@@ -297,7 +297,7 @@ impl Switchboard {
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
-        let theirs = read_sip(sdp)?;
+        let theirs = read_sip(sdp)?.as_answer();
         let Some(call) = self.calls.get(&key) else {
             return Ok(());
         };

@@ -412,7 +412,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<(), NegotiationError> {
         let policy = self.config.codec_policy;
-        let description = read_sip(sdp)?;
+        let description = read_sip(sdp)?.as_answer();
         let call = self.calls.get_mut(&key).ok_or(NegotiationError::NoAudio)?;
         let open = call.browser.formats.is_empty();
         let browser = call
