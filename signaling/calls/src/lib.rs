@@ -17,6 +17,7 @@ pub mod negotiate;
 mod not_there_yet;
 mod outgoing;
 mod record;
+mod resume;
 mod session;
 mod switchboard;
 mod timers;

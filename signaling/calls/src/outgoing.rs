@@ -19,7 +19,7 @@ use signaling_protocol::call::{CallStatus, SetRemoteSdp};
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::{CallStatusInfo, ServerMessage, call};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{AccountId, Command as Trunk, Failure, ForkId, InviteId};
+use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -238,7 +238,13 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let session = call.session;
+        let user = self
+            .sessions
+            .get(&call.session)
+            .and_then(|s| s.user.as_ref());
+        let Some(account) = user.map(|user| user.account_id) else {
+            return;
+        };
         let display = call.visible_name.clone();
         let Some(browser) = call.browser.description.as_ref().map(|d| d.formats.clone()) else {
             return;
@@ -258,7 +264,7 @@ impl Switchboard {
             key.0,
             Trunk::Invite {
                 invite,
-                account: AccountId(session.0),
+                account,
                 target: wish.target,
                 from_display: display,
                 headers: wish.headers,
