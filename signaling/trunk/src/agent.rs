@@ -27,6 +27,8 @@ pub struct Config {
     /// Addresses of this box with their prefix lengths.
     pub interfaces: Vec<(IpAddr, u8)>,
     pub allowed: Vec<Entry>,
+    /// Where this process listens for anything else than SIP: never to be sent to.
+    pub others: Vec<SocketAddr>,
     pub user_agent: String,
     /// Asked of registrars; 0: 60 s. Half of it is the longest time for which a registrar that forgot
     /// everything goes unnoticed.

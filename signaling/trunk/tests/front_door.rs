@@ -37,6 +37,7 @@ impl Desk {
         let config = Config {
             listeners: listeners.to_vec(),
             interfaces: vec![("192.0.2.10".parse().unwrap(), 24)],
+            others: Vec::new(),
             allowed: vec![Entry::parse("192.0.2.0/24").unwrap()],
             user_agent: "Trunkgate".into(),
             register_expires_s: 0,
