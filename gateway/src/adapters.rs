@@ -158,6 +158,7 @@ pub fn trunk(
             .iter()
             .map(entry)
             .collect::<Result<_, _>>()?,
+        others: parts.others,
         interfaces: config.interfaces.clone(),
         dns_servers: config.dns.servers.clone(),
         user_agent: format!("trunkgate/{}", env!("CARGO_PKG_VERSION")),

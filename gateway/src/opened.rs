@@ -71,6 +71,13 @@ impl Opened {
         }
     }
 
+    /// Where HTTP is served: no SIP server, whatever a page says.
+    pub fn not_sip(&self) -> Vec<SocketAddr> {
+        let web = [&self.ws, &self.wss, &self.admin].into_iter().flatten();
+        web.filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
     /// A line for each, in the order of the fields.
     pub fn listening(&self) -> Vec<Listening> {
         let mut lines = Vec::new();

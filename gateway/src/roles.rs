@@ -55,6 +55,8 @@ pub struct TrunkParts {
     pub commands: Receiver<trunk::Command>,
     pub events: Sender<trunk::Event>,
     pub sockets: Vec<SipSocket>,
+    /// Where this process listens for anything else than SIP.
+    pub others: Vec<SocketAddr>,
 }
 
 /// What the media role is started with.
@@ -124,11 +126,16 @@ impl Stage {
     }
 }
 
-/// Starts the roles of this process.
+/// Starts the roles of this process. `others`: where it listens for anything else than SIP, the roles' own left out.
 ///
 /// # Errors
 /// A sentence that names the setting.
-pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result<Running, String> {
+pub async fn start(
+    config: &Config,
+    opened: Opened,
+    mut others: Vec<SocketAddr>,
+    metrics: &Metrics,
+) -> Result<Running, String> {
     let Opened {
         ws,
         wss,
@@ -186,6 +193,11 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             &mut running.back.tasks,
             metrics,
         )?;
+        others.extend(
+            bound
+                .iter()
+                .filter_map(|l| l.address.parse::<SocketAddr>().ok()),
+        );
         running.listening.extend(bound);
     }
     if let (true, Some(listener)) = (plays(Role::Trunk), &running.listener) {
@@ -195,6 +207,7 @@ pub async fn start(config: &Config, opened: Opened, metrics: &Metrics) -> Result
             commands,
             events,
             sockets: sip,
+            others: others.into_iter().chain(here).collect(),
         };
         adapters::trunk(
             config,

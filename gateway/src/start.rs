@@ -47,12 +47,13 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
         Signals::new().map_err(|error| vec![format!("Signals cannot be listened to: {error}.")])?;
     let mut opened = Opened::open(config)?;
     let mut listening = opened.listening();
+    let others = opened.not_sip();
     let admin = std::mem::take(&mut opened.admin);
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
     readiness.set("roles", false);
 
-    let mut running = roles::start(config, opened, &metrics)
+    let mut running = roles::start(config, opened, others, &metrics)
         .await
         .map_err(|sentence| vec![sentence])?;
     listening.extend(running.listening.iter().cloned());

@@ -28,6 +28,8 @@ pub struct TrunkConfig {
     /// Sockets bound already, beside those of `listen`.
     pub adopted: Vec<Adopted>,
     pub allowed_targets: Vec<Entry>,
+    /// Where this process listens for anything else than SIP: a page must not make us talk to ourselves.
+    pub others: Vec<SocketAddr>,
     /// Addresses of this box that are up, with their prefix lengths.
     pub interfaces: Vec<(IpAddr, u8)>,
     /// Empty: those of `/etc/resolv.conf`.
@@ -67,6 +69,7 @@ pub async fn run(
         listeners: sockets.listeners().to_vec(),
         interfaces: config.interfaces,
         allowed: config.allowed_targets,
+        others: config.others,
         user_agent: config.user_agent,
         register_expires_s: config.register_expires_s,
     };

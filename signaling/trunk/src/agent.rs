@@ -5,7 +5,10 @@ use crate::allowed::Entry;
 use crate::api::{AccountId, Command, Event, InviteId, Refusal};
 use crate::dice::Dice;
 use crate::invite::Invite;
-use crate::limits::{CONNECT_TIMEOUT, FIRST_MESSAGE, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS};
+use crate::limits::{
+    CONNECT_TIMEOUT, FIRST_MESSAGE, KEEP_ALIVE, MAX_ACCEPTED, MAX_ACCEPTED_PER_ADDRESS,
+    MAX_SILENCE, MAX_STREAMS,
+};
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::registration::Account;
 use crate::requests::{ClientTransaction, Request};
@@ -27,6 +30,8 @@ pub struct Config {
     /// Addresses of this box with their prefix lengths.
     pub interfaces: Vec<(IpAddr, u8)>,
     pub allowed: Vec<Entry>,
+    /// Where this process listens for anything else than SIP: never to be sent to.
+    pub others: Vec<SocketAddr>,
     pub user_agent: String,
     /// Asked of registrars; 0: 60 s. Half of it is the longest time for which a registrar that forgot
     /// everything goes unnoticed.
@@ -207,7 +212,7 @@ impl Agent {
                 }
             }
             Input::StreamAccepted { stream, remote } => {
-                if self.s.streams.len() >= MAX_STREAMS {
+                if !self.has_room_for(remote.ip()) {
                     self.push(Output::CloseStream { stream });
                     return;
                 }
@@ -332,6 +337,20 @@ impl Agent {
         } else {
             self.on_response(message, path, now);
         }
+    }
+
+    /// Whether one more connection may be accepted from this address.
+    fn has_room_for(&self, ip: IpAddr) -> bool {
+        let (mut all, mut of_address) = (0, 0);
+        for (stream, entry) in &self.s.streams {
+            if is_accepted(*stream) {
+                all += 1;
+                of_address += usize::from(entry.remote.ip() == ip);
+            }
+        }
+        self.s.streams.len() < MAX_STREAMS
+            && all < MAX_ACCEPTED
+            && of_address < MAX_ACCEPTED_PER_ADDRESS
     }
 
     fn add_stream(&mut self, stream: StreamId, remote: SocketAddr, up: bool, now: Instant) {
@@ -462,7 +481,7 @@ impl Agent {
             self.on_stream_closed(stream, now);
             return;
         }
-        let accepted = !stream.0.is_multiple_of(2);
+        let accepted = is_accepted(stream);
         let silent = match entry.heard {
             None => now - entry.since >= FIRST_MESSAGE,
             Some(heard) => now - heard >= MAX_SILENCE,
@@ -514,4 +533,9 @@ impl Agent {
         self.s.counter += 1;
         self.s.counter
     }
+}
+
+/// Odd numbers are the shell's, drawn for what it accepted.
+fn is_accepted(stream: StreamId) -> bool {
+    !stream.0.is_multiple_of(2)
 }

@@ -94,18 +94,27 @@ fn usual_port(port: u16) -> bool {
     port == 5060 || port == 5061 || port >= 1024
 }
 
-/// May a request of ours go to `to`, which `name` led to?
+/// May a request of ours go to `to`, which `name` led to? `others`: where this process listens for anything
+/// else than SIP.
 pub fn is_allowed(
     entries: &[Entry],
     interfaces: &[(IpAddr, u8)],
     listeners: &[Listener],
+    others: &[SocketAddr],
     name: &str,
     to: SocketAddr,
 ) -> bool {
     let ip = unmapped(to.ip());
+    let own = listeners
+        .iter()
+        .map(|l| l.bound)
+        .chain(others.iter().copied());
     if to.port() == 0
         || is_never(ip)
-        || is_own_listener(listeners, interfaces, SocketAddr::new(ip, to.port()))
+        || is_own_listener(own, interfaces, SocketAddr::new(ip, to.port()))
+        || listeners
+            .iter()
+            .any(|l| l.announce == Some(SocketAddr::new(ip, to.port())))
     {
         return false;
     }
@@ -122,13 +131,17 @@ pub fn is_allowed(
     near && usual_port(to.port())
 }
 
-fn is_own_listener(listeners: &[Listener], interfaces: &[(IpAddr, u8)], to: SocketAddr) -> bool {
+fn is_own_listener(
+    mut own: impl Iterator<Item = SocketAddr>,
+    interfaces: &[(IpAddr, u8)],
+    to: SocketAddr,
+) -> bool {
     let is_own_ip =
         |ip: IpAddr| ip.is_loopback() || interfaces.iter().any(|(own, _)| unmapped(*own) == ip);
-    listeners.iter().any(|l| {
-        let bound = SocketAddr::new(unmapped(l.bound.ip()), l.bound.port());
-        let same_ip = bound.ip() == to.ip() || (bound.ip().is_unspecified() && is_own_ip(to.ip()));
-        (same_ip && bound.port() == to.port()) || l.announce == Some(to)
+    own.any(|bound| {
+        let ip = unmapped(bound.ip());
+        let same_ip = ip == to.ip() || (ip.is_unspecified() && is_own_ip(to.ip()));
+        same_ip && bound.port() == to.port()
     })
 }
 
@@ -198,7 +211,9 @@ mod tests {
             bound,
             announce: None,
         }];
-        is_allowed(&entries, &interfaces, &listeners, name, to.parse().unwrap())
+        let others = ["[::]:8080", "127.0.0.1:9090"].map(|other| other.parse().unwrap());
+        let to = to.parse().unwrap();
+        is_allowed(&entries, &interfaces, &listeners, &others, name, to)
     }
 
     #[test]
@@ -246,6 +261,21 @@ mod tests {
             "our own listener, mapped"
         );
         assert!(allowed(&all, "", "198.51.100.1:5060"));
+    }
+
+    #[test]
+    fn whatever_else_this_process_listens_on_is_not_a_sip_server() {
+        let listed = ["127.0.0.1:9090", "192.168.7.2:8080", "0.0.0.0/0"];
+        for to in [
+            "127.0.0.1:9090",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "192.168.7.2:8080",
+        ] {
+            assert!(!allowed(&listed, "", to), "{to}");
+        }
+        assert!(allowed(&[], "", "192.168.7.9:8080"));
+        assert!(allowed(&[], "", "127.0.0.1:9091"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod hangup;
 mod in_dialog;
 mod inbound;
 mod invite;
-mod limits;
+pub mod limits;
 pub mod net;
 mod offer;
 mod outbound;

@@ -12,8 +12,14 @@ pub const MAX_REQUESTS: usize = 50_000;
 pub const MAX_SERVER_TRANSACTIONS: usize = 50_000;
 /// Streams; one more is closed at once.
 pub const MAX_STREAMS: usize = 4_096;
-/// To tags of one INVITE; 18x of further ones are passed over, 2xx are never.
+/// Those of them that others opened: whoever fills these does not keep us from reaching our PBXs.
+pub const MAX_ACCEPTED: usize = 3_072;
+/// Those from one address, which nobody but a PBX needs more than a few of.
+pub const MAX_ACCEPTED_PER_ADDRESS: usize = 512;
+/// To tags of one INVITE; 18x of further ones are passed over, 2xx are not …
 pub const MAX_FORKS: usize = 32;
+/// … up to this: no dialplan rings so many phones, and each costs an ACK and a BYE to wherever its Contact says.
+pub const MAX_CONFIRMED_FORKS: usize = 64;
 /// Addresses tried for one request.
 pub const MAX_HOPS: usize = 16;
 /// Names looked up for one request.

@@ -3,7 +3,7 @@
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, Target};
 use crate::invite::{Fork, Invite, Phase};
-use crate::limits::{MAX_FORKS, MAX_INVITES, MAX_RINGING};
+use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
 use crate::registration::{domain_uri, next_hop};
 use crate::requests::{Draft, Purpose};
@@ -156,7 +156,12 @@ impl Agent {
         if let Some(fork) = entry.forks.iter().find(|f| f.dialog.remote_tag == tag) {
             return Some(fork.id);
         }
-        if entry.forks.len() >= MAX_FORKS && !confirmed {
+        let most = if confirmed {
+            MAX_CONFIRMED_FORKS
+        } else {
+            MAX_FORKS
+        };
+        if entry.forks.len() >= most {
             return None;
         }
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;

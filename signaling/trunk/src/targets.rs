@@ -242,6 +242,7 @@ impl Agent {
                 &config.allowed,
                 &config.interfaces,
                 &config.listeners,
+                &config.others,
                 name,
                 hop.remote,
             )

@@ -8,7 +8,8 @@ use signaling_trunk::allowed::Entry;
 use signaling_trunk::api::{
     AccountId, AccountSpec, Cause, Command, End, Event, ForkId, Header, InviteId, Target,
 };
-use signaling_trunk::net::{Listener, Transport};
+use signaling_trunk::limits::{MAX_ACCEPTED_PER_ADDRESS, MAX_CONFIRMED_FORKS, MAX_STREAMS};
+use signaling_trunk::net::{Listener, StreamId, Transport};
 use signaling_trunk::targets::{Answer, Question, Service};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,6 +38,7 @@ impl Desk {
         let config = Config {
             listeners: listeners.to_vec(),
             interfaces: vec![("192.0.2.10".parse().unwrap(), 24)],
+            others: Vec::new(),
             allowed: vec![Entry::parse("192.0.2.0/24").unwrap()],
             user_agent: "Trunkgate".into(),
             register_expires_s: 0,
@@ -485,6 +487,66 @@ fn the_first_2xx_wins_and_other_forks_are_acknowledged_and_ended() {
     assert_eq!(desk.methods(), ["ACK", "BYE"]);
     assert!(text(&desk.sent[1].1).starts_with("BYE sip:one@"));
     assert!(!desk.events.iter().any(|e| matches!(e, Event::Ended { .. })));
+}
+
+#[test]
+fn a_flood_of_forked_2xx_is_not_answered_for_ever() {
+    let mut desk = Desk::registered();
+    let (invite, _) = desk.established();
+    for n in 0..500 {
+        desk.answer_as(
+            &format!("f{n}"),
+            &invite,
+            "200 OK",
+            "Contact: <sip:bob@192.0.2.77>\r\n",
+            "v=0 answer",
+        );
+    }
+    assert!(
+        desk.sent.len() <= 2 * MAX_CONFIRMED_FORKS,
+        "{}",
+        desk.sent.len()
+    );
+}
+
+#[test]
+fn strangers_connections_leave_room_for_our_own() {
+    let mut desk = Desk::new();
+    for n in 0..MAX_STREAMS as u64 {
+        let address = u8::try_from(n / MAX_ACCEPTED_PER_ADDRESS as u64 + 1).unwrap();
+        desk.step(Input::StreamAccepted {
+            stream: StreamId(2 * n + 1),
+            remote: SocketAddr::from(([192, 0, 2, address], 1024 + n as u16)),
+        });
+    }
+    let mut account = spec(PBX);
+    account.proxy = format!("sip:{PBX};transport=tcp");
+    desk.command(Command::OpenAccount {
+        account: AccountId(1),
+        spec: account,
+    });
+    assert!(
+        desk.others
+            .iter()
+            .any(|o| matches!(o, Output::OpenStream { .. }))
+    );
+}
+
+#[test]
+fn one_address_has_no_more_than_its_share_of_connections() {
+    let mut desk = Desk::new();
+    for n in 0..MAX_STREAMS as u64 {
+        desk.step(Input::StreamAccepted {
+            stream: StreamId(2 * n + 1),
+            remote: SocketAddr::from(([192, 0, 2, 66], 1024 + n as u16)),
+        });
+    }
+    let refused = desk
+        .others
+        .iter()
+        .filter(|o| matches!(o, Output::CloseStream { .. }))
+        .count();
+    assert_eq!(refused, MAX_STREAMS - MAX_ACCEPTED_PER_ADDRESS);
 }
 
 #[test]

@@ -583,6 +583,7 @@ fn config(address: SocketAddr) -> Config {
     Config {
         listeners: listeners.to_vec(),
         interfaces: vec![(address.ip(), 24)],
+        others: Vec::new(),
         allowed: vec![Entry::parse("192.0.2.0/24").unwrap()],
         user_agent: "Trunkgate".into(),
         register_expires_s: 0,
