@@ -83,7 +83,7 @@ export class World {
   /** A WAV file of a tone for a phone to play. */
   wav(hz, seconds, db) {
     return this.once(`wav-${hz}-${seconds}-${db}`, async () => {
-      const path = join(this.folder, `tone-${hz}-${seconds}.wav`);
+      const path = join(this.folder, `tone-${hz}-${seconds}s${db}dB.wav`);
       writeWav(path, tone(hz, seconds, 8000, db), 8000);
       return path;
     });
