@@ -340,6 +340,7 @@ const BY_INFO = [
   [/connection lost/i, "The connection to the gateway was lost."],
   [/no address found/i, "There is no telephone server of that name."],
   [/cannot be reached/i, "The telephone server cannot be reached. Is its address right, and does it run?"],
+  [/gateway itself/i, "That is the gateway's own address. Give the address and port of your PBX; on one computer the two need different ports."],
   [/target|not allowed|allowed_targets/i, "The gateway may not send anything to that address. Its operator can allow it with the setting sip.allowed_targets."],
 ];
 
