@@ -7,7 +7,8 @@ use crate::callee::{self, Callee};
 use crate::connecting::info_of;
 use crate::ending::How;
 use crate::limits::{
-    CALLS_PER_SESSION, EXTRAS, NO_ANSWER_OUTGOING, REGISTRATION, SDP_BYTES, TEXT_BYTES,
+    CALLS_PER_SESSION, ENDING_PER_SESSION, EXTRAS, NO_ANSWER_OUTGOING, REGISTRATION, SDP_BYTES,
+    TEXT_BYTES,
 };
 use crate::negotiate::{
     BrowserDescription, NegotiationError, SipLocal, answer_browser, codecs, extra_lines, offer_sip,
@@ -96,7 +97,8 @@ impl Switchboard {
         let trying = self.object(&call, CallStatus::Trying);
         self.send(session, ServerMessage::NotifyTryingResponse(trying));
         let calls_of_session = self.calls_of(session).len();
-        match self.admit_call(&user.account, calls_of_session, message) {
+        let with_ending = self.with_ending(session).count();
+        match self.admit_call(&user.account, (calls_of_session, with_ending), message) {
             Ok((description, callee, extra, headers)) => {
                 call.browser.description = Some(description);
                 call.browser.closed = false;
@@ -116,6 +118,7 @@ impl Switchboard {
                 };
                 self.make_legs(&call);
                 self.by_id.insert((session, id), key);
+                self.by_session.insert((session, key));
                 self.calls.insert(key, call);
             }
             Err(refused) => {
@@ -138,7 +141,7 @@ impl Switchboard {
     fn admit_call(
         &self,
         account: &Account,
-        calls_of_session: usize,
+        (calls_of_session, with_ending): (usize, usize),
         message: call::Call,
     ) -> Result<(BrowserDescription, Callee, Vec<(char, String)>, Vec<Header>), Refused> {
         if message.is_msrp == Some(true) {
@@ -155,7 +158,15 @@ impl Switchboard {
                 "A session has at most {CALLS_PER_SESSION} calls"
             )));
         }
-        if self.live_calls() >= self.config.max_calls {
+        if with_ending >= ENDING_PER_SESSION {
+            return Err(Refused::sip(
+                503,
+                "Too many calls of this session are still ending; try again later",
+            ));
+        }
+        if self.live_calls() >= self.config.max_calls
+            || self.calls.len() >= self.config.max_calls.saturating_mul(2)
+        {
             return Err(Refused::sip(
                 503,
                 "The gateway has as many calls as it may carry",
@@ -412,8 +423,11 @@ impl Switchboard {
     }
 
     fn waiting_calls(&self, session: SessionId) -> Vec<CallKey> {
-        let waits = |c: &&Call| c.session == session && c.stage == Stage::AwaitingRegistration;
-        self.calls.values().filter(waits).map(|c| c.key).collect()
+        let waits = |key: &CallKey| {
+            let call = self.calls.get(key);
+            call.is_some_and(|c| c.stage == Stage::AwaitingRegistration)
+        };
+        self.with_ending(session).filter(waits).collect()
     }
 
     /// 18x: told to the page, and the first SDP settles what the browser is answered.
