@@ -17,15 +17,15 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
-/// Open connections; more wait to be accepted.
+/// Open connections; one more ends the oldest, so that nobody can keep health checks out by sitting here.
 const CONNECTIONS: usize = 64;
 
 /// From one request to the end of the next one's headers.
@@ -225,11 +225,8 @@ async fn want_token(State(guard): State<Arc<Guard>>, request: Request, next: Nex
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, router: Router) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return Ok(());
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -239,8 +236,14 @@ pub async fn serve(listener: TcpListener, router: Router) -> std::io::Result<()>
                 continue;
             }
         };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
         let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
+        open.push_back(tokio::spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
@@ -248,8 +251,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> std::io::Result<()>
             if let Err(error) = connection.await {
                 debug!(%error, "admin connection ended");
             }
-            drop(permit);
-        });
+        }));
     }
 }
 
@@ -370,5 +372,29 @@ mod tests {
         );
         let refused = origin("https://evil.example").await.1;
         assert!(refused.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
+    }
+
+    #[tokio::test]
+    async fn idle_connections_do_not_keep_a_health_check_out() {
+        use std::io::{Read, Write};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(listener, admin("t")));
+        let asked = tokio::task::spawn_blocking(move || {
+            let connect = || std::net::TcpStream::connect(address).unwrap();
+            let idle: Vec<_> = (0..2 * CONNECTIONS).map(|_| connect()).collect();
+            let mut asking = connect();
+            asking
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            asking.read_to_string(&mut answer).unwrap();
+            drop(idle);
+            answer
+        });
+        let answer = tokio::time::timeout(HEADER_TIME / 2, asked).await;
+        assert!(answer.unwrap().unwrap().starts_with("HTTP/1.1 200"));
+        serving.abort();
     }
 }

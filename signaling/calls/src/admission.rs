@@ -1,7 +1,7 @@
 //! Whether a page's wish to call can be granted, before anything is begun.
 
 use crate::callee::{self, Callee};
-use crate::limits::{CALLS_PER_SESSION, EXTRAS, SDP_BYTES, TEXT_BYTES};
+use crate::limits::{CALLS_PER_SESSION, ENDING_PER_SESSION, EXTRAS, SDP_BYTES, TEXT_BYTES};
 use crate::negotiate::{BrowserDescription, NegotiationError, extra_lines, read_browser};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
@@ -43,7 +43,7 @@ impl Switchboard {
     pub(crate) fn admit_call(
         &self,
         account: &Account,
-        calls_of_session: usize,
+        (calls_of_session, with_ending): (usize, usize),
         message: call::Call,
     ) -> Result<Admitted, Refused> {
         if message.is_msrp == Some(true) {
@@ -60,7 +60,15 @@ impl Switchboard {
                 "A session has at most {CALLS_PER_SESSION} calls"
             )));
         }
-        if self.live_calls() >= self.config.max_calls {
+        if with_ending >= ENDING_PER_SESSION {
+            return Err(Refused::sip(
+                503,
+                "Too many calls of this session are still ending; try again later",
+            ));
+        }
+        if self.live_calls() >= self.config.max_calls
+            || self.calls.len() >= self.config.max_calls.saturating_mul(2)
+        {
             return Err(Refused::sip(
                 503,
                 "The gateway has as many calls as it may carry",

@@ -279,11 +279,18 @@ impl Switchboard {
     }
 
     pub(crate) fn calls_of(&self, id: SessionId) -> Vec<crate::call::CallKey> {
-        let live = self
-            .calls
-            .values()
-            .filter(|c| c.session == id && c.stage != Stage::Ending);
-        live.map(|c| c.key).collect()
+        let live = |key: &crate::call::CallKey| {
+            let call = self.calls.get(key);
+            call.is_some_and(|c| c.stage != Stage::Ending)
+        };
+        self.with_ending(id).filter(live).collect()
+    }
+
+    /// Those that have ended but are owed something still, too.
+    pub(crate) fn with_ending(&self, id: SessionId) -> impl Iterator<Item = crate::call::CallKey> {
+        use crate::call::CallKey;
+        let all = (id, CallKey(0))..=(id, CallKey(u64::MAX));
+        self.by_session.range(all).map(|(_, key)| *key)
     }
 
     /// A trunk that begins anew knows no account. Passwords are not kept here, so the pages must say them

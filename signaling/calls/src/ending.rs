@@ -295,6 +295,7 @@ impl Switchboard {
         let Some(call) = self.calls.remove(&key) else {
             return;
         };
+        self.by_session.remove(&(call.session, key));
         if let Some(sip) = call.sip() {
             self.by_invite.remove(&sip.invite);
         }

@@ -114,6 +114,7 @@ impl Switchboard {
         self.by_invite.insert(arrival.invite, key);
         self.by_id.insert((session, call.id.clone()), key);
         self.make_legs(&call);
+        self.by_session.insert((session, key));
         self.calls.insert(key, call);
     }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Calls of one session at once; one more is refused with FAILED.
 pub const CALLS_PER_SESSION: usize = 16;
+/// The same with those that have ended but whose INVITE nobody has answered yet: a page that dials and hangs up
+/// in a circle must not fill the trunk's table with them.
+pub const ENDING_PER_SESSION: usize = 48;
 /// Longest text taken from a page for a name, a number or a domain, bytes.
 pub const TEXT_BYTES: usize = 512;
 /// Longest description taken from a page, bytes.

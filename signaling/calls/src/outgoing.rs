@@ -70,7 +70,8 @@ impl Switchboard {
         let trying = self.object(&call, CallStatus::Trying);
         self.send(session, ServerMessage::NotifyTryingResponse(trying));
         let calls_of_session = self.calls_of(session).len();
-        match self.admit_call(&user.account, calls_of_session, message) {
+        let with_ending = self.with_ending(session).count();
+        match self.admit_call(&user.account, (calls_of_session, with_ending), message) {
             Ok(Admitted {
                 description,
                 callee,
@@ -95,6 +96,7 @@ impl Switchboard {
                 };
                 self.make_legs(&call);
                 self.by_id.insert((session, id), key);
+                self.by_session.insert((session, key));
                 self.calls.insert(key, call);
             }
             Err(refused) => {
@@ -313,8 +315,11 @@ impl Switchboard {
     }
 
     fn waiting_calls(&self, session: SessionId) -> Vec<CallKey> {
-        let waits = |c: &&Call| c.session == session && c.stage == Stage::AwaitingRegistration;
-        self.calls.values().filter(waits).map(|c| c.key).collect()
+        let waits = |key: &CallKey| {
+            let call = self.calls.get(key);
+            call.is_some_and(|c| c.stage == Stage::AwaitingRegistration)
+        };
+        self.with_ending(session).filter(waits).collect()
     }
 
     /// 18x: told to the page, and the first SDP settles what the browser is answered.

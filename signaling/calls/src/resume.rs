@@ -2,7 +2,7 @@
 //! (protocol §1.8).
 
 use crate::api::{Output, SessionId};
-use crate::call::{Call, CallKey, Stage};
+use crate::call::{CallKey, Stage};
 use crate::limits::{PARKED, PING};
 use crate::session::{Account, Proof};
 use crate::switchboard::Switchboard;
@@ -108,15 +108,20 @@ impl Switchboard {
     }
 
     fn move_calls(&mut self, old: SessionId, new: SessionId) -> Vec<CallKey> {
-        let of_old = |call: &&mut Call| call.session == old;
-        let mut moved = Vec::new();
-        for call in self.calls.values_mut().filter(of_old) {
+        let all: Vec<CallKey> = self.with_ending(old).collect();
+        let mut live = Vec::new();
+        for key in all {
+            self.by_session.remove(&(old, key));
+            self.by_session.insert((new, key));
+            let Some(call) = self.calls.get_mut(&key) else {
+                continue;
+            };
             call.session = new;
-            if let Some(key) = self.by_id.remove(&(old, call.id.clone())) {
+            if self.by_id.remove(&(old, call.id.clone())).is_some() {
                 self.by_id.insert((new, call.id.clone()), key);
-                moved.push(key);
+                live.push(key);
             }
         }
-        moved
+        live
     }
 }

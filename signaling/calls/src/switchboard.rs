@@ -12,7 +12,7 @@ use signaling_protocol::connection::Fail;
 use signaling_protocol::{ClientMessage, ServerMessage};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{self as trunk, AccountId, InviteId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Sessions and calls of one signaling process. Plain data: see [`Switchboard::snapshot`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Switchboard {
     pub(crate) config: Config,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) calls: BTreeMap<CallKey, Call>,
+    /// The same by session, ending ones included.
+    pub(crate) by_session: BTreeSet<(SessionId, CallKey)>,
     pub(crate) by_invite: BTreeMap<InviteId, CallKey>,
     /// Calls that their page still knows, by its own name for them.
     pub(crate) by_id: BTreeMap<(SessionId, String), CallKey>,
@@ -52,6 +54,7 @@ impl Switchboard {
             config,
             sessions: BTreeMap::new(),
             calls: BTreeMap::new(),
+            by_session: BTreeSet::new(),
             by_invite: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_account: BTreeMap::new(),

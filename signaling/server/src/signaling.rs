@@ -6,7 +6,7 @@ use media_control as media;
 use signaling_calls::{CallRecord, Config, Counts, Input, Link, Output, SessionId, Switchboard};
 use signaling_protocol::ServerMessage;
 use signaling_trunk::api as trunk;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -15,6 +15,13 @@ use tokio::sync::{mpsc, watch};
 const INPUTS: usize = 4096;
 /// Messages that may wait for one browser; one more, and its socket is dropped as too slow.
 const OUTGOING: usize = 256;
+/// Commands that wait for a link whose queue is full: the end of all calls at once is more than a queue holds.
+/// Beyond it the link is given up.
+const BACKLOG: usize = 65_536;
+/// When such a queue is tried again.
+const AGAIN: Duration = Duration::from_millis(5);
+/// What is shown is not counted anew more often: counting takes as long as there are calls, messages come faster.
+const SHOWN_EVERY: Duration = Duration::from_millis(50);
 /// After a shutdown was asked for, how long calls have to be taken down.
 const PARTING: Duration = Duration::from_secs(4);
 
@@ -113,15 +120,21 @@ impl Signaling {
         let mut state = Loop {
             board: Switchboard::new(config),
             sockets: HashMap::new(),
-            trunk: trunk.say,
-            media: media.say,
+            trunk: Way::new(trunk.say),
+            media: Way::new(media.say),
             record,
             slow: 0,
             load: media::Load::default(),
+            unshown: false,
         };
         let (mut trunk_events, mut media_events) = (trunk.events, media.events);
         let mut parting: Option<tokio::time::Instant> = None;
+        let mut shown = tokio::time::Instant::now();
+        state.publish(&status);
         loop {
+            let again = state
+                .is_backed_up()
+                .then(|| tokio::time::Instant::now() + AGAIN);
             let timer = state.board.poll_timeout().map(|at| clock.deadline(at));
             tokio::select! {
                 Some(input) = inputs.recv() => state.socket(input, &clock),
@@ -138,7 +151,7 @@ impl Signaling {
                     let input = match event {
                         FromPeer::Message(media::Event::Load(load)) => {
                             state.load = load;
-                            state.publish(&status);
+                            state.unshown = true;
                             continue;
                         }
                         FromPeer::Message(event) => Input::Media(event),
@@ -152,6 +165,13 @@ impl Signaling {
                     state.board.handle_timeout(clock.now());
                     state.drain(&clock);
                 }
+                () = sleep_until(again) => state.drain(&clock),
+                // Nothing new, but not all that was new is shown yet.
+                () = sleep_until(state.unshown.then(|| shown + SHOWN_EVERY)) => {
+                    shown = tokio::time::Instant::now();
+                    state.publish(&status);
+                    continue;
+                }
                 () = sleep_until(parting) => break,
                 changed = shutdown.changed(), if parting.is_none() => {
                     if changed.is_err() || *shutdown.borrow() {
@@ -160,7 +180,11 @@ impl Signaling {
                     }
                 }
             }
-            state.publish(&status);
+            state.unshown = true;
+            if shown.elapsed() >= SHOWN_EVERY {
+                shown = tokio::time::Instant::now();
+                state.publish(&status);
+            }
             if parting.is_some() && state.board.is_idle() && state.sockets.is_empty() {
                 break;
             }
@@ -178,14 +202,58 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 struct Loop {
     board: Switchboard,
     sockets: HashMap<SessionId, mpsc::Sender<ToSocket>>,
-    trunk: Say<trunk::Command>,
-    media: Say<media::Command>,
+    trunk: Way<trunk::Command>,
+    media: Way<media::Command>,
     record: Box<dyn FnMut(&CallRecord) + Send>,
     slow: u64,
     load: media::Load,
+    /// Something happened since the last `publish`.
+    unshown: bool,
+}
+
+/// The way to a link: straight, or behind what waits already.
+struct Way<C> {
+    say: Say<C>,
+    waiting: VecDeque<(u64, C)>,
+}
+
+impl<C: Clone> Way<C> {
+    fn new(say: Say<C>) -> Way<C> {
+        Way {
+            say,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Says what waits, as far as the link takes it.
+    fn flush(&mut self) {
+        while let Some((key, command)) = self.waiting.front() {
+            if !(self.say)(*key, command.clone()) {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// `false`: too much waits; all of it is forgotten.
+    fn say(&mut self, key: u64, command: C) -> bool {
+        if self.waiting.is_empty() && (self.say)(key, command.clone()) {
+            return true;
+        }
+        self.waiting.push_back((key, command));
+        if self.waiting.len() <= BACKLOG {
+            return true;
+        }
+        self.waiting.clear();
+        false
+    }
 }
 
 impl Loop {
+    fn is_backed_up(&self) -> bool {
+        !self.trunk.waiting.is_empty() || !self.media.waiting.is_empty()
+    }
+
     fn socket(&mut self, input: FromSocket, clock: &Clock) {
         match input {
             FromSocket::Opened {
@@ -218,9 +286,11 @@ impl Loop {
         self.drain(clock);
     }
 
-    /// Carries out what the switchboard decided. A link whose queue is full has stopped taking commands for
-    /// longer than the link itself waits; it is treated as lost, which frees what depends on it.
+    /// Carries out what the switchboard decided. A link that lets so much pile up is treated as lost, which
+    /// frees what depends on it, and as back when its queue has room: then the far side is told what is left.
     fn drain(&mut self, clock: &Clock) {
+        self.trunk.flush();
+        self.media.flush();
         while let Some(output) = self.board.poll_output() {
             match output {
                 Output::Send { session, message } => {
@@ -228,15 +298,19 @@ impl Loop {
                 }
                 Output::Close { session } => self.tell(session, ToSocket::Close),
                 Output::Trunk { key, command } => {
-                    if !(self.trunk)(key, command) {
+                    if !self.trunk.say(key, command) {
                         tracing::error!("the trunk takes no more commands");
                         self.board.handle(Input::TrunkLink(Link::Lost), clock.now());
+                        let back = Link::Up { fresh: false };
+                        self.board.handle(Input::TrunkLink(back), clock.now());
                     }
                 }
                 Output::Media { key, command } => {
-                    if !(self.media)(key, command) {
+                    if !self.media.say(key, command) {
                         tracing::error!("the media role takes no more commands");
                         self.board.handle(Input::MediaLink(Link::Lost), clock.now());
+                        let back = Link::Up { fresh: false };
+                        self.board.handle(Input::MediaLink(back), clock.now());
                     }
                 }
                 Output::Record(record) => (self.record)(&record),
@@ -259,7 +333,8 @@ impl Loop {
         }
     }
 
-    fn publish(&self, status: &Mutex<Status>) {
+    fn publish(&mut self, status: &Mutex<Status>) {
+        self.unshown = false;
         let now = Status {
             counts: self.board.counts(),
             ready: self.board.is_ready(),
@@ -283,11 +358,12 @@ mod tests {
         let mut state = Loop {
             board: Switchboard::new(Config::default()),
             sockets: HashMap::new(),
-            trunk: Box::new(|_, _| true),
-            media: Box::new(|_, _| true),
+            trunk: Way::new(Box::new(|_, _| true)),
+            media: Way::new(Box::new(|_, _| true)),
             record: Box::new(|_| {}),
             slow: 0,
             load: media::Load::default(),
+            unshown: false,
         };
         let open = |state: &mut Loop, n: u64| {
             let (outgoing, receiver) = Sockets::outgoing();
@@ -318,5 +394,29 @@ mod tests {
         assert_eq!(state.slow, 1);
         state.socket(ping(2), &clock);
         assert!(matches!(read.try_recv(), Ok(ToSocket::Message(_))));
+    }
+
+    #[test]
+    fn a_full_link_gets_everything_in_order_once_it_has_room() {
+        let (hand, mut taken) = mpsc::channel(4);
+        let mut way = Way::new(Box::new(move |_, n: u32| hand.try_send(n).is_ok()));
+        for n in 0..10 {
+            assert!(way.say(0, n));
+        }
+        let mut got = Vec::new();
+        while let Ok(n) = taken.try_recv() {
+            got.push(n);
+            way.flush();
+        }
+        assert_eq!(got, (0..10).collect::<Vec<_>>());
+        assert!(way.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_link_is_bounded() {
+        let mut way = Way::new(Box::new(|_, _: u32| false));
+        let said = (0..100_000).take_while(|n| way.say(0, *n)).count();
+        assert_eq!(said, BACKLOG);
+        assert!(way.waiting.is_empty());
     }
 }

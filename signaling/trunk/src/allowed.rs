@@ -150,9 +150,9 @@ fn is_own_listener(
     })
 }
 
-/// Not even when listed: nobody's SIP server lives there.
-fn is_never(ip: IpAddr) -> bool {
-    match ip {
+/// Not even when listed: neither a SIP server nor a phone's media lives there.
+pub fn is_never(ip: IpAddr) -> bool {
+    match unmapped(ip) {
         IpAddr::V4(v4) => {
             v4.is_unspecified()
                 || v4.is_multicast()

@@ -6,6 +6,7 @@ use media_control::{Direction, Format, MediaKind, Remote, RemoteMedia, RemoteTra
 use serde::{Deserialize, Serialize};
 use signaling_sdp::attribute;
 use signaling_sdp::{Attribute, Connection, Description, Media, Origin, parse};
+use signaling_trunk::allowed::is_never;
 use std::net::{IpAddr, SocketAddr};
 
 /// Shortest and longest packets we send, milliseconds.
@@ -40,12 +41,15 @@ pub struct SipDescription {
 }
 
 impl SipDescription {
-    /// The words for the media role. `formats` are the negotiated ones, what we send first.
+    /// The words for the media role. `formats` are the negotiated ones, what we send first. Whose SIP came from
+    /// elsewhere means its own loopback address, not ours: nothing is sent there.
     pub fn remote(&self, formats: Vec<Format>, signalling: IpAddr) -> Remote {
+        let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
+        let means_itself = |to: &SocketAddr| is_local(to.ip()) && !is_local(signalling);
         Remote {
             transport: RemoteTransport::Rtp {
-                rtp: self.rtp,
-                rtcp: if self.muxed { self.rtp } else { self.rtcp },
+                rtp: self.rtp.filter(|to| !means_itself(to)),
+                rtcp: if self.muxed { self.rtp } else { self.rtcp }.filter(|to| !means_itself(to)),
                 signalling,
                 sdes: None,
             },
@@ -100,9 +104,15 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
         Some(Connection::Name(_)) => return Err(NegotiationError::Incomplete("numeric address")),
         None => return Err(NegotiationError::Incomplete("c= line")),
     };
+    // A phone must not have us send to a multicast group, a metadata server or the like.
+    if !ip.is_unspecified() && is_never(ip) {
+        return Err(NegotiationError::Incomplete("address that media can go to"));
+    }
     let rtp = (!ip.is_unspecified()).then(|| SocketAddr::new(ip, media.port));
     let muxed = attribute::has(&media.attributes, "rtcp-mux");
-    let rtcp = rtp.and_then(|rtp| attribute::rtcp(media, rtp.ip()));
+    let rtcp = rtp
+        .and_then(|rtp| attribute::rtcp(media, rtp.ip()))
+        .filter(|rtcp| !is_never(rtcp.ip()));
     let ptime_ms = attribute::ptime(media)
         .unwrap_or(20)
         .clamp(*PTIME_MS.start(), *PTIME_MS.end());

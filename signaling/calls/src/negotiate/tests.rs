@@ -228,3 +228,46 @@ fn a_description_without_what_webrtc_needs_is_refused_by_name() {
     );
     assert!(attribute::Fingerprint::parse("x").is_none());
 }
+
+#[test]
+fn a_description_cannot_send_our_media_to_where_no_phone_is() {
+    for to in [
+        "169.254.169.254",
+        "224.0.1.75",
+        "255.255.255.255",
+        "100.100.100.200",
+    ] {
+        let text = PHONE.replace("c=IN IP4 192.0.2.9", &format!("c=IN IP4 {to}"));
+        assert!(
+            matches!(
+                read_sip(text.as_bytes()),
+                Err(NegotiationError::Incomplete(_))
+            ),
+            "{to}"
+        );
+    }
+    for to in ["fe80::1", "ff02::1", "::ffff:169.254.169.254"] {
+        let text = PHONE.replace("c=IN IP4 192.0.2.9", &format!("c=IN IP6 {to}"));
+        assert!(read_sip(text.as_bytes()).is_err(), "{to}");
+    }
+    let reports = format!("{PHONE}a=rtcp:53 IN IP4 169.254.169.254\r\n");
+    assert_eq!(read_sip(reports.as_bytes()).unwrap().rtcp, None);
+}
+
+#[test]
+fn a_phone_elsewhere_that_names_loopback_does_not_mean_ours() {
+    let text = PHONE.replace("c=IN IP4 192.0.2.9", "c=IN IP4 127.0.0.1");
+    let phone = read_sip(text.as_bytes()).unwrap();
+    let goes_to = |signalling: &str| {
+        let remote = phone.remote(phone.formats.clone(), signalling.parse().unwrap());
+        match remote.transport {
+            RemoteTransport::Rtp { rtp, .. } => rtp,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(goes_to("192.0.2.9"), None);
+    assert_eq!(
+        goes_to("127.0.0.1"),
+        Some("127.0.0.1:20000".parse().unwrap())
+    );
+}

@@ -340,3 +340,15 @@ fn header_and_sdp_lines_of_a_page_are_held_to_what_they_may_be() {
         );
     }
 }
+
+#[test]
+fn a_page_that_dials_and_hangs_up_in_a_circle_does_not_pile_up_invites() {
+    let mut rig = Rig::registered(Config::default());
+    for n in 0..60 {
+        let id = format!("c{n}");
+        rig.dial(&id, "200");
+        rig.hang_up(&id);
+    }
+    let finish = rig.last("finish")[0].clone();
+    assert_eq!(finish["sipStatus"], 503, "{finish}");
+}
