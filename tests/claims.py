@@ -3,7 +3,7 @@
 
 Columns: claim, text, shown by. The last is `open`, or test names with "; " between them. A test is a Rust test
 function, a test of tests/e2e (`node tests/e2e/run.mjs --list`), a test of tests/measure or tests/peers, a step of
-tests/run.sh, or a bench (a [[bench]] name or a criterion function). --open prints the claims that nothing shows yet.
+tests/run.sh, or a bench (a [[bench]] name, a criterion function, or the folder of a benchmark program). --open prints the claims that nothing shows yet.
 
 Prints what is wrong, a line each, then "N passed, N failed": claims with tests that exist, and those with one that is
 not there. Open claims count as neither."""
@@ -42,7 +42,9 @@ def names():
         found.update(re.findall(r"^\s*(?:async\s+)?def (test_\w+)", path.read_text(), re.M))
     run = ROOT / "tests" / "run.sh"
     if run.exists():
-        found.update(re.findall(r'^\s*(?:step|counted) "([^"]+)"', run.read_text(), re.M))
+        found.update(re.findall(r'\b(?:step|counted) "([^"]+)"', run.read_text()))
+    # A benchmark that is a program of its own is named by its folder.
+    found.update(f"benches/{path.parent.name}" for path in (ROOT / "benches").glob("*/Cargo.toml"))
     found.update(e2e())
     return found
 

@@ -162,6 +162,7 @@ group_rust() {
 	fi
 	step "the doc tests pass" cargo test --workspace --locked --doc
 	step "ring is not in the tree" no_ring
+	step "the relay benchmark still compiles" cargo check --quiet --locked --manifest-path benches/relay/Cargo.toml --target-dir target
 }
 
 # cargo says "did not match any packages" when all is well; anything it prints of ring is a way in.

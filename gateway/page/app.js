@@ -19,12 +19,16 @@ const STATES = {
   connected: "Connected",
   registering: "Registering…",
   registered: "Ready for calls",
+  unregistered: "Not registered, trying again…",
 };
 
 client.addEventListener("state", () => showSession());
 client.addEventListener("refused", ({ detail }) => {
   say(explainRefusal(detail), detail.sipMessageRaw);
-  if (detail.status === "AUTHENTICATION_FAIL" || detail.apiMethod === "ConnectionStatusEvent") signOut();
+  if (!detail.final) return;
+  const field = detail.status === "AUTHENTICATION_FAIL" ? "password" : "domain";
+  signOut();
+  $("sign-in").elements[field].focus({ preventScroll: true });
 });
 
 function showSession() {
@@ -34,6 +38,10 @@ function showSession() {
   $("signed-in").hidden = !account;
   $("sign-in").hidden = !!account;
   if (account) {
+    const settled = state === "registered" || state === "connected";
+    // Kept until it is known to be right: who mistyped the server's name need not type the password again.
+    if (settled) $("sign-in").elements.password.value = "";
+    $("signed-in-title").textContent = settled ? "Signed in" : "Signing in";
     $("who").textContent = `${account.login}@${account.domain}`;
     $("registered").textContent = { registered: "Registered: this page can call and be called.", connected: "Ready to call." }[state] ?? STATES[state];
   }
@@ -59,7 +67,6 @@ $("sign-in").addEventListener("submit", (event) => {
   } catch { /* a browser that keeps nothing */ }
   hush();
   client.connect(account);
-  $("sign-in").elements.password.value = "";
 });
 
 $("sign-out").addEventListener("click", signOut);
@@ -172,8 +179,9 @@ function show(call) {
   $("call-state").textContent = lost ? "The sound is interrupted…" : status === "PENDING" && stream ? (incoming ? "Answering…" : "Calling…") : words[status] ?? status;
   $("hint").hidden = !(echo && status === "ESTABLISHED");
   $("hint").textContent = "Say something: the gateway plays it back to you. Headphones sound best.";
+  // Its name stays: "pressed" says the rest to those who hear the page.
   $("mute").setAttribute("aria-pressed", String(muted));
-  $("mute").setAttribute("aria-label", muted ? "Unmute the microphone" : "Mute the microphone");
+  $("mute").title = muted ? "Unmute the microphone" : "Mute the microphone";
   $("mute").querySelector("use").setAttribute("href", muted ? "#i-mic-off" : "#i-mic");
   $("mute").disabled = !stream;
   $("show-tones").disabled = status !== "ESTABLISHED";
@@ -248,6 +256,8 @@ function say(sentence, raw) {
   $("message-raw").hidden = !raw;
   $("message-raw").open = false;
   $("message").hidden = false;
+  // On a phone the button that was pressed may be far below.
+  $("message").scrollIntoView({ block: "nearest" });
 }
 function hush() {
   $("message").hidden = true;

@@ -12,9 +12,12 @@ export class Client extends EventTarget {
   #retryMs = FIRST_RETRY_MS;
   #retry = 0;
   #wanted = false;
+  /** Whether this account has been registered once: then a failure is the server's, and it is tried again. */
+  #proven = false;
+  #unregistered = false;
   #offers = new Map();
   calls = new Map();
-  /** "connecting", "connected", "registering", "registered" or "offline". */
+  /** "connecting", "connected", "registering", "registered", "unregistered" (tried again) or "offline". */
   state = "offline";
 
   constructor(url) {
@@ -31,6 +34,7 @@ export class Client extends EventTarget {
     this.disconnect();
     this.#account = account;
     this.#wanted = true;
+    this.#proven = this.#unregistered = false;
     this.#retryMs = FIRST_RETRY_MS;
     this.#open();
   }
@@ -92,7 +96,7 @@ export class Client extends EventTarget {
       if (socket !== this.#socket) return;
       this.#socket = null;
       this.#endAll({ status: "FAILED", info: "Connection lost" });
-      this.#become("offline");
+      this.#become(this.#unregistered ? "unregistered" : "offline");
       if (!this.#wanted) return;
       this.#retry = setTimeout(() => this.#open(), this.#retryMs);
       this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
@@ -119,10 +123,14 @@ export class Client extends EventTarget {
         this.#socket.send('{"message":"pong","data":[null]}');
         break;
       case "getUserData":
+        if (this.#account && this.#account.register !== false) return this.#become("registering");
         this.#retryMs = FIRST_RETRY_MS;
-        this.#become(this.#account && this.#account.register !== false ? "registering" : "connected");
+        this.#become("connected");
         break;
       case "registered":
+        this.#retryMs = FIRST_RETRY_MS;
+        this.#proven = true;
+        this.#unregistered = false;
         this.#become("registered");
         break;
       case "fail":
@@ -154,11 +162,11 @@ export class Client extends EventTarget {
   }
 
   #refused(failure) {
-    // A registration or connection that was refused would be refused again: no retry.
-    if (["RegistrationStatusEvent", "ConnectionStatusEvent"].includes(failure.apiMethod)) {
-      if (failure.status === "AUTHENTICATION_FAIL" || failure.apiMethod === "ConnectionStatusEvent") this.#wanted = false;
-      this.tell("refused", failure);
-    }
+    if (!["RegistrationStatusEvent", "ConnectionStatusEvent"].includes(failure.apiMethod)) return;
+    // What was refused would be refused again: no retry, unless it has worked before.
+    if (failure.status === "AUTHENTICATION_FAIL" || failure.apiMethod === "ConnectionStatusEvent" || !this.#proven) this.#wanted = false;
+    else this.#unregistered = true;
+    this.tell("refused", { ...failure, final: !this.#wanted });
   }
 
   #endAll(end) {
@@ -330,6 +338,9 @@ const BY_INFO = [
   [/request timeout/i, "Nobody answered in time."],
   [/common codecs|transcoding/i, "The two sides found no common way to speak: no codec suits both."],
   [/connection lost/i, "The connection to the gateway was lost."],
+  [/no address found/i, "There is no telephone server of that name."],
+  [/cannot be reached/i, "The telephone server cannot be reached. Is its address right, and does it run?"],
+  [/gateway itself/i, "That is the gateway's own address. Give the address and port of your PBX; on one computer the two need different ports."],
   [/target|not allowed|allowed_targets/i, "The gateway may not send anything to that address. Its operator can allow it with the setting sip.allowed_targets."],
 ];
 

@@ -17,8 +17,8 @@ Examples:
   trunkgate --roles media --set link.listen=10.0.0.7:7000
       Only the media role, for a gateway elsewhere.
 
-Settings are described in trunkgate.toml, which comes with the program: each key with its default, unit and
-reason. In --set and the environment the value is TOML; what is not TOML is a text.";
+Settings are described in deploy/trunkgate.toml, which comes with the program: each key with its default, unit
+and reason. In --set and the environment the value is TOML; what is not TOML is a text.";
 
 /// SIP-to-WebRTC gateway: browsers call telephones, telephones call browsers.
 #[derive(Debug, Parser)]

@@ -50,7 +50,7 @@ pub(crate) struct Call {
     pub callee: String,
     pub visible_name: String,
     pub custom: Option<Value>,
-    /// The INVITE as received, until the page is told of it.
+    /// The INVITE as received, for the page when it is told of the call.
     pub invite_raw: Option<String>,
     pub started: Instant,
     pub answered: Option<Instant>,

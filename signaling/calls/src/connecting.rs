@@ -28,6 +28,9 @@ impl Switchboard {
             );
             return;
         }
+        if self.resume(id, &connection, now) {
+            return;
+        }
         if let Err(info) = self.check(&connection) {
             self.refuse_connection(id, &info);
             return;
@@ -58,18 +61,31 @@ impl Switchboard {
         .into_iter()
         .find_map(|text| text.as_deref().filter(|t| !t.is_empty()))
         .and_then(numeric_host);
+        let account_id = AccountId(id.0);
+        let data = UserData {
+            auth_token: None,
+            ..UserData::of(&connection, AuthToken::new(""))
+        };
         let user = User {
             app_key,
+            account_id,
+            keep_alive: connection.keep_alive.unwrap_or(false),
+            data: data.clone(),
             login: login.clone(),
             display: display.clone(),
             account,
             sip_peer,
             custom: connection.custom.clone(),
         };
-        let token = AuthToken::new(session.token.0.clone());
-        let data = UserData::of(&connection, token);
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.user = Some(user);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.user = Some(user);
+        let auth_token = session.token.take().map(|token| AuthToken::new(token.0));
+        self.by_proof.insert(session.proof, id);
+        let data = UserData { auth_token, ..data };
+        if account != Account::None {
+            self.by_account.insert(account_id, id);
         }
         self.timers.cancel(Timer::Connection(id.0));
         self.timers.set(Timer::Ping(id.0), now + PING);
@@ -83,7 +99,7 @@ impl Switchboard {
             self.trunk(
                 id.0,
                 Command::OpenAccount {
-                    account: AccountId(id.0),
+                    account: account_id,
                     spec,
                 },
             );
@@ -97,7 +113,7 @@ impl Switchboard {
         {
             return Err("Application not found".to_owned());
         }
-        // Resuming is not there yet; with an account beside the token a new session is as good.
+        // With an account beside the token a new session is as good (protocol §1.8).
         if connection.auth_token.is_some() && connection.sip_login.is_none() {
             return Err("Session does not exist".to_owned());
         }
@@ -156,7 +172,10 @@ impl Switchboard {
         self.send(id, ServerMessage::Ping);
     }
 
-    pub(crate) fn registered(&mut self, id: SessionId, raw: String, now: Instant) {
+    pub(crate) fn registered(&mut self, account: AccountId, raw: String, now: Instant) {
+        let Some(id) = self.by_account.get(&account).copied() else {
+            return;
+        };
         let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else {
             return;
         };
@@ -182,11 +201,14 @@ impl Switchboard {
     /// for ever; a refresh that fails is told once, and the trunk goes on trying.
     pub(crate) fn registration_failed(
         &mut self,
-        id: SessionId,
+        account: AccountId,
         failure: Failure,
         retry_s: Option<u32>,
         now: Instant,
     ) {
+        let Some(id) = self.by_account.get(&account).copied() else {
+            return;
+        };
         let Some(user) = self.sessions.get_mut(&id).and_then(|s| s.user.as_mut()) else {
             return;
         };
@@ -213,22 +235,33 @@ impl Switchboard {
         }
         self.fail_waiting_calls(id, &failure, now);
         self.close_session(id);
+        // What the trunk gave up it has closed already.
+        self.by_account.remove(&account);
         if retry_s.is_some() {
-            self.trunk(
-                id.0,
-                Command::CloseAccount {
-                    account: AccountId(id.0),
-                },
-            );
+            self.trunk(id.0, Command::CloseAccount { account });
         }
     }
 
+    /// The socket is gone. A page that asked for keepAlive may come back; any other is taken down at once.
     pub(crate) fn session_closed(&mut self, id: SessionId, now: Instant) {
+        if !self.park(id, now) {
+            self.give_up(id, now);
+        }
+    }
+
+    /// Ends what a session had: its calls, its account.
+    pub(crate) fn give_up(&mut self, id: SessionId, now: Instant) {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
-        self.timers.cancel(Timer::Connection(id.0));
-        self.timers.cancel(Timer::Ping(id.0));
+        self.by_proof.remove(&session.proof);
+        for timer in [
+            Timer::Connection(id.0),
+            Timer::Ping(id.0),
+            Timer::Parked(id.0),
+        ] {
+            self.timers.cancel(timer);
+        }
         for key in self.calls_of(id) {
             let mut how = How::page("Session closed");
             how.refusal = Some(Refusal {
@@ -237,16 +270,11 @@ impl Switchboard {
             });
             self.end(key, how, now);
         }
-        if session
-            .user
-            .is_some_and(|u| !matches!(u.account, Account::None | Account::Failed))
+        if let Some(user) = session.user
+            && self.by_account.remove(&user.account_id).is_some()
         {
-            self.trunk(
-                id.0,
-                Command::CloseAccount {
-                    account: AccountId(id.0),
-                },
-            );
+            let account = user.account_id;
+            self.trunk(account.0, Command::CloseAccount { account });
         }
     }
 
@@ -268,6 +296,7 @@ impl Switchboard {
     /// A trunk that begins anew knows no account. Passwords are not kept here, so the pages must say them
     /// again: closing their sockets is what makes pages do that.
     pub(crate) fn close_unregistrable_sessions(&mut self) {
+        self.by_account.clear();
         let lost: Vec<SessionId> = self
             .sessions
             .iter()
@@ -295,9 +324,17 @@ impl Switchboard {
         for key in live {
             self.end(key, How::gateway("Normal call clearing", None), now);
         }
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.close_session(id);
+        let sessions: Vec<(SessionId, bool)> = self
+            .sessions
+            .iter()
+            .map(|(id, s)| (*id, s.parked))
+            .collect();
+        for (id, parked) in sessions {
+            if parked {
+                self.give_up(id, now);
+            } else {
+                self.close_session(id);
+            }
         }
     }
 }

@@ -36,11 +36,12 @@ impl Switchboard {
                 reason: reason.to_owned(),
             })
         };
-        let session = SessionId(arrival.account.0);
+        let owner = self.by_account.get(&arrival.account).copied();
+        let session = owner.unwrap_or(SessionId(0));
         let user = self
             .sessions
             .get(&session)
-            .filter(|s| !s.closing)
+            .filter(|s| !s.closing && !s.parked)
             .and_then(|s| s.user.clone());
         let refusal = match &user {
             None => refuse(480, "Temporarily Unavailable"),
@@ -117,11 +118,32 @@ impl Switchboard {
         self.calls.insert(key, call);
     }
 
-    /// Tells the page, in the one order that it understands: offer, call, ring (protocol §2.5).
+    /// The legs are there: the page is told, and the caller that it rings.
     pub(crate) fn announce(&mut self, key: CallKey, now: Instant) {
+        let Some(invite) = self.calls.get(&key).and_then(|c| c.sip()).map(|s| s.invite) else {
+            return;
+        };
+        if !self.tell_of_ringing(key, now) {
+            return;
+        }
+        self.stage(key, Stage::Ringing);
+        self.timers
+            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_INCOMING);
+        self.trunk(
+            key.0,
+            Trunk::Progress {
+                invite,
+                status: 180,
+                sdp: None,
+            },
+        );
+    }
+
+    /// Tells the page, in the one order that it understands: offer, call, ring (protocol §2.5).
+    pub(crate) fn tell_of_ringing(&mut self, key: CallKey, now: Instant) -> bool {
         let policy = self.config.codec_policy;
         let Some(call) = self.calls.get_mut(&key) else {
-            return;
+            return false;
         };
         let theirs = call
             .sip()
@@ -133,11 +155,11 @@ impl Switchboard {
             CodecPolicy::Relay => codecs::own_ordered_by(&theirs),
         };
         let Some(local) = &call.browser.local else {
-            return;
+            return false;
         };
         let offer = offer_browser(local, &formats, key.0 + 1);
         call.browser.offered = formats;
-        let raw = call.invite_raw.take();
+        let raw = call.invite_raw.clone();
         let announced = IncomingCall {
             call_id: CallId::new(call.id.clone()),
             parent_call_id: None,
@@ -152,16 +174,13 @@ impl Switchboard {
             custom: None,
         };
         let (session, id) = (call.session, call.id.clone());
-        let Some(invite) = call.sip().map(|s| s.invite) else {
-            return;
-        };
         let sdp = match offer {
             Ok(sdp) => sdp,
-            Err(error) => return self.end(key, How::failed(&error.to_string(), Some(500)), now),
+            Err(error) => {
+                self.end(key, How::failed(&error.to_string(), Some(500)), now);
+                return false;
+            }
         };
-        self.stage(key, Stage::Ringing);
-        self.timers
-            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_INCOMING);
         self.send(
             session,
             ServerMessage::SetRemoteSdp(SetRemoteSdp {
@@ -176,14 +195,7 @@ impl Switchboard {
         );
         let ring = self.object(&self.calls[&key], CallStatus::Ring);
         self.send(session, ServerMessage::Ring(ring));
-        self.trunk(
-            key.0,
-            Trunk::Progress {
-                invite,
-                status: 180,
-                sdp: None,
-            },
-        );
+        true
     }
 
     pub(crate) fn answer(&mut self, session: SessionId, message: Answer, now: Instant) {
@@ -298,7 +310,7 @@ impl Switchboard {
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
-        let theirs = read_sip(sdp)?;
+        let theirs = read_sip(sdp)?.as_answer();
         let Some(call) = self.calls.get(&key) else {
             return Ok(());
         };

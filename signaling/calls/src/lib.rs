@@ -4,6 +4,7 @@
 //! media role's words to media, and touches no socket, clock or file: whoever drives it brings the time.
 
 mod addresses;
+mod admission;
 mod api;
 mod call;
 mod callee;
@@ -16,6 +17,7 @@ pub mod negotiate;
 mod not_there_yet;
 mod outgoing;
 mod record;
+mod resume;
 mod session;
 mod switchboard;
 mod timers;

@@ -23,6 +23,8 @@ pub const CONNECTION: Duration = Duration::from_secs(10);
 pub const PING: Duration = Duration::from_secs(5);
 /// So long without any frame, and the socket is taken for dead.
 pub const SILENCE: Duration = Duration::from_secs(50);
+/// A session whose page asked for keepAlive waits so long for it to come back (protocol §1.8).
+pub const PARKED: Duration = Duration::from_secs(60);
 /// An INVITE waits so long for the registration it depends on.
 pub const REGISTRATION: Duration = Duration::from_secs(10);
 /// An incoming call rings so long.

@@ -1,19 +1,14 @@
 //! A page dials: `call`, its legs, the INVITE, and what comes back until the answer.
 
 use crate::addresses;
+use crate::admission::{Admitted, cut};
 use crate::api::SessionId;
 use crate::call::{BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Wish};
-use crate::callee::{self, Callee};
+use crate::callee::Callee;
 use crate::connecting::info_of;
 use crate::ending::How;
-use crate::limits::{
-    CALLS_PER_SESSION, ENDING_PER_SESSION, EXTRAS, NO_ANSWER_OUTGOING, REGISTRATION, SDP_BYTES,
-    TEXT_BYTES,
-};
-use crate::negotiate::{
-    BrowserDescription, NegotiationError, SipLocal, answer_browser, codecs, extra_lines, offer_sip,
-    read_browser, read_sip,
-};
+use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
+use crate::negotiate::{NegotiationError, SipLocal, answer_browser, codecs, offer_sip, read_sip};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -24,31 +19,9 @@ use signaling_protocol::call::{CallStatus, SetRemoteSdp};
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::{CallStatusInfo, ServerMessage, call};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{AccountId, Command as Trunk, Failure, ForkId, Header, InviteId};
+use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Why a call is refused before anything was begun.
-struct Refused {
-    info: String,
-    sip_status: Option<u16>,
-}
-
-impl Refused {
-    fn new(info: impl Into<String>) -> Refused {
-        Refused {
-            info: info.into(),
-            sip_status: None,
-        }
-    }
-
-    fn sip(status: u16, info: impl Into<String>) -> Refused {
-        Refused {
-            info: info.into(),
-            sip_status: Some(status),
-        }
-    }
-}
 
 impl Switchboard {
     pub(crate) fn call(&mut self, session: SessionId, message: call::Call, now: Instant) {
@@ -99,7 +72,12 @@ impl Switchboard {
         let calls_of_session = self.calls_of(session).len();
         let with_ending = self.with_ending(session).count();
         match self.admit_call(&user.account, (calls_of_session, with_ending), message) {
-            Ok((description, callee, extra, headers)) => {
+            Ok(Admitted {
+                description,
+                callee,
+                extra,
+                headers,
+            }) => {
                 call.browser.description = Some(description);
                 call.browser.closed = false;
                 call.far = match callee {
@@ -132,98 +110,6 @@ impl Switchboard {
                 self.send(session, ServerMessage::Fail(fail));
             }
         }
-    }
-
-    #[allow(
-        clippy::type_complexity,
-        reason = "the four things that a wish to call consists of"
-    )]
-    fn admit_call(
-        &self,
-        account: &Account,
-        (calls_of_session, with_ending): (usize, usize),
-        message: call::Call,
-    ) -> Result<(BrowserDescription, Callee, Vec<(char, String)>, Vec<Header>), Refused> {
-        if message.is_msrp == Some(true) {
-            return Err(Refused::sip(501, "MSRP calls are not there yet"));
-        }
-        if self.shutting_down {
-            return Err(Refused::sip(503, "The gateway is shutting down"));
-        }
-        if !self.media_up {
-            return Err(Refused::sip(503, "No media node is reachable"));
-        }
-        if calls_of_session >= CALLS_PER_SESSION {
-            return Err(Refused::new(format!(
-                "A session has at most {CALLS_PER_SESSION} calls"
-            )));
-        }
-        if with_ending >= ENDING_PER_SESSION {
-            return Err(Refused::sip(
-                503,
-                "Too many calls of this session are still ending; try again later",
-            ));
-        }
-        if self.live_calls() >= self.config.max_calls
-            || self.calls.len() >= self.config.max_calls.saturating_mul(2)
-        {
-            return Err(Refused::sip(
-                503,
-                "The gateway has as many calls as it may carry",
-            ));
-        }
-        let params: Vec<(String, Option<String>)> = message
-            .invite_parameters
-            .unwrap_or_default()
-            .into_iter()
-            .take(EXTRAS)
-            .map(|(name, value)| (name, (!value.is_empty()).then_some(value)))
-            .collect();
-        let callee = callee::read(message.callee.as_deref().unwrap_or_default(), params)
-            .map_err(Refused::new)?;
-        match callee {
-            Callee::Echo if self.echo_calls() >= self.config.max_echo_calls => {
-                return Err(Refused::sip(
-                    503,
-                    "All echo calls are in use; try again later",
-                ));
-            }
-            Callee::Echo => {}
-            Callee::Sip(_) => match account {
-                Account::None => {
-                    return Err(Refused::new("No SIP account: sign in first, or dial echo"));
-                }
-                Account::Failed => {
-                    return Err(Refused::new("The SIP account could not be registered"));
-                }
-                Account::Open | Account::Registering | Account::Registered | Account::Retrying => {
-                    if !self.trunk_up {
-                        return Err(Refused::sip(503, "The SIP side is not reachable"));
-                    }
-                }
-            },
-        }
-        let sdp = message.sdp.ok_or_else(|| Refused::new("sdp is missing"))?;
-        if sdp.len() > SDP_BYTES {
-            return Err(Refused::new("sdp is too long"));
-        }
-        let description = read_browser(&sdp).map_err(|error| match error {
-            NegotiationError::NoCommonCodec | NegotiationError::NoAudio => {
-                Refused::sip(488, CallStatusInfo::NoCommonCodecs.as_str())
-            }
-            other => Refused::sip(488, other.to_string()),
-        })?;
-        let extra = extra_lines(&message.sip_sdp.unwrap_or_default())
-            .map_err(|e| Refused::new(e.to_string()))?;
-        let headers = headers(&message.sip_headers.unwrap_or_default()).map_err(Refused::new)?;
-        if message
-            .visible_name
-            .as_deref()
-            .is_some_and(|name| name.chars().any(char::is_control))
-        {
-            return Err(Refused::new("visibleName holds a control character"));
-        }
-        Ok((description, callee, extra, headers))
     }
 
     pub(crate) fn make_legs(&mut self, call: &Call) {
@@ -354,7 +240,13 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let session = call.session;
+        let user = self
+            .sessions
+            .get(&call.session)
+            .and_then(|s| s.user.as_ref());
+        let Some(account) = user.map(|user| user.account_id) else {
+            return;
+        };
         let display = call.visible_name.clone();
         let Some(browser) = call.browser.description.as_ref().map(|d| d.formats.clone()) else {
             return;
@@ -374,7 +266,7 @@ impl Switchboard {
             key.0,
             Trunk::Invite {
                 invite,
-                account: AccountId(session.0),
+                account,
                 target: wish.target,
                 from_display: display,
                 headers: wish.headers,
@@ -531,7 +423,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<(), NegotiationError> {
         let policy = self.config.codec_policy;
-        let description = read_sip(sdp)?;
+        let description = read_sip(sdp)?.as_answer();
         let call = self.calls.get_mut(&key).ok_or(NegotiationError::NoAudio)?;
         let open = call.browser.formats.is_empty();
         let browser = call
@@ -651,39 +543,4 @@ pub(crate) fn narrow(browser: Option<&Codec>, far: Option<&Format>) -> Option<u3
         Codec::G722 => Some(16000),
         _ => None,
     }
-}
-
-/// Only headers that begin with `X-` are a page's to add.
-fn headers(lines: &[String]) -> Result<Vec<Header>, &'static str> {
-    if lines.len() > EXTRAS {
-        return Err("sipHeaders has too many lines");
-    }
-    lines
-        .iter()
-        .map(|line| {
-            let (name, value) = line
-                .split_once(':')
-                .ok_or("sipHeaders holds a line without a colon")?;
-            let (name, value) = (name.trim(), value.trim());
-            let is_token = !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-            if !is_token || !name.to_ascii_uppercase().starts_with("X-") {
-                return Err("sipHeaders may only hold headers that begin with X-");
-            }
-            if value.len() > TEXT_BYTES || value.chars().any(char::is_control) {
-                return Err("sipHeaders holds a value that cannot be sent");
-            }
-            Ok(Header {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            })
-        })
-        .collect()
-}
-
-/// A page's text at the length that we keep.
-fn cut(text: &str) -> String {
-    text.chars().take(TEXT_BYTES / 4).collect()
 }

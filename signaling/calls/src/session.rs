@@ -3,25 +3,37 @@
 use crate::limits::{FRAMES_BURST, FRAMES_DROPPED, FRAMES_PER_SECOND};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+use signaling_protocol::connection::UserData;
 use signaling_sip::time::Instant;
+use signaling_trunk::api::AccountId;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub remote: SocketAddr,
-    /// Never shown but to its own page.
-    pub token: Token,
+    /// What resumes it, as its page is told it once; afterwards only `proof` is kept.
+    pub token: Option<Token>,
+    /// SHA-256 of the token.
+    pub proof: Proof,
     pub last_heard: Instant,
     pub rate: Rate,
     pub user: Option<User>,
     /// Its close was asked for; nothing more is said to it.
     pub closing: bool,
+    /// Its socket was lost; registration and calls wait for the page to come back with the token.
+    pub parked: bool,
 }
 
 /// What `connection` made of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct User {
     pub app_key: String,
+    pub account_id: AccountId,
+    /// Stays for a while when the socket is lost.
+    pub keep_alive: bool,
+    /// What `getUserData` told, without the token.
+    pub data: UserData,
     pub login: String,
     pub display: String,
     pub account: Account,
@@ -45,6 +57,16 @@ pub(crate) enum Account {
 
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Token(pub String);
+
+/// SHA-256 of a token: what it takes to know it again, and not to say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Proof([u8; 32]);
+
+impl Proof {
+    pub fn of(token: &str) -> Proof {
+        Proof(Sha256::digest(token.as_bytes()).into())
+    }
+}
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,7 +3,7 @@
 use crate::api::{Config, Input, Link, Output, SessionId};
 use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, Stage};
 use crate::limits::CONNECTION;
-use crate::session::{Admission, Rate, Session, Token};
+use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,10 @@ pub struct Switchboard {
     pub(crate) by_invite: BTreeMap<InviteId, CallKey>,
     /// Calls that their page still knows, by its own name for them.
     pub(crate) by_id: BTreeMap<(SessionId, String), CallKey>,
+    /// Which session has an account now: a resumed one has another number than the one that opened it.
+    pub(crate) by_account: BTreeMap<AccountId, SessionId>,
+    /// Sessions that may be resumed, by the hash of their token.
+    pub(crate) by_proof: BTreeMap<Proof, SessionId>,
     pub(crate) timers: Timers,
     pub(crate) media_up: bool,
     pub(crate) trunk_up: bool,
@@ -53,6 +57,8 @@ impl Switchboard {
             by_session: BTreeSet::new(),
             by_invite: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            by_account: BTreeMap::new(),
+            by_proof: BTreeMap::new(),
             timers: Timers::default(),
             media_up: false,
             trunk_up: false,
@@ -144,6 +150,7 @@ impl Switchboard {
                 Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),
                 Timer::Forget(call) => self.forget(CallKey(call), now),
+                Timer::Parked(session) => self.give_up(SessionId(session), now),
             }
         }
     }
@@ -161,11 +168,13 @@ impl Switchboard {
         }
         let session = Session {
             remote,
-            token: Token(token),
+            proof: Proof::of(&token),
+            token: Some(Token(token)),
             last_heard: now,
             rate: Rate::new(now),
             user: None,
             closing: false,
+            parked: false,
         };
         self.sessions.insert(id, session);
         self.timers.set(Timer::Connection(id.0), now + CONNECTION);
@@ -226,16 +235,14 @@ impl Switchboard {
     fn trunk_event(&mut self, event: trunk::Event, now: Instant) {
         use trunk::Event;
         match event {
-            Event::Registered { account, raw, .. } => {
-                self.registered(SessionId(account.0), raw, now)
-            }
+            Event::Registered { account, raw, .. } => self.registered(account, raw, now),
             Event::Unregistered { .. } => {}
             Event::RegistrationFailed {
                 account,
                 failure,
                 retry_s,
             } => {
-                self.registration_failed(SessionId(account.0), failure, retry_s, now);
+                self.registration_failed(account, failure, retry_s, now);
             }
             Event::Incoming {
                 invite,
@@ -356,21 +363,17 @@ impl Switchboard {
     }
 
     fn accounts(&self) -> Vec<AccountId> {
-        self.sessions
-            .iter()
-            .filter(|(_, s)| {
-                s.user
-                    .as_ref()
-                    .is_some_and(|u| u.account != crate::session::Account::None)
-            })
-            .map(|(id, _)| AccountId(id.0))
-            .collect()
+        self.by_account.keys().copied().collect()
     }
 
     // What the other files say everything with.
 
     pub(crate) fn send(&mut self, session: SessionId, message: ServerMessage) {
-        if self.sessions.get(&session).is_some_and(|s| !s.closing) {
+        if self
+            .sessions
+            .get(&session)
+            .is_some_and(|s| !s.closing && !s.parked)
+        {
             self.outputs.push_back(Output::Send { session, message });
         }
     }

@@ -17,6 +17,8 @@ pub(crate) enum Timer {
     NoAnswer(u64),
     /// An echo call has lasted long enough.
     Echo(u64),
+    /// A page that did not come back.
+    Parked(u64),
     /// A call that ended, but whose legs or trunk side never said so.
     Forget(u64),
 }

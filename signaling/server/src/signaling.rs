@@ -350,6 +350,7 @@ impl Loop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signaling_protocol::ClientMessage;
 
     #[test]
     fn a_full_link_gets_everything_in_order_once_it_has_room() {
@@ -373,5 +374,49 @@ mod tests {
         let said = (0..100_000).take_while(|n| way.say(0, *n)).count();
         assert_eq!(said, BACKLOG);
         assert!(way.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_does_not_read_is_dropped_and_the_others_are_served() {
+        let clock = Clock::start();
+        let mut state = Loop {
+            board: Switchboard::new(Config::default()),
+            sockets: HashMap::new(),
+            trunk: Way::new(Box::new(|_, _| true)),
+            media: Way::new(Box::new(|_, _| true)),
+            record: Box::new(|_| {}),
+            slow: 0,
+            load: media::Load::default(),
+            unshown: false,
+        };
+        let open = |state: &mut Loop, n: u64| {
+            let (outgoing, receiver) = Sockets::outgoing();
+            let remote = ([127, 0, 0, 1], 40_000).into();
+            let opened = FromSocket::Opened {
+                session: SessionId(n),
+                remote,
+                token: n.to_string(),
+                outgoing,
+            };
+            state.socket(opened, &clock);
+            receiver
+        };
+        let _never_read = open(&mut state, 1);
+        let mut read = open(&mut state, 2);
+        let ping = |n| {
+            FromSocket::Input(Input::Frame {
+                session: SessionId(n),
+                message: ClientMessage::Ping,
+            })
+        };
+        for _ in 0..OUTGOING {
+            state.tell(SessionId(1), ToSocket::Close);
+        }
+        assert!(state.sockets.contains_key(&SessionId(1)));
+        state.socket(ping(1), &clock);
+        assert!(!state.sockets.contains_key(&SessionId(1)));
+        assert_eq!(state.slow, 1);
+        state.socket(ping(2), &clock);
+        assert!(matches!(read.try_recv(), Ok(ToSocket::Message(_))));
     }
 }

@@ -105,17 +105,7 @@ pub fn is_allowed(
     to: SocketAddr,
 ) -> bool {
     let ip = unmapped(to.ip());
-    let own = listeners
-        .iter()
-        .map(|l| l.bound)
-        .chain(others.iter().copied());
-    if to.port() == 0
-        || is_never(ip)
-        || is_own_listener(own, interfaces, SocketAddr::new(ip, to.port()))
-        || listeners
-            .iter()
-            .any(|l| l.announce == Some(SocketAddr::new(ip, to.port())))
-    {
+    if to.port() == 0 || is_never(ip) || is_ours(interfaces, listeners, others, to) {
         return false;
     }
     if entries
@@ -129,6 +119,21 @@ pub fn is_allowed(
             .iter()
             .any(|(own, prefix)| is_private(unmapped(*own)) && contains(*own, *prefix, ip));
     near && usual_port(to.port())
+}
+
+/// Whether this process itself listens at `to`, under its bound or its announced address.
+pub fn is_ours(
+    interfaces: &[(IpAddr, u8)],
+    listeners: &[Listener],
+    others: &[SocketAddr],
+    to: SocketAddr,
+) -> bool {
+    let to = SocketAddr::new(unmapped(to.ip()), to.port());
+    let own = listeners
+        .iter()
+        .map(|l| l.bound)
+        .chain(others.iter().copied());
+    is_own_listener(own, interfaces, to) || listeners.iter().any(|l| l.announce == Some(to))
 }
 
 fn is_own_listener(

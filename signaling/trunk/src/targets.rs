@@ -2,7 +2,7 @@
 //! left out: its answers are nearly always the SRV names that we ask for anyhow.
 
 use crate::agent::{Agent, Due, Output};
-use crate::allowed::is_allowed;
+use crate::allowed::{is_allowed, is_ours};
 use crate::api::{Cause, Failure};
 use crate::limits::{LOOKUP_TIMEOUT, MAX_HOPS, MAX_LOOKUPS, MAX_NAMES};
 use crate::net::{Hop, Transport};
@@ -237,6 +237,14 @@ impl Agent {
         }
         hops.truncate(MAX_HOPS);
         let config = &self.config;
+        let ours = hops.iter().all(|hop| {
+            is_ours(
+                &config.interfaces,
+                &config.listeners,
+                &config.others,
+                hop.remote,
+            )
+        });
         hops.retain(|hop| {
             is_allowed(
                 &config.allowed,
@@ -248,12 +256,13 @@ impl Agent {
             )
         });
         if hops.is_empty() {
-            return self.fail(
-                request,
-                Cause::NotAllowed,
-                "address not among sip.allowed_targets",
-                now,
-            );
+            // A PBX beside us on the same port is the likeliest mistake, and no setting of ours allows it.
+            let why = if ours {
+                "that is an address of the gateway itself"
+            } else {
+                "address not among sip.allowed_targets"
+            };
+            return self.fail(request, Cause::NotAllowed, why, now);
         }
         let Some(entry) = self.s.requests.get_mut(&request) else {
             return;

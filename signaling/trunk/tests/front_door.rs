@@ -747,6 +747,20 @@ fn a_name_that_leads_to_a_forbidden_address_is_not_followed() {
 }
 
 #[test]
+fn a_pbx_at_our_own_address_is_refused_in_words_that_help() {
+    let mut desk = Desk::new();
+    desk.command(Command::OpenAccount {
+        account: AccountId(1),
+        spec: spec(US),
+    });
+    let Some(Event::RegistrationFailed { failure, .. }) = desk.events.last() else {
+        panic!("no refusal")
+    };
+    assert_eq!(failure.cause, Cause::NotAllowed);
+    assert!(failure.reason.contains("the gateway itself"));
+}
+
+#[test]
 fn a_contact_that_leads_to_a_forbidden_address_ends_the_call() {
     let mut desk = Desk::registered();
     let invite = desk.call();

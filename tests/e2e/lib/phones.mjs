@@ -1,10 +1,11 @@
 // Kamailio and the baresip phones of the test bed, as objects. Each is ended by the process id that it wrote.
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createConnection } from "node:net";
 import { dirname, join } from "node:path";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { createInterface } from "node:readline";
 import { readWav } from "../../measure/wav.mjs";
 import { sleep, until } from "./runner.mjs";
 import { freePorts } from "./gateway.mjs";
@@ -157,5 +158,62 @@ export class Phone {
     this.socket?.destroy();
     await script("baresip/stop.sh", [this.name], this.env).catch(() => {});
     await sleep(50);
+  }
+}
+
+/** A PJSIP phone: commands in, events out. It answers by itself, and records anew whenever its media begin anew. */
+export class PjsipPhone {
+  static async start(pbx, { play, answer = "200", more = [] }) {
+    const phone = new PjsipPhone();
+    phone.name = pbx.user();
+    phone.file = join(pbx.folder, `pjsip-${phone.name}.wav`);
+    const python = join(bed, "..", "peers", ".venv", "bin", "python3");
+    if (!existsSync(python)) throw new Error(`PJSIP is not installed: ${python} does not exist`);
+    const args = [join(bed, "pjsip", "agent.py"), phone.name, pbx.password, "127.0.0.1", String(pbx.port), "--answer", answer, "--play", play, "--record", phone.file, ...more];
+    phone.child = spawn(python, args, { stdio: ["pipe", "pipe", "ignore"] });
+    phone.gone = new Promise((resolve) => phone.child.on("exit", resolve).on("error", resolve));
+    createInterface({ input: phone.child.stdout }).on("line", (line) => {
+      try {
+        phone.events.push(JSON.parse(line));
+      } catch {
+        // Not an event.
+      }
+    });
+    await phone.expect((event) => event.event === "register" && event.code === 200, "it registered");
+    return phone;
+  }
+
+  events = [];
+  seen = 0;
+
+  say(command) {
+    this.child.stdin.write(`${command}\n`);
+  }
+
+  /** The next event of that kind since the last one that was expected. */
+  async expect(is, what, seconds = 10) {
+    let found;
+    await until(`the PJSIP phone says that ${what}`, seconds, () => {
+      const at = this.events.findIndex((event, n) => n >= this.seen && is(event));
+      if (at < 0) return false;
+      this.seen = at + 1;
+      found = this.events[at];
+      return true;
+    });
+    return found;
+  }
+
+  /** The newest recording, whole once the phone has been stopped. */
+  heard() {
+    const last = this.events.filter((event) => event.event === "recording").at(-1);
+    return last ? readWav(last.file) : null;
+  }
+
+  async stop() {
+    if (this.child.exitCode !== null) return;
+    this.child.stdin.end("quit\n");
+    await Promise.race([this.gone, sleep(4000)]);
+    if (this.child.exitCode === null) this.child.kill("SIGKILL");
+    await this.gone;
   }
 }

@@ -32,6 +32,9 @@ pub struct SipDescription {
     pub direction: Direction,
     pub rtp: Option<SocketAddr>,
     pub rtcp: Option<SocketAddr>,
+    /// `a=rtcp-mux`: in an offer a wish that our answer grants; an answer has none to grant, since we never
+    /// offer it (RFC 5761 §5.1.1).
+    pub muxed: bool,
     pub ptime_ms: u32,
     /// `o=` session id and version: the same again means that nothing changed.
     pub origin: (u64, u64),
@@ -46,7 +49,7 @@ impl SipDescription {
         Remote {
             transport: RemoteTransport::Rtp {
                 rtp: self.rtp.filter(|to| !means_itself(to)),
-                rtcp: self.rtcp.filter(|to| !means_itself(to)),
+                rtcp: if self.muxed { self.rtp } else { self.rtcp }.filter(|to| !means_itself(to)),
                 signalling,
                 sdes: None,
             },
@@ -57,6 +60,14 @@ impl SipDescription {
                 ptime_ms: self.ptime_ms,
                 mid: None,
             }],
+        }
+    }
+
+    /// The same read as an answer to an offer of ours.
+    pub fn as_answer(self) -> SipDescription {
+        SipDescription {
+            muxed: false,
+            ..self
         }
     }
 
@@ -99,12 +110,9 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
     }
     let rtp = (!ip.is_unspecified()).then(|| SocketAddr::new(ip, media.port));
     let muxed = attribute::has(&media.attributes, "rtcp-mux");
-    let rtcp = if muxed {
-        rtp
-    } else {
-        rtp.and_then(|rtp| attribute::rtcp(media, rtp.ip()))
-            .filter(|rtcp| !is_never(rtcp.ip()))
-    };
+    let rtcp = rtp
+        .and_then(|rtp| attribute::rtcp(media, rtp.ip()))
+        .filter(|rtcp| !is_never(rtcp.ip()));
     let ptime_ms = attribute::ptime(media)
         .unwrap_or(20)
         .clamp(*PTIME_MS.start(), *PTIME_MS.end());
@@ -118,6 +126,7 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
         )),
         rtp,
         rtcp,
+        muxed,
         ptime_ms,
         origin: (description.origin.session_id, description.origin.version),
     })
@@ -147,7 +156,11 @@ pub fn answer_sip(
         .enumerate()
         .map(|(index, theirs)| {
             if index == offer.audio {
-                audio_line(local, &theirs.protocol, formats, ours, offer.ptime_ms)
+                let mut line = audio_line(local, &theirs.protocol, formats, ours, offer.ptime_ms);
+                if offer.muxed {
+                    line.attributes.push(Attribute::flag("rtcp-mux"));
+                }
+                line
             } else {
                 theirs.refused()
             }

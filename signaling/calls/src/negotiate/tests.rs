@@ -168,15 +168,31 @@ fn rtcp_goes_where_the_description_says() {
         )
         .unwrap()
     };
+    let rtcp_of = |description: SipDescription| match description
+        .remote(Vec::new(), [192, 0, 2, 9].into())
+        .transport
+    {
+        RemoteTransport::Rtp { rtcp, .. } => rtcp,
+        RemoteTransport::WebRtc { .. } => panic!("not a browser"),
+    };
     assert_eq!(
-        with("a=rtcp:20007").rtcp,
+        rtcp_of(with("a=rtcp:20007")),
         Some("192.0.2.9:20007".parse().unwrap())
     );
+    assert_eq!(rtcp_of(read_sip(PHONE.as_bytes()).unwrap()), None);
+    let muxed = with("a=rtcp-mux");
     assert_eq!(
-        with("a=rtcp-mux").rtcp,
+        rtcp_of(muxed.clone()),
         Some("192.0.2.9:20000".parse().unwrap())
     );
-    assert_eq!(read_sip(PHONE.as_bytes()).unwrap().rtcp, None);
+    // Granted where they offered it; where we did not offer it, their word for it counts for nothing.
+    let answer = answer_sip(&sip_end(), &muxed, &muxed.formats, Direction::SendRecv).unwrap();
+    assert!(
+        String::from_utf8(answer)
+            .unwrap()
+            .contains("a=rtcp-mux\r\n")
+    );
+    assert_eq!(rtcp_of(muxed.as_answer()), None);
 }
 
 #[test]

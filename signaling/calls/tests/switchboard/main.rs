@@ -1,6 +1,7 @@
 //! What pages, PBXs and media nodes see of the switchboard.
 
 mod outcomes;
+mod resuming;
 mod rig;
 mod sessions;
 mod snapshots;

@@ -52,7 +52,7 @@ fn units<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, bool) 
     let mut found = Vec::new();
     for piece in pieces {
         framer.push(piece);
-        while let Some(unit) = framer.next() {
+        while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(message) => {
                     found.push(known_part(&message).escape_ascii().to_string())
