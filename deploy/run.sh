@@ -44,4 +44,6 @@ case ${1:-} in
 run | check-config | --help | -h | --version | -V) ;;
 *) set -- run "$@" ;;
 esac
+# Each browser is a descriptor and each call two; the usual soft limit of 1,024 is soon used up.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 exec "$binary" "$@"

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
-/// TCP connections at once on one listener, whatever they are for.
+/// TCP connections at once on one listener, whatever they are for, where the process may have as many files.
 const CONNECTIONS: usize = 30_000;
 /// A TLS handshake or a request's headers may take so long.
 const OPENING: Duration = Duration::from_secs(10);
@@ -28,11 +28,26 @@ const OPENING: Duration = Duration::from_secs(10);
 const WRITING: Duration = Duration::from_secs(10);
 /// Longest frame that is read at all. What lies between the two limits is read and refused: closing on unread
 /// bytes would reset the connection, and the page would never see why.
-const FRAME_READ: usize = 4 * FRAME_MAX;
+const FRAME_READ: usize = 2 * FRAME_MAX;
 /// How long a closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Bytes read at once; axum's own 128 kB a socket would be most of an idle session's memory.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// With few descriptors (1,024 is usual outside of a service manager) idle pages must not take those that SIP,
+/// media and health checks need: each of the two listeners gets three eighths of what there is.
+fn connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    open_files(&limits).map_or(CONNECTIONS, |files| CONNECTIONS.min(files / 8 * 3))
+}
+
+/// The soft limit of open files, from the text that Linux has for it; `None` where there is none.
+fn open_files(limits: &str) -> Option<usize> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
 
 /// A file served beside the WebSocket.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +80,7 @@ impl Web {
             pages: self.pages,
         };
         let router = Router::new().fallback(any_path).with_state(app);
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(connections()));
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -321,4 +336,20 @@ fn token(remote: SocketAddr, session: SessionId) -> Option<String> {
     }
     let hex: String = dice.iter().map(|b| format!("{b:02x}")).collect();
     Some(format!("/{remote}-{hex}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::open_files;
+
+    #[test]
+    fn the_limit_of_open_files_is_read_where_there_is_one() {
+        let text = "Max processes  95  95  processes\nMax open files            1024                 4096                 files\n";
+        assert_eq!(open_files(text), Some(1024));
+        assert_eq!(
+            open_files("Max open files  unlimited  unlimited  files\n"),
+            None
+        );
+        assert_eq!(open_files(""), None);
+    }
 }

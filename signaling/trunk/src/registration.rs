@@ -63,6 +63,8 @@ impl Account {
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// A registrar that grants more is still asked after this, lest one that grants for ever is never noticed to be gone.
+const LONGEST_TRUST_S: u32 = 3_600;
 const LONGEST_RETRY: Duration = Duration::from_secs(20);
 
 impl Agent {
@@ -244,6 +246,12 @@ impl Agent {
                     .unwrap_or(0);
                 if least > account.asked_s && least <= 86_400 {
                     account.asked_s = least;
+                    if account.failures > 0 {
+                        // One that always wants a little more would have us ask without a pause.
+                        let failure = crate::responses::failure_of(response);
+                        return self.register_later(id, failure, 0, now);
+                    }
+                    account.failures = 1;
                     self.send_register(id, least, now);
                 } else {
                     self.on_register_failed(id, crate::responses::failure_of(response), now);
@@ -355,8 +363,9 @@ impl Agent {
     }
 }
 
-/// Half of a short time, all but half a minute of a long one.
+/// Half of a short time, all but half a minute of a long one, and never later than in an hour, whatever was granted.
 fn refresh_after(expires_s: u32) -> Duration {
+    let expires_s = expires_s.min(LONGEST_TRUST_S);
     let seconds = if expires_s > 120 {
         expires_s - 30
     } else {

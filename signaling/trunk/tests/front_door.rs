@@ -510,6 +510,31 @@ fn a_flood_of_forked_2xx_is_not_answered_for_ever() {
 }
 
 #[test]
+fn a_registrar_that_always_wants_longer_is_not_asked_without_a_pause() {
+    let mut desk = Desk::new();
+    desk.command(Command::OpenAccount {
+        account: AccountId(1),
+        spec: spec(PBX),
+    });
+    let mut asked = 0;
+    for least in 61..100 {
+        let Some((_, register)) = desk.sent.pop() else {
+            break;
+        };
+        asked += 1;
+        desk.answer(
+            &register,
+            "423 Interval Too Brief",
+            &format!("Min-Expires: {least}\r\n"),
+            "",
+        );
+    }
+    assert_eq!(asked, 2);
+    desk.wait(3_000);
+    assert!(!desk.sent.is_empty(), "it is asked again later");
+}
+
+#[test]
 fn strangers_connections_leave_room_for_our_own() {
     let mut desk = Desk::new();
     for n in 0..MAX_STREAMS as u64 {
