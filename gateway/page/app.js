@@ -24,11 +24,16 @@ const STATES = {
 
 client.addEventListener("state", () => showSession());
 client.addEventListener("refused", ({ detail }) => {
-  say(explainRefusal(detail), detail.sipMessageRaw);
+  say(explainRefusal(detail), detail.sipMessageRaw, "registration");
   if (!detail.final) return;
   const field = detail.status === "AUTHENTICATION_FAIL" ? "password" : "domain";
   signOut();
   $("sign-in").elements[field].focus({ preventScroll: true });
+});
+
+// What was said of a lost registration is no longer so; what was said of a call stays.
+client.addEventListener("registered", () => {
+  if ($("message").dataset.about === "registration") hush();
 });
 
 function showSession() {
@@ -249,8 +254,9 @@ document.addEventListener("keydown", (event) => {
 
 // ---- words ---------------------------------------------------------------------------------------------------------
 
-function say(sentence, raw) {
+function say(sentence, raw, about = "") {
   if (!sentence) return;
+  $("message").dataset.about = about;
   $("message-words").textContent = sentence;
   $("raw").textContent = raw ?? "";
   $("message-raw").hidden = !raw;

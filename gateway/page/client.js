@@ -132,6 +132,7 @@ export class Client extends EventTarget {
         this.#proven = true;
         this.#unregistered = false;
         this.#become("registered");
+        this.tell("registered");
         break;
       case "fail":
         this.#refused(first ?? {});

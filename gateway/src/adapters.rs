@@ -3,7 +3,7 @@
 
 use crate::config::{CodecPolicy, Config};
 use crate::link::{LinkEvent, Receiver, Sender, draw};
-use crate::metrics::Metrics;
+use crate::metrics::{Kind, Metrics};
 use crate::opened::SipKind;
 use crate::pages::PAGES;
 use crate::roles::{Listening, MediaParts, SignalingParts, Stopping, TrunkParts};
@@ -340,11 +340,14 @@ fn media_metrics(metrics: &Metrics, load: &media_control::Load) {
         count(load.groups),
     );
     gauge("trunkgate_media_legs", "Legs.", count(load.legs));
-    gauge(
-        "trunkgate_media_busiest_permille",
-        "Busiest worker's share of its core, in thousandths.",
-        (load.busiest * 1000.0) as i64,
-    );
+    metrics
+        .number(
+            Kind::Ratio,
+            "trunkgate_media_busiest_ratio",
+            "Busiest worker's share of its core.",
+            &[],
+        )
+        .set((load.busiest * 1000.0) as i64);
     for (name, help, n) in [
         (
             "trunkgate_media_received_total",

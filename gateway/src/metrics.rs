@@ -37,6 +37,8 @@ pub enum Kind {
     /// Only grows; its name ends with `_total`.
     Counter,
     Gauge,
+    /// A gauge from 0 to 1, set in thousandths; its name ends with `_ratio`.
+    Ratio,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -121,7 +123,7 @@ impl Metrics {
         for (name, family) in &*families {
             let kind = match family.kind {
                 Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
+                Kind::Gauge | Kind::Ratio => "gauge",
             };
             let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", family.help);
             for (labels, number) in &family.series {
@@ -138,7 +140,10 @@ impl Metrics {
                     );
                 }
                 let close = if labels.is_empty() { "" } else { "}" };
-                let _ = writeln!(text, "{close} {}", number.get());
+                let _ = match family.kind {
+                    Kind::Counter | Kind::Gauge => writeln!(text, "{close} {}", number.get()),
+                    Kind::Ratio => writeln!(text, "{close} {:.3}", number.get() as f64 / 1000.0),
+                };
             }
         }
         text
@@ -172,6 +177,18 @@ mod tests {
             "# HELP trunkgate_calls_total Calls begun.\n# TYPE trunkgate_calls_total counter\n\
              trunkgate_calls_total{direction=\"in\"} 2\ntrunkgate_calls_total{direction=\"o\\\"ut\\n\"} 1\n\
              # HELP trunkgate_up Whether it is.\n# TYPE trunkgate_up gauge\ntrunkgate_up 1\n"
+        );
+    }
+
+    #[test]
+    fn a_ratio_is_set_in_thousandths_and_told_as_a_fraction() {
+        let metrics = Metrics::default();
+        metrics
+            .number(Kind::Ratio, "trunkgate_busy_ratio", "How busy.", &[])
+            .set(42);
+        assert_eq!(
+            metrics.text(),
+            "# HELP trunkgate_busy_ratio How busy.\n# TYPE trunkgate_busy_ratio gauge\ntrunkgate_busy_ratio 0.042\n"
         );
     }
 

@@ -18,6 +18,8 @@ pub struct Opened {
     pub admin: Vec<TcpListener>,
     /// The media role's DTLS certificate.
     pub dtls: Option<CertifiedKey>,
+    /// Ports that the media workers and the link bind themselves: kept from others until just before.
+    pub held: Vec<UdpSocket>,
 }
 
 /// One address on which SIP arrives; never a wildcard.
@@ -39,7 +41,10 @@ impl Opened {
     /// A sentence that names the setting for each thing that cannot be had.
     pub fn open(config: &Config) -> Result<Opened, Vec<String>> {
         let mut complaints = Vec::new();
-        let mut heard = |result: Result<(), String>| complaints.extend(result.err());
+        let mut heard = |result: Result<(), String>| {
+            // An address that is not ours may be asked for more than once.
+            complaints.extend(result.err().filter(|told| !complaints.contains(told)));
+        };
         let mut opened = Opened::default();
         let plays = |role| config.roles.contains(&role);
         if plays(Role::Signaling) {
@@ -60,6 +65,16 @@ impl Opened {
             let dtls =
                 certificate::dtls(&config.link.dir).map_err(|error| format!("link.dir: {error}."));
             heard(dtls.map(|dtls| opened.dtls = Some(dtls)));
+            for addresses in media(config) {
+                let held = sockets::udp("media.webrtc.port", &addresses);
+                heard(held.map(|held| opened.held.extend(held)));
+            }
+        }
+        if let Some(link) = config.link.listen
+            && (plays(Role::Trunk) || plays(Role::Media))
+        {
+            let held = sockets::udp("link.listen", &[link]);
+            heard(held.map(|held| opened.held.extend(held)));
         }
         heard(
             listen("admin.listen", config.admin.listen, config).map(|admin| opened.admin = admin),
@@ -133,6 +148,17 @@ fn tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, String> {
         .map_err(|error| format!("{setting}: {error}."))
 }
 
+/// What each media worker will bind towards browsers. Ports that the system chooses are never taken.
+fn media(config: &Config) -> impl Iterator<Item = Vec<SocketAddr>> {
+    let first = config.media.webrtc_port;
+    let workers = if first == 0 { 0 } else { config.media.workers };
+    let ports = (first..=u16::MAX).take(workers);
+    ports.map(|port| {
+        let addresses = config.media.webrtc.addresses.iter();
+        addresses.map(|ip| SocketAddr::new(*ip, port)).collect()
+    })
+}
+
 /// A wildcard becomes one socket for each address, since every answer leaves from where its request came to.
 fn sip(entry: &SipListen, config: &Config) -> Result<Vec<SipSocket>, String> {
     let addresses = entry.listen.on_each(&config.interfaces);
@@ -186,6 +212,7 @@ mod tests {
             "signaling.wss=127.0.0.1:0".to_owned(),
             "admin.listen=127.0.0.1:0".to_owned(),
             "sip.listen=[\"udp:127.0.0.1:0\"]".to_owned(),
+            "media.webrtc.port=0".to_owned(),
         ];
         all.extend_from_slice(set);
         let around = Surroundings {
@@ -236,6 +263,54 @@ mod tests {
                 "admin.listen:"
             ]
         );
+    }
+
+    #[test]
+    fn taken_media_and_link_ports_are_told_with_all_others() {
+        let taken = ["127.0.0.1:0"; 3].map(|at| UdpSocket::bind(at).unwrap());
+        let [media, sip, link] = taken.each_ref().map(|s| s.local_addr().unwrap());
+        let (_dir, config) = config(&[
+            "media.address=127.0.0.1".to_owned(),
+            "media.workers=1".to_owned(),
+            format!("media.webrtc.port={}", media.port()),
+            "media.rtp.ports=0-0".to_owned(),
+            format!("sip.listen=udp:{sip}"),
+            format!("link.listen={link}"),
+        ]);
+        let told = |setting: &str, address: SocketAddr| {
+            let port = address.port();
+            format!("{setting}: UDP port {port} of 127.0.0.1 is taken by another program.")
+        };
+        assert_eq!(
+            Opened::open(&config).err().unwrap(),
+            [
+                told("sip.listen", sip),
+                told("media.webrtc.port", media),
+                told("link.listen", link)
+            ]
+        );
+    }
+
+    #[test]
+    fn each_worker_has_its_port_on_each_media_address() {
+        let (_dir, mut config) =
+            config(&["media.address=[\"127.0.0.1\",\"127.0.0.2\"]".to_owned()]);
+        (config.media.webrtc_port, config.media.workers) = (65_534, 2);
+        let wanted: Vec<_> = media(&config)
+            .flatten()
+            .map(|address| address.to_string())
+            .collect();
+        assert_eq!(
+            wanted,
+            [
+                "127.0.0.1:65534",
+                "127.0.0.2:65534",
+                "127.0.0.1:65535",
+                "127.0.0.2:65535"
+            ]
+        );
+        config.media.webrtc_port = 0;
+        assert_eq!(media(&config).count(), 0);
     }
 
     #[test]

@@ -142,8 +142,11 @@ pub async fn start(
         tls,
         sip,
         dtls,
+        held,
         ..
     } = opened;
+    // From here on the media workers and the link bind these themselves.
+    drop(held);
     let plays = |role| config.roles.contains(&role);
     let identity =
         Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
@@ -302,7 +305,7 @@ fn listen(link: &LinkConfig, config: &Config) -> Result<Listener, String> {
         .listen
         .unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
     Listener::bind(link.clone(), address)
-        .map_err(|error| sockets::cannot_listen("link.listen", address, &error))
+        .map_err(|error| sockets::cannot_listen("link.listen", sockets::UDP, address, &error))
 }
 
 fn dial<Out, In>(

@@ -10,12 +10,16 @@ const BACKLOG: i32 = 1024;
 /// With port 0 on several addresses the port that the first one got may be taken on the second.
 const PORT_0_ATTEMPTS: usize = 16;
 
+/// How transports are called in sentences: a port may be taken for one of them only.
+pub const TCP: &str = "TCP";
+pub const UDP: &str = "UDP";
+
 /// One listener for each of `addresses`, all on one port if they ask for the same.
 ///
 /// # Errors
 /// A sentence that begins with `setting`.
 pub fn tcp(setting: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
-    on_one_port(setting, addresses, tcp_at, TcpListener::local_addr)
+    on_one_port(setting, TCP, addresses, tcp_at, TcpListener::local_addr)
 }
 
 /// One socket for each of `addresses`, all on one port if they ask for the same.
@@ -23,15 +27,20 @@ pub fn tcp(setting: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, 
 /// # Errors
 /// A sentence that begins with `setting`.
 pub fn udp(setting: &str, addresses: &[SocketAddr]) -> Result<Vec<UdpSocket>, String> {
-    on_one_port(setting, addresses, udp_at, UdpSocket::local_addr)
+    on_one_port(setting, UDP, addresses, udp_at, UdpSocket::local_addr)
 }
 
 /// What to tell when `address` cannot be bound.
-pub fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> String {
+pub fn cannot_listen(
+    setting: &str,
+    transport: &str,
+    address: SocketAddr,
+    error: &io::Error,
+) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "{setting}: port {} of {} is taken by another program.",
+                "{setting}: {transport} port {} of {} is taken by another program.",
                 address.port(),
                 address.ip()
             )
@@ -44,16 +53,17 @@ pub fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> S
         }
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{setting}: the system does not let this user listen on port {}.",
+                "{setting}: the system does not let this user listen on {transport} port {}.",
                 address.port()
             )
         }
-        _ => format!("{setting}: {address} cannot be listened on: {error}."),
+        _ => format!("{setting}: {transport} {address} cannot be listened on: {error}."),
     }
 }
 
 fn on_one_port<T>(
     setting: &str,
+    transport: &str,
     addresses: &[SocketAddr],
     open: impl Fn(SocketAddr) -> io::Result<T>,
     local: impl Fn(&T) -> io::Result<SocketAddr>,
@@ -78,7 +88,7 @@ fn on_one_port<T>(
                     if by_chance && attempts < PORT_0_ATTEMPTS {
                         continue 'attempt;
                     }
-                    return Err(cannot_listen(setting, address, &error));
+                    return Err(cannot_listen(setting, transport, address, &error));
                 }
             }
         }
@@ -116,13 +126,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_one_sentence_that_names_the_setting() {
+    fn a_taken_port_is_one_sentence_that_names_setting_and_transport() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         assert_eq!(
             tcp("signaling.ws", &[address]).unwrap_err(),
             format!(
-                "signaling.ws: port {} of 127.0.0.1 is taken by another program.",
+                "signaling.ws: TCP port {} of 127.0.0.1 is taken by another program.",
+                address.port()
+            )
+        );
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        assert_eq!(
+            udp("sip.listen", &[address]).unwrap_err(),
+            format!(
+                "sip.listen: UDP port {} of 127.0.0.1 is taken by another program.",
                 address.port()
             )
         );

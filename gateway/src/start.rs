@@ -46,6 +46,12 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
     let mut signals =
         Signals::new().map_err(|error| vec![format!("Signals cannot be listened to: {error}.")])?;
     let mut opened = Opened::open(config)?;
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
+    info!(
+        "trunkgate {} starts as {}",
+        env!("CARGO_PKG_VERSION"),
+        roles.join(", ")
+    );
     let mut listening = opened.listening();
     let others = opened.not_sip();
     let admin = std::mem::take(&mut opened.admin);

@@ -215,11 +215,11 @@ fn taken_ports_are_told_by_their_settings_with_code_2() {
     let complaints = complaints(&output);
     assert_eq!(complaints.len(), 2, "{complaints:?}");
     assert!(
-        complaints[0].starts_with("signaling.ws: port "),
+        complaints[0].starts_with("signaling.ws: TCP port "),
         "{complaints:?}"
     );
     assert!(
-        complaints[1].starts_with("admin.listen: port "),
+        complaints[1].starts_with("admin.listen: TCP port "),
         "{complaints:?}"
     );
 }

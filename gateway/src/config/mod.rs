@@ -187,14 +187,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
     };
     let data_dir = reader.text("data_dir", "auto", Shown::Plainly, path_or_auto);
     let data_dir = data_dir.map(|dir| dir.unwrap_or_else(|| around.default_data_dir()));
-    let log_level = reader.text("log.level", "info", Shown::Plainly, |text| {
-        match tracing_subscriber::EnvFilter::try_new(text) {
-            Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-            _ => Err(
-                "is not error, warn, info, debug or trace (or a list of MODULE=LEVEL)".to_owned(),
-            ),
-        }
-    });
+    let log_level = reader.text("log.level", "info", Shown::Plainly, values::log_level);
     let signaling = read_signaling(reader);
     let sip = read_sip(reader);
     let calls = read_calls(reader);

@@ -348,3 +348,19 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_lone_word_that_is_no_log_level_is_refused() {
+    for right in ["debug", "OFF", "info,quinn=warn", "warn,media_relay=trace"] {
+        let config = set(&[&format!("log.level=\"{right}\"")]).unwrap();
+        assert_eq!(config.log_level, right);
+    }
+    for wrong in ["loud", "info,loud", "quinn=loud", "", "info,"] {
+        let told = complaints(set(&[&format!("log.level=\"{wrong}\"")]));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("log.level = ") && told[0].contains("is not error, warn, info"),
+            "{told:?}"
+        );
+    }
+}

@@ -337,3 +337,18 @@ pub fn origin(text: &str) -> Result<String, String> {
         _ => Err("is not an origin such as https://console.example, without a path".to_owned()),
     }
 }
+
+/// A level, or a list of `MODULE=LEVEL`, as `tracing_subscriber::EnvFilter` reads it.
+pub fn log_level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    // A lone word that is no level would be a module to the filter, and silence all others.
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    let clear = text
+        .split(',')
+        .all(|directive| directive.contains('=') || is_level(directive));
+    if clear && tracing_subscriber::EnvFilter::try_new(text).is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("is not error, warn, info, debug, trace or off (or a list of MODULE=LEVEL)".to_owned())
+    }
+}
