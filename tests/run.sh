@@ -176,6 +176,7 @@ no_ring() {
 # ---- claims, fuzz --------------------------------------------------------------------------------------------------
 
 group_claims() {
+	step "the documents name what is there, and README its two commands first" python3 tests/docs.py
 	if [ -f tests/claims.tsv ]; then counted "every test that claims.tsv names exists" python3 tests/claims.py; else bad "tests/claims.tsv is not there"; fi
 }
 
@@ -216,6 +217,7 @@ group_e2e() {
 }
 
 group_long() {
+	step "deploy/run.sh installs what is missing and builds the program" deploy/run.sh --version
 	binary || { bad "the soaks have no binary"; return; }
 	counted "soaks" env E2E_RUN="$run/long" node tests/e2e/run.mjs soak
 }
