@@ -24,6 +24,22 @@ async function script(path, args, env, seconds = 30) {
   }
 }
 
+/** The processes that `pid` has started, and those that they have. */
+function descendants(pid) {
+  const parents = new Map();
+  for (const name of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      // "pid (name) state ppid …"; the name may hold anything.
+      const stat = readFileSync(`/proc/${name}/stat`, "utf8");
+      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  const of = (parent) => [...parents].filter(([, p]) => p === parent).flatMap(([child]) => [child, ...of(child)]);
+  return of(pid);
+}
+
 export class Pbx {
   /** `users` accounts with one password, numbered from 1001. */
   constructor(folder, password, users = 80) {
@@ -42,9 +58,10 @@ export class Pbx {
   stop() {
     return script("kamailio/stop.sh", [], this.env);
   }
-  /** Ends it without a goodbye, as a crash would. */
+  /** Ends it without a goodbye, as a crash would: its workers too, which would go on serving without their parent. */
   kill() {
-    process.kill(Number(readFileSync(join(this.folder, "kamailio", "main.pid"), "utf8")), "SIGKILL");
+    const main = Number(readFileSync(join(this.folder, "kamailio", "main.pid"), "utf8"));
+    for (const pid of [main, ...descendants(main)]) process.kill(pid, "SIGKILL");
     return script("kamailio/stop.sh", [], this.env);
   }
   /** An account nobody has used in this run: bindings of other tests cannot ring it. */
