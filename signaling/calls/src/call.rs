@@ -43,6 +43,8 @@ impl CallKey {
 pub(crate) struct Call {
     pub key: CallKey,
     pub session: SessionId,
+    /// Orders its trunk commands: the account's own number, so that no INVITE overtakes the account that it needs.
+    pub trunk_lane: u64,
     /// The protocol's callId.
     pub id: String,
     pub incoming: bool,

@@ -238,7 +238,7 @@ impl Switchboard {
         // What the trunk gave up it has closed already.
         self.by_account.remove(&account);
         if retry_s.is_some() {
-            self.trunk(id.0, Command::CloseAccount { account });
+            self.trunk(account.0, Command::CloseAccount { account });
         }
     }
 

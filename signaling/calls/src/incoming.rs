@@ -85,6 +85,7 @@ impl Switchboard {
         let call = Call {
             key,
             session,
+            trunk_lane: arrival.account.0,
             id: format!("in-{:x}", key.0),
             incoming: true,
             caller: arrival.from.user.clone(),

@@ -41,6 +41,7 @@ impl Switchboard {
         let mut call = Call {
             key,
             session,
+            trunk_lane: user.account_id.0,
             id: id.clone(),
             incoming: false,
             caller: user.login.clone(),

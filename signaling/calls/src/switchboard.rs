@@ -387,7 +387,12 @@ impl Switchboard {
         }
     }
 
+    /// `key` is a call's or an account's number; a call's commands go the way of its account's.
     pub(crate) fn trunk(&mut self, key: u64, command: trunk::Command) {
+        let key = self
+            .calls
+            .get(&CallKey(key))
+            .map_or(key, |call| call.trunk_lane);
         self.outputs.push_back(Output::Trunk { key, command });
     }
 

@@ -28,6 +28,8 @@ pub struct Rig {
     /// What the page got, as it was on the wire.
     pub page: Vec<Value>,
     pub trunk: VecDeque<trunk::Command>,
+    /// The link's key of each trunk command.
+    pub trunk_keys: Vec<u64>,
     pub media: VecDeque<media::Command>,
     pub records: Vec<CallRecord>,
     pub closed: Vec<SessionId>,
@@ -49,6 +51,7 @@ impl Rig {
             now: Instant(1_000_000),
             page: Vec::new(),
             trunk: VecDeque::new(),
+            trunk_keys: Vec::new(),
             media: VecDeque::new(),
             records: Vec::new(),
             closed: Vec::new(),
@@ -145,7 +148,10 @@ impl Rig {
                             .push(serde_json::from_str(&message.to_text()).unwrap());
                     }
                     Output::Close { session } => self.closed.push(session),
-                    Output::Trunk { command, .. } => self.trunk.push_back(command),
+                    Output::Trunk { key, command } => {
+                        self.trunk_keys.push(key);
+                        self.trunk.push_back(command);
+                    }
                     Output::Media { command, .. } => {
                         if self.media_works {
                             replies.extend(media_reply(&command).map(Input::Media));

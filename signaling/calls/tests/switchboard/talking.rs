@@ -340,3 +340,24 @@ fn a_call_before_the_registration_waits_for_it() {
     rig.invite();
     assert!(rig.told().contains(&"registered REGISTERED".to_owned()));
 }
+
+#[test]
+fn what_an_account_and_its_calls_ask_of_the_trunk_goes_one_way_in_order() {
+    let mut rig = Rig::new(Config::default());
+    rig.open(1);
+    rig.frame(crate::rig::account(false));
+    rig.dial("c1", "1002");
+    rig.invite();
+    rig.hang_up("c1");
+    let ringing = rig.rings_in(Some(PHONE));
+    rig.give(Input::SessionClosed {
+        session: signaling_calls::SessionId(1),
+    });
+    assert!(
+        rig.trunk
+            .iter()
+            .any(|c| matches!(c, Trunk::Hangup { invite, .. } if *invite == ringing))
+    );
+    rig.trunk_keys.retain(|key| *key != 0);
+    assert_eq!(rig.trunk_keys, vec![1; rig.trunk_keys.len()]);
+}
