@@ -103,10 +103,18 @@ const rig = (window.rig = {
     };
   },
 
+  /** The element that the SDK plays the far side in. It applies our description beside its events, so ESTABLISHED may come first. */
+  async player(seconds = 10) {
+    const given = () => [...document.querySelectorAll("#remote video, #remote audio")].find((e) => e.srcObject);
+    const until = performance.now() + seconds * 1000;
+    while (!given() && performance.now() < until) await new Promise((done) => setTimeout(done, 10));
+    if (!given()) throw new Error("the SDK has put no sound into the page");
+    return given();
+  },
+
   /** Begins to record what the page plays to its user. */
   async record() {
-    const element = [...document.querySelectorAll("#remote video, #remote audio")].find((e) => e.srcObject);
-    if (!element) throw new Error("the SDK has put no sound into the page");
+    const element = await rig.player();
     const context = (rig.context ??= new AudioContext({ sampleRate: 48000, latencyHint: "playback" }));
     await context.resume();
     if (!rig.worklet) await (rig.worklet = context.audioWorklet.addModule("recorder.js"));
