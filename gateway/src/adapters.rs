@@ -103,6 +103,7 @@ fn key_of(event: &media_control::Event) -> u64 {
         | Event::MediaStarted { leg }
         | Event::MediaSilent { leg, .. }
         | Event::Digit { leg, .. }
+        | Event::KeyFrameWanted { leg }
         | Event::LegClosed { leg, .. } => leg.0,
         Event::Load(_) => 0,
     }

@@ -75,6 +75,8 @@ fn audio() -> Vec<RemoteMedia> {
         formats: vec![pcmu],
         ptime_ms: 20,
         mid: None,
+        key_frame: media_control::KeyFrameRequests::default(),
+        inband_dtmf: false,
     }]
 }
 
@@ -98,6 +100,7 @@ impl Target for Ours {
         let plain = LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         };
         let spec = if self.crypto {
             LegSpec::WebRtc {
@@ -169,5 +172,6 @@ fn rtp(address: SocketAddr) -> RemoteTransport {
         rtcp: None,
         signalling: address.ip(),
         sdes: None,
+        video: None,
     }
 }

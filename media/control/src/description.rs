@@ -27,6 +27,9 @@ pub enum LocalTransport {
         rtp: Vec<SocketAddr>,
         #[serde(default)]
         sdes: Vec<SdesKey>,
+        /// A port pair of its own for pictures, where the leg was made with one.
+        #[serde(default)]
+        video: Vec<SocketAddr>,
     },
     Source,
 }
@@ -76,7 +79,17 @@ pub enum RemoteTransport {
         /// Keys to open what comes in and to close what goes out; both or neither.
         #[serde(default)]
         sdes: Option<(SdesKey, SdesKey)>,
+        /// Where its pictures come from and go to; `None` where there are none.
+        #[serde(default)]
+        video: Option<Box<VideoAddresses>>,
     },
+}
+
+/// The peer's end of a second m-line. The same rules as for sound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoAddresses {
+    pub rtp: Option<SocketAddr>,
+    pub rtcp: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +117,20 @@ pub struct RemoteMedia {
     pub ptime_ms: u32,
     #[serde(default)]
     pub mid: Option<String>,
+    /// How the peer takes requests for a whole picture (RFC 4585 `nack pli`, RFC 5104 `ccm fir`). Neither: only
+    /// signalling can ask it.
+    #[serde(default)]
+    pub key_frame: KeyFrameRequests,
+    /// The peer has no telephone-event: digits travel as tones, heard and made by us, and the sound is decoded for it.
+    #[serde(default)]
+    pub inband_dtmf: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyFrameRequests {
+    pub pli: bool,
+    pub fir: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ mod stats;
 
 pub use codec::{Codec, Format};
 pub use description::{
-    Candidate, Direction, DtlsRole, Face, Fingerprint, LocalTransport, MediaKind, Remote,
-    RemoteMedia, RemoteTransport, SdesKey, SrtpProfile,
+    Candidate, Direction, DtlsRole, Face, Fingerprint, KeyFrameRequests, LocalTransport, MediaKind,
+    Remote, RemoteMedia, RemoteTransport, SdesKey, SrtpProfile, VideoAddresses,
 };
 pub use ids::{GroupId, LegId};
 pub use stats::{LegStats, Load};
@@ -49,6 +49,8 @@ pub enum Command {
         digits: String,
         duration_ms: u32,
     },
+    /// Asks the peer of `leg` for a whole picture, by PLI or FIR as it takes them, not more often than once in 500 ms.
+    RequestKeyFrame { leg: LegId },
     /// Closes every leg whose group is not listed: said once after the link came back.
     Retain { groups: Vec<GroupId> },
 }
@@ -73,6 +75,9 @@ pub enum Event {
         digit: char,
         duration_ms: u32,
     },
+    /// Somebody at the other end of the join wants a whole picture from the peer of `leg`, which takes no such RTCP:
+    /// signalling may ask it. Not more often than once a second.
+    KeyFrameWanted { leg: LegId },
     /// A leg ended as asked, with its record.
     LegClosed { leg: LegId, stats: LegStats },
     /// What the node carries, once a second while anything changes, and at connection.
@@ -107,7 +112,13 @@ pub enum LegSpec {
     /// A browser: ICE-lite, DTLS-SRTP, everything muxed on the worker's one port.
     WebRtc { face: Face },
     /// A SIP peer: a port pair of its own. `sdes` lets it offer SRTP keyed by SDP (RFC 4568).
-    Rtp { face: Face, sdes: bool },
+    Rtp {
+        face: Face,
+        sdes: bool,
+        /// With a second port pair for pictures.
+        #[serde(default)]
+        video: bool,
+    },
     /// One of our own.
     Source(Source),
 }
@@ -123,6 +134,12 @@ pub enum Source {
         dbm0: f32,
     },
     Silence,
+    /// The ringback tone of a country: `tones` hertz together for each `on_off_ms` pair in turn, at `dbm0`.
+    Ringback {
+        tones_hz: Vec<f32>,
+        on_off_ms: Vec<(u32, u32)>,
+        dbm0: f32,
+    },
 }
 
 impl LegFailure {

@@ -36,6 +36,9 @@ impl Legs {
             } => {
                 self.send_digits(leg, &digits, duration_ms, now);
             }
+            Command::RequestKeyFrame { leg } => {
+                tracing::debug!(%leg, "there are no pictures yet to be asked for");
+            }
             Command::Retain { groups } => {
                 let kept: HashSet<GroupId> = groups.into_iter().collect();
                 let gone: Vec<LegId> = self
@@ -209,6 +212,7 @@ impl Legs {
             Transport::Rtp(rtp) => LocalTransport::Rtp {
                 rtp: rtp.ports.iter().map(|pair| pair.announced).collect(),
                 sdes: rtp.offered.clone(),
+                video: Vec::new(),
             },
             Transport::Source(_) => LocalTransport::Source,
         };
@@ -287,6 +291,7 @@ impl Legs {
                     rtcp,
                     signalling,
                     sdes,
+                    video: _,
                 },
             ) => {
                 let keys = match &sdes {

@@ -232,6 +232,8 @@ mod tests {
             formats,
             ptime_ms: 20,
             mid: None,
+            key_frame: media_control::KeyFrameRequests::default(),
+            inband_dtmf: false,
         }]
     }
 

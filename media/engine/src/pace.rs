@@ -102,7 +102,7 @@ impl Generator {
         let ms = speech::packet_ms(&out.codec, out.ptime_ms);
         let tone = match source {
             Source::Tone { hz, dbm0 } => Some(Tone::new(*hz, *dbm0, rate)),
-            Source::Silence | Source::Echo => None,
+            Source::Silence | Source::Echo | Source::Ringback { .. } => None,
         };
         Some(Generator {
             tone,

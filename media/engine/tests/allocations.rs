@@ -88,6 +88,7 @@ fn relay_without_heap(v13: bool) {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     let formats = vec![format(Codec::Pcmu, 0, 8000)];
@@ -103,6 +104,7 @@ fn relay_without_heap(v13: bool) {
             rtcp: None,
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: audio(formats),
     };

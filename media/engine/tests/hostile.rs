@@ -39,6 +39,7 @@ fn call() -> (Bed, Browser) {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     let remote = Remote {
@@ -47,6 +48,7 @@ fn call() -> (Bed, Browser) {
             rtcp: None,
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: audio(vec![format(Codec::Pcmu, 0, 8000)]),
     };
@@ -326,6 +328,7 @@ fn a_description_of_the_wrong_kind_or_size_is_refused() {
             rtcp: None,
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: vec![],
     };

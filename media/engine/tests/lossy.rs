@@ -141,6 +141,7 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
             LegSpec::Rtp {
                 face: Face::Inside,
                 sdes: false,
+                video: false,
             },
         );
         let formats = vec![format(Codec::Pcmu, 0, 8000)];
@@ -156,6 +157,7 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
                 rtcp: None,
                 signalling: "192.0.2.20".parse().unwrap(),
                 sdes: None,
+                video: None,
             },
             media: audio(formats),
         };

@@ -38,6 +38,7 @@ fn phone_at(rtp: Option<&str>, signalling: &str, media: Vec<RemoteMedia>) -> Rem
             rtcp: None,
             signalling: signalling.parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media,
     }
@@ -63,6 +64,7 @@ impl Call {
             LegSpec::Rtp {
                 face: Face::Inside,
                 sdes: false,
+                video: false,
             },
         );
         let remote = browser.description(browser_formats);
@@ -307,6 +309,7 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: true,
+            video: false,
         },
     ) else {
         panic!()
@@ -318,6 +321,7 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
             LegSpec::Rtp {
                 face: Face::Inside,
                 sdes: true,
+                video: false,
             },
         );
         bed.create_echo(3);
@@ -333,6 +337,7 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
                 rtcp: None,
                 signalling: "192.0.2.20".parse().unwrap(),
                 sdes: Some((theirs, ours.clone())),
+                video: None,
             },
             media: audio(formats()),
         };
@@ -566,6 +571,7 @@ fn a_repeated_command_answers_the_same_and_an_unknown_leg_is_closed_already() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: true,
+            video: false,
         },
     );
     let again = bed.create(
@@ -573,6 +579,7 @@ fn a_repeated_command_answers_the_same_and_an_unknown_leg_is_closed_already() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: true,
+            video: false,
         },
     );
     assert_eq!(first, again);

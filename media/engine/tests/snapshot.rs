@@ -49,6 +49,7 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     assert!(
@@ -69,6 +70,7 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
             rtcp: None,
             signalling: "203.0.113.9".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: audio(formats),
     };
@@ -142,6 +144,7 @@ fn what_does_not_fit_is_refused() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: true,
+            video: false,
         },
     );
     let snapshot = bed.legs.snapshot(LegId(2)).unwrap();

@@ -41,6 +41,7 @@ fn phone(formats: Vec<Format>) -> Remote {
             rtcp: None,
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: audio(formats),
     }
@@ -56,6 +57,7 @@ fn call(phone_formats: Vec<Format>) -> (Bed, Browser) {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     let remote = browser.description(opus_formats());
@@ -236,6 +238,7 @@ fn a_tone_of_ours_is_sent_in_the_codec_that_the_peer_takes() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     bed.create(

@@ -140,6 +140,8 @@ fn read(line: &Value) -> Option<Remote> {
             formats: vec![format],
             ptime_ms: 20,
             mid: None,
+            key_frame: media_control::KeyFrameRequests::default(),
+            inband_dtmf: false,
         }],
     })
 }

@@ -340,7 +340,9 @@ impl Node {
             Command::CreateLeg { leg, group, .. } => {
                 Some(lock(&self.shared.placement).place(*leg, *group))
             }
-            Command::ConnectLeg { leg, .. } | Command::SendDigits { leg, .. } => {
+            Command::ConnectLeg { leg, .. }
+            | Command::SendDigits { leg, .. }
+            | Command::RequestKeyFrame { leg } => {
                 let worker = lock(&self.shared.placement).worker_of(*leg);
                 if worker.is_none() && matches!(command, Command::ConnectLeg { .. }) {
                     let reason = LegFailure::Unsupported("no such leg".to_owned());

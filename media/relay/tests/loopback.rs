@@ -240,6 +240,7 @@ fn a_browser_and_a_phone_hear_each_other() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     let LocalTransport::Rtp { rtp: announced, .. } = phone_end else {
@@ -268,6 +269,7 @@ fn a_browser_and_a_phone_hear_each_other() {
             rtcp: None,
             signalling: "127.0.0.1".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: browser::audio(vec![format(Codec::Pcmu, 0, 8000)]),
     };
@@ -310,6 +312,7 @@ fn a_lost_worker_ends_its_legs_and_is_replaced() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: true,
+            video: false,
         },
     );
     bed.node.lose_worker(0);
@@ -364,6 +367,7 @@ fn a_transcoded_phone_is_sent_a_packet_every_20_ms() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     );
     let LocalTransport::Rtp { rtp: announced, .. } = phone_end else {
@@ -389,6 +393,7 @@ fn a_transcoded_phone_is_sent_a_packet_every_20_ms() {
             rtcp: None,
             signalling: "127.0.0.1".parse().unwrap(),
             sdes: None,
+            video: None,
         },
         media: browser::audio(vec![format(Codec::Pcma, 8, 8000)]),
     };
@@ -452,6 +457,7 @@ fn candidates_and_ports_say_what_is_announced() {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     ) else {
         panic!()
@@ -470,6 +476,7 @@ fn a_leg_without_ports_is_refused_and_a_taken_port_is_named() {
         spec: LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
+            video: false,
         },
     });
     assert_eq!(

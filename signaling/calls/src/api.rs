@@ -4,7 +4,7 @@ use crate::negotiate::codecs::CodecPolicy;
 use crate::record::CallRecord;
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_protocol::{ClientMessage, ServerMessage};
+use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_trunk::api as trunk;
 use std::net::SocketAddr;
 
@@ -68,6 +68,15 @@ pub enum Input {
         session: SessionId,
     },
 
+    /// The application's backend does not want this incoming call: SIP `status` to the caller, `finish` FAILED with
+    /// `info` to the page if it was told of it.
+    RefuseCall {
+        session: SessionId,
+        call_id: String,
+        status: u16,
+        info: String,
+    },
+
     Trunk(trunk::Event),
     TrunkLink(Link),
     Media(media::Event),
@@ -90,9 +99,24 @@ pub enum Link {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
+    /// Said also for a session that waits for its page to come back: the backend hears it, the socket is gone.
     Send {
         session: SessionId,
         message: ServerMessage,
+    },
+    /// What only the application's backend is told.
+    Hook {
+        session: SessionId,
+        message: Box<HookMessage>,
+    },
+    /// A page came back with its token: what was `from`'s is `to`'s now.
+    Moved {
+        from: SessionId,
+        to: SessionId,
+    },
+    /// Nothing more will be said of this session.
+    Over {
+        session: SessionId,
     },
     /// After what was sent before it has left.
     Close {

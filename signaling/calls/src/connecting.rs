@@ -1,7 +1,7 @@
 //! `connection`, registration, pings, and the end of a session.
 
 use crate::addresses::numeric_host;
-use crate::api::SessionId;
+use crate::api::{Output, SessionId};
 use crate::call::Stage;
 use crate::ending::How;
 use crate::limits::{PING, SILENCE, TEXT_BYTES};
@@ -255,6 +255,7 @@ impl Switchboard {
             return;
         };
         self.by_proof.remove(&session.proof);
+        self.output(Output::Over { session: id });
         for timer in [
             Timer::Connection(id.0),
             Timer::Ping(id.0),

@@ -74,6 +74,26 @@ impl Switchboard {
         }
     }
 
+    /// The backend does not want an incoming call.
+    pub(crate) fn refuse_call(
+        &mut self,
+        session: SessionId,
+        id: &str,
+        status: u16,
+        info: &str,
+        now: Instant,
+    ) {
+        let Some(key) = self.call_of(session, id) else {
+            return;
+        };
+        let mut how = How::failed(info, Some(status));
+        how.refusal = Some(Refusal {
+            status,
+            reason: reason(status).to_owned(),
+        });
+        self.end(key, how, now);
+    }
+
     pub(crate) fn trunk_ended(&mut self, invite: InviteId, end: End, now: Instant) {
         let Some(key) = self.by_invite.remove(&invite) else {
             return;
@@ -339,6 +359,7 @@ impl Switchboard {
 /// Reason phrases of the responses we refuse with ourselves (RFC 3261 §21).
 fn reason(status: u16) -> &'static str {
     match status {
+        403 => "Forbidden",
         408 => "Request Timeout",
         480 => "Temporarily Unavailable",
         486 => "Busy Here",

@@ -26,6 +26,9 @@ pub(crate) struct Arrival {
     pub sdp: Option<Vec<u8>>,
     pub source: SocketAddr,
     pub raw: String,
+    /// A call of ours whose place it wants (RFC 3891).
+    #[expect(dead_code, reason = "read by the transfer to come")]
+    pub replaces: Option<InviteId>,
 }
 
 impl Switchboard {

@@ -9,6 +9,7 @@ mod api;
 mod call;
 mod callee;
 mod connecting;
+mod dtmf;
 mod ending;
 mod incoming;
 mod limits;
@@ -21,6 +22,8 @@ mod resume;
 mod session;
 mod switchboard;
 mod timers;
+mod transfer;
+mod video;
 
 pub use api::{Config, Input, Link, Output, SessionId};
 pub use negotiate::codecs::CodecPolicy;

@@ -3,18 +3,13 @@
 
 use crate::api::SessionId;
 use crate::call::{CallKey, Reoffer, Stage};
-use crate::limits::DIGITS;
 use crate::negotiate::{SipDescription, answer_sip, codecs, offer_sip, read_sip};
 use crate::switchboard::Switchboard;
 use media_control::{Command as Media, Direction, Format};
 use signaling_protocol::ServerMessage;
-use signaling_protocol::call::{CallStatus, DtmfType, SendDtmf};
-use signaling_protocol::connection::Fail;
+use signaling_protocol::call::CallStatus;
 use signaling_trunk::api::{Command as Trunk, Failure, InviteId, OfferId};
 use std::net::SocketAddr;
-
-/// How long a digit lasts, milliseconds.
-const DIGIT_MS: u32 = 160;
 
 impl Switchboard {
     /// Tells media what the SIP side's description says, unless it says what it said before.
@@ -281,37 +276,5 @@ impl Switchboard {
                 ServerMessage::Talk(object)
             },
         );
-    }
-
-    pub(crate) fn send_dtmf(&mut self, session: SessionId, message: SendDtmf) {
-        let Some(key) = self.call_of(session, message.call_id.as_str()) else {
-            return;
-        };
-        let digits = message.dtmf.to_ascii_uppercase();
-        let info = if digits.is_empty()
-            || digits.len() > DIGITS
-            || !digits.bytes().all(|b| b"0123456789*#ABCD".contains(&b))
-        {
-            "dtmf may hold up to 32 of 0-9 * # A-D"
-        } else if !matches!(message.kind, None | Some(DtmfType::Rfc2833)) {
-            "DTMF by SIP INFO is not there yet; use RFC2833"
-        } else if self
-            .calls
-            .get(&key)
-            .is_none_or(|c| c.stage != Stage::Established)
-        {
-            "The call is not established"
-        } else {
-            self.media(
-                key,
-                Media::SendDigits {
-                    leg: key.sip_leg(),
-                    digits,
-                    duration_ms: DIGIT_MS,
-                },
-            );
-            return;
-        };
-        self.send(session, ServerMessage::Fail(Fail::error(info)));
     }
 }

@@ -19,7 +19,7 @@ use signaling_protocol::call::{CallStatus, SetRemoteSdp};
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::{CallStatusInfo, ServerMessage, call};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId};
+use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId, InviteOptions};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -134,6 +134,7 @@ impl Switchboard {
             FarLeg::Sip(_) => LegSpec::Rtp {
                 face: Face::Inside,
                 sdes: false,
+                video: false,
             },
         };
         self.media(key, make(key.sip_leg(), far));
@@ -272,6 +273,7 @@ impl Switchboard {
                 from_display: display,
                 headers: wish.headers,
                 sdp,
+                options: InviteOptions::default(),
             },
         );
     }

@@ -77,6 +77,7 @@ impl Switchboard {
         if let Some(owner) = self.by_account.get_mut(&user.account_id) {
             *owner = id;
         }
+        self.output(Output::Moved { from: old, to: id });
         let calls = self.move_calls(old, id);
         let data = UserData {
             auth_token: Some(AuthToken::new(token.expose())),

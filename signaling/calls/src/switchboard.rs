@@ -133,6 +133,12 @@ impl Switchboard {
             Input::Frame { session, message } => self.frame(session, message, now),
             Input::Unreadable { session, error } => self.unreadable(session, error, now),
             Input::SessionClosed { session } => self.session_closed(session, now),
+            Input::RefuseCall {
+                session,
+                call_id,
+                status,
+                info,
+            } => self.refuse_call(session, &call_id, status, &info, now),
             Input::Trunk(event) => self.trunk_event(event, now),
             Input::Media(event) => self.media_event(event, now),
             Input::TrunkLink(link) => self.trunk_link(link, now),
@@ -252,6 +258,7 @@ impl Switchboard {
                 sdp,
                 source,
                 raw,
+                replaces,
                 ..
             } => {
                 self.incoming(
@@ -263,6 +270,7 @@ impl Switchboard {
                         sdp,
                         source,
                         raw,
+                        replaces,
                     },
                     now,
                 );
@@ -297,6 +305,7 @@ impl Switchboard {
                 sdp,
                 source,
                 raw,
+                fork: _,
             } => self.offered(invite, offer, sdp, source, raw),
             Event::OfferAcknowledged { invite, offer, sdp } => {
                 self.offer_acknowledged(invite, offer, sdp)
@@ -311,6 +320,39 @@ impl Switchboard {
                 self.offer_answered(invite, status, sdp, source, raw);
             }
             Event::OfferRefused { invite, failure } => self.offer_refused(invite, failure),
+            Event::ReferAccepted {
+                invite,
+                refer,
+                status,
+                raw,
+            } => self.refer_accepted(invite, refer, status, raw),
+            Event::ReferNotified {
+                invite,
+                refer,
+                status,
+                reason,
+                over,
+                raw,
+            } => self.refer_notified(invite, refer, (status, &reason, over), raw, now),
+            Event::ReferRefused {
+                invite,
+                refer,
+                failure,
+            } => self.refer_refused(invite, refer, failure),
+            Event::Referred {
+                invite,
+                refer,
+                target,
+                replaces,
+                referred_by,
+                raw,
+            } => self.referred(invite, refer, (target, replaces, referred_by), raw, now),
+            Event::Info {
+                invite,
+                content_type,
+                body,
+            } => self.info(invite, &content_type, &body),
+            Event::InfoRefused { invite, failure } => self.info_refused(invite, &failure),
             Event::Ended { invite, end } => self.trunk_ended(invite, end, now),
         }
     }
@@ -322,6 +364,7 @@ impl Switchboard {
             Event::LegFailed { leg, reason } => self.leg_failed(leg, &reason, now),
             Event::LegClosed { leg, stats } => self.leg_closed(leg, stats, now),
             Event::MediaSilent { leg, seconds } => self.media_silent(leg, seconds, now),
+            Event::KeyFrameWanted { leg } => self.key_frame_wanted(leg),
             // Told for the record and the backend, who have no ear for them yet.
             Event::LegConnected { .. }
             | Event::MediaStarted { .. }
@@ -369,11 +412,7 @@ impl Switchboard {
     // What the other files say everything with.
 
     pub(crate) fn send(&mut self, session: SessionId, message: ServerMessage) {
-        if self
-            .sessions
-            .get(&session)
-            .is_some_and(|s| !s.closing && !s.parked)
-        {
+        if self.sessions.get(&session).is_some_and(|s| !s.closing) {
             self.outputs.push_back(Output::Send { session, message });
         }
     }

@@ -66,6 +66,8 @@ words! {
         BugReportStatusEvent = "BugReportStatusEvent",
         SessionDebugStatusEvent = "SessionDebugStatusEvent",
         ErrorEvent = "ErrorEvent",
+        /// Ours, not of WCS: a digit that the far side sent.
+        OnDtmfEvent = "OnDtmfEvent",
         OnCallEvent = "OnCallEvent",
         OnMessageEvent = "OnMessageEvent",
         OnDataEvent = "OnDataEvent",
@@ -134,7 +136,8 @@ impl HookMethod {
             | HookMethod::DataStatusEvent
             | HookMethod::BugReportStatusEvent
             | HookMethod::SessionDebugStatusEvent
-            | HookMethod::ErrorEvent => HookKind::Event,
+            | HookMethod::ErrorEvent
+            | HookMethod::OnDtmfEvent => HookKind::Event,
             HookMethod::OnCallEvent | HookMethod::OnMessageEvent | HookMethod::OnDataEvent => {
                 HookKind::Incoming
             }

@@ -91,6 +91,7 @@ hooks! {
         BugReportStatusEvent(BugReportStatusHook),
         SessionDebugStatusEvent(SessionDebugStatusEvent),
         ErrorEvent(ErrorHook),
+        OnDtmfEvent(SendDtmfHook),
         OnCallEvent(Box<CallHook>),
         OnMessageEvent(Box<MessageObject>),
         OnDataEvent(OnDataEvent),

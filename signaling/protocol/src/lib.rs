@@ -29,6 +29,7 @@ pub mod transfer;
 pub mod xcap;
 
 pub use client::ClientMessage;
+pub use context::{HookKind, HookMethod};
 pub use envelope::{FRAME_MAX, GetVersion, NAME_MAX, ParseError, Raw};
 pub use field::{Fault, FieldFault};
 pub use hook::{HookError, HookMessage};

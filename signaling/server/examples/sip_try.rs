@@ -76,6 +76,7 @@ async fn main() {
                     from_display: String::new(),
                     headers: Vec::new(),
                     sdp,
+                    options: Default::default(),
                 };
                 send(command).await.expect("running");
             }

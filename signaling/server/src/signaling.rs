@@ -43,7 +43,7 @@ pub(crate) enum FromSocket {
         token: String,
         outgoing: mpsc::Sender<ToSocket>,
     },
-    Input(Input),
+    Input(Box<Input>),
 }
 
 /// What the loop tells a socket.
@@ -273,6 +273,7 @@ impl Loop {
                 );
             }
             FromSocket::Input(input) => {
+                let input = *input;
                 if let Input::SessionClosed { session } = &input {
                     self.sockets.remove(session);
                 }
@@ -297,6 +298,7 @@ impl Loop {
                     self.tell(session, ToSocket::Message(Box::new(message)))
                 }
                 Output::Close { session } => self.tell(session, ToSocket::Close),
+                Output::Hook { .. } | Output::Moved { .. } | Output::Over { .. } => {}
                 Output::Trunk { key, command } => {
                     if !self.trunk.say(key, command) {
                         tracing::error!("the trunk takes no more commands");
@@ -380,10 +382,10 @@ mod tests {
         let _never_read = open(&mut state, 1);
         let mut read = open(&mut state, 2);
         let ping = |n| {
-            FromSocket::Input(Input::Frame {
+            FromSocket::Input(Box::new(Input::Frame {
                 session: SessionId(n),
                 message: ClientMessage::Ping,
-            })
+            }))
         };
         for _ in 0..OUTGOING {
             state.tell(SessionId(1), ToSocket::Close);

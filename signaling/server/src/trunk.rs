@@ -291,6 +291,12 @@ fn key(event: &Event) -> u64 {
         | Event::OfferAcknowledged { invite, .. }
         | Event::OfferAnswered { invite, .. }
         | Event::OfferRefused { invite, .. }
+        | Event::ReferAccepted { invite, .. }
+        | Event::ReferNotified { invite, .. }
+        | Event::ReferRefused { invite, .. }
+        | Event::Referred { invite, .. }
+        | Event::Info { invite, .. }
+        | Event::InfoRefused { invite, .. }
         | Event::Ended { invite, .. } => invite.0,
     }
 }

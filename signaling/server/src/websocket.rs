@@ -256,13 +256,18 @@ async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
                 break Some(code_of(&error));
             }
         };
-        if sockets.inputs.send(FromSocket::Input(input)).await.is_err() {
+        if sockets
+            .inputs
+            .send(FromSocket::Input(Box::new(input)))
+            .await
+            .is_err()
+        {
             break None;
         }
     };
     // A frame that says why, for pages that tell a clean end from a broken one.
     let says_why = code.is_some_and(|code| close.send(code).is_ok());
-    let closed = FromSocket::Input(Input::SessionClosed { session });
+    let closed = FromSocket::Input(Box::new(Input::SessionClosed { session }));
     let _ = sockets.inputs.send(closed).await;
     if says_why {
         let _ = tokio::time::timeout(CLOSING, &mut writer).await;

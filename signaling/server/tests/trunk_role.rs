@@ -154,6 +154,7 @@ fn call() -> Command {
         },
         from_display: String::new(),
         headers: Vec::new(),
+        options: Default::default(),
         sdp: b"v=0\r\n".to_vec(),
     }
 }

@@ -84,6 +84,7 @@ fn call(c: &mut Criterion) {
                 from_display: String::new(),
                 headers: Vec::new(),
                 sdp: SDP.to_vec(),
+                options: Default::default(),
             };
             agent.handle(Input::Command(command), now);
             let mut hung_up = false;

@@ -279,8 +279,18 @@ impl Agent {
                 from_display,
                 headers,
                 sdp,
+                options,
             } => {
-                self.place_invite(invite, account, &target, &from_display, headers, sdp, now);
+                self.place_invite(
+                    invite,
+                    account,
+                    &target,
+                    &from_display,
+                    headers,
+                    sdp,
+                    options,
+                    now,
+                );
             }
             Command::Acknowledge { invite, fork, sdp } => self.acknowledge(invite, fork, sdp, now),
             Command::Hangup { invite, status } => self.hang_up(invite, status, now),
@@ -299,6 +309,24 @@ impl Agent {
                 offer,
                 status,
             } => self.refuse_offer(invite, offer, status, now),
+            Command::Refer { invite, refer, to } => self.refer(invite, refer, to, now),
+            Command::AcceptRefer { invite, refer } => self.accept_refer(invite, refer, now),
+            Command::RefuseRefer {
+                invite,
+                refer,
+                status,
+            } => self.refuse_refer(invite, refer, status, now),
+            Command::NotifyRefer {
+                invite,
+                refer,
+                status,
+                reason,
+            } => self.notify_refer(invite, refer, status, &reason, now),
+            Command::Info {
+                invite,
+                content_type,
+                body,
+            } => self.send_info(invite, content_type, body, now),
             Command::Retain { accounts, invites } => self.retain(&accounts, &invites, now),
         }
     }

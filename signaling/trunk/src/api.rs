@@ -24,6 +24,11 @@ pub struct ForkId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OfferId(pub u64);
 
+/// One REFER, ours or theirs, and the subscription that it makes (RFC 3515). Ours are numbered by the calls,
+/// theirs by the trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReferId(pub u64);
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Opens an account; registers it if it says so. Answered by `Registered` or `RegistrationFailed`
@@ -43,6 +48,8 @@ pub enum Command {
         from_display: String,
         headers: Vec<Header>,
         sdp: Vec<u8>,
+        #[serde(default)]
+        options: InviteOptions,
     },
     /// The SDP for the ACK of a late offer. Without a late offer the trunk sends ACK by itself.
     Acknowledge {
@@ -82,6 +89,35 @@ pub enum Command {
         status: u16,
     },
 
+    /// Sends a REFER inside an established dialog (RFC 3515). Answered by `ReferAccepted`, then `ReferNotified`
+    /// as its NOTIFYs come, or by `ReferRefused` alone.
+    Refer {
+        invite: InviteId,
+        refer: ReferId,
+        to: ReferTo,
+    },
+    /// Takes their REFER: 202 and a first NOTIFY with 100. `NotifyRefer` is due until a final status.
+    AcceptRefer { invite: InviteId, refer: ReferId },
+    RefuseRefer {
+        invite: InviteId,
+        refer: ReferId,
+        status: u16,
+    },
+    /// How what they asked for fares, as a NOTIFY with a sipfrag; 200 and above ends the subscription.
+    NotifyRefer {
+        invite: InviteId,
+        refer: ReferId,
+        status: u16,
+        reason: String,
+    },
+    /// An INFO inside the dialog (RFC 6086, legacy usage). Sent in order, one at a time. Refusals are told by
+    /// `InfoRefused`, success by nothing.
+    Info {
+        invite: InviteId,
+        content_type: String,
+        body: Vec<u8>,
+    },
+
     /// Ends accounts and calls that are not listed: said once after the link came back.
     Retain {
         accounts: Vec<AccountId>,
@@ -98,7 +134,9 @@ pub enum Event {
         raw: String,
     },
     /// The registration is gone as asked.
-    Unregistered { account: AccountId },
+    Unregistered {
+        account: AccountId,
+    },
     /// `retry_s`: the trunk goes on trying after so many seconds by itself; `None`: it gave up (403, or
     /// 401/407 with credentials sent), and the account is closed.
     RegistrationFailed {
@@ -117,6 +155,10 @@ pub enum Event {
         headers: Vec<Header>,
         source: SocketAddr,
         raw: String,
+        /// It asks to take the place of this call of ours (RFC 3891), whose dialog and rights were checked: when it
+        /// is accepted the other one is to be hung up.
+        #[serde(default)]
+        replaces: Option<InviteId>,
     },
     /// 18x to our INVITE. `sdp`: the answer of that fork, if it brought one (told each time it comes).
     Progress {
@@ -153,6 +195,9 @@ pub enum Event {
         sdp: Option<Vec<u8>>,
         source: SocketAddr,
         raw: String,
+        /// An UPDATE in an early dialog of ours (RFC 3311 §5.1), before anybody answered.
+        #[serde(default)]
+        fork: Option<ForkId>,
     },
     /// The ACK of a re-INVITE that had no offer, with their answer to ours.
     OfferAcknowledged {
@@ -168,10 +213,61 @@ pub enum Event {
         raw: String,
     },
     /// Our re-INVITE was refused; the dialog goes on as it was.
-    OfferRefused { invite: InviteId, failure: Failure },
+    OfferRefused {
+        invite: InviteId,
+        failure: Failure,
+    },
+
+    /// 2xx to our REFER.
+    ReferAccepted {
+        invite: InviteId,
+        refer: ReferId,
+        status: u16,
+        raw: String,
+    },
+    /// A NOTIFY with the sipfrag of our REFER. `over`: no other follows.
+    ReferNotified {
+        invite: InviteId,
+        refer: ReferId,
+        status: u16,
+        reason: String,
+        over: bool,
+        raw: String,
+    },
+    /// Our REFER was refused, or nobody answered it.
+    ReferRefused {
+        invite: InviteId,
+        refer: ReferId,
+        failure: Failure,
+    },
+    /// The peer asks us to call somebody else (RFC 3515). `AcceptRefer` or `RefuseRefer` is due.
+    Referred {
+        invite: InviteId,
+        refer: ReferId,
+        /// The URI of Refer-To without its headers, as for [`Target::Uri`].
+        target: String,
+        /// From the URI's `?Replaces=`, to go into the new INVITE as it is.
+        replaces: Option<String>,
+        /// The Referred-By of the REFER (RFC 3892), to go into the new INVITE.
+        referred_by: Option<String>,
+        raw: String,
+    },
+    /// An INFO of theirs, already answered with 200 (bodies of other types than the known ones with 415).
+    Info {
+        invite: InviteId,
+        content_type: String,
+        body: Vec<u8>,
+    },
+    InfoRefused {
+        invite: InviteId,
+        failure: Failure,
+    },
 
     /// It is over, once for each invite, whoever ended it.
-    Ended { invite: InviteId, end: End },
+    Ended {
+        invite: InviteId,
+        end: End,
+    },
 }
 
 /// Which account and how to reach it. Secrets inside: never logged (`Debug` leaves them out).
@@ -217,6 +313,25 @@ pub enum Target {
         uri: String,
         params: Vec<(String, Option<String>)>,
     },
+}
+
+/// What else an INVITE of ours may say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InviteOptions {
+    /// The value of a Replaces header (RFC 3891), as a REFER gave it.
+    pub replaces: Option<String>,
+    /// The value of a Referred-By header (RFC 3892).
+    pub referred_by: Option<String>,
+}
+
+/// Whom our REFER names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ReferTo {
+    Target(Target),
+    /// The far end of another established call of ours, which is to be replaced by the new one (attended transfer,
+    /// RFC 5589 §7).
+    Call(InviteId),
 }
 
 /// A header field to add, already decided on by the calls; the trunk refuses one that would break the

@@ -196,6 +196,7 @@ impl Agent {
             sdp,
             source,
             raw: blotted(message.raw()),
+            fork: None,
         });
     }
 

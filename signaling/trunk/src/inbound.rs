@@ -85,6 +85,7 @@ impl Agent {
             headers: extra_headers(message),
             source: path.remote(),
             raw: blotted(message.raw()),
+            replaces: None,
         });
     }
 

@@ -1,7 +1,9 @@
 //! INVITEs of ours (RFC 3261 §13.2).
 
 use crate::agent::{Agent, Due};
-use crate::api::{AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, Target};
+use crate::api::{
+    AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Target,
+};
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
@@ -25,6 +27,7 @@ impl Agent {
         from_display: &str,
         headers: Vec<Header>,
         sdp: Vec<u8>,
+        _options: InviteOptions,
         now: Instant,
     ) {
         if self.s.invites.contains_key(&invite) {

@@ -303,6 +303,7 @@ fn invite(sdp: &[u8]) -> Command {
             name: "X-Call".into(),
             value: "a b".into(),
         }],
+        options: Default::default(),
         sdp: sdp.to_vec(),
     }
 }
@@ -1239,7 +1240,7 @@ proptest! {
         };
         let headers = vec![Header { name: format!("X-{name}"), value }];
         let (invite, account, sdp) = (CALL, AccountId(1), b"v=0".to_vec());
-        desk.command(Command::Invite { invite, account, target, from_display, headers, sdp });
+        desk.command(Command::Invite { invite, account, target, from_display, headers, sdp, options: Default::default() });
         for (_, bytes) in &desk.sent {
             let message = Message::parse(bytes).unwrap();
             prop_assert_eq!(message.fault, None);

@@ -247,6 +247,7 @@ impl World {
                         to_board.extend(media_does(command).map(Input::Media))
                     }
                     Output::Record(record) => self.records.push(*record),
+                    Output::Hook { .. } | Output::Moved { .. } | Output::Over { .. } => {}
                 }
             }
             while let Some(output) = self.agent.poll_output() {
@@ -337,6 +338,7 @@ fn media_does(command: media::Command) -> Option<media::Event> {
                 LegSpec::Rtp { .. } => LocalTransport::Rtp {
                     rtp: vec!["127.0.0.1:20000".parse().expect("an address")],
                     sdes: Vec::new(),
+                    video: Vec::new(),
                 },
                 LegSpec::Source(_) => LocalTransport::Source,
             };

@@ -232,6 +232,8 @@ pub fn audio(formats: Vec<Format>) -> Vec<RemoteMedia> {
         formats,
         ptime_ms: 20,
         mid: None,
+        key_frame: media_control::KeyFrameRequests::default(),
+        inband_dtmf: false,
     }]
 }
 

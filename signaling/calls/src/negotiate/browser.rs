@@ -39,6 +39,8 @@ impl BrowserDescription {
                 formats,
                 ptime_ms: PTIME_MS,
                 mid: self.mid.clone(),
+                key_frame: media_control::KeyFrameRequests::default(),
+                inband_dtmf: false,
             }],
         }
     }

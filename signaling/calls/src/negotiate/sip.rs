@@ -52,6 +52,7 @@ impl SipDescription {
                 rtcp: if self.muxed { self.rtp } else { self.rtcp }.filter(|to| !means_itself(to)),
                 signalling,
                 sdes: None,
+                video: None,
             },
             media: vec![RemoteMedia {
                 kind: MediaKind::Audio,
@@ -59,6 +60,8 @@ impl SipDescription {
                 formats,
                 ptime_ms: self.ptime_ms,
                 mid: None,
+                key_frame: media_control::KeyFrameRequests::default(),
+                inband_dtmf: false,
             }],
         }
     }

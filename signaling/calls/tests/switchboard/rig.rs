@@ -159,6 +159,7 @@ impl Rig {
                         self.media.push_back(command);
                     }
                     Output::Record(record) => self.records.push(*record),
+                    Output::Hook { .. } | Output::Moved { .. } | Output::Over { .. } => {}
                 }
             }
             if self.reincarnates {
@@ -251,6 +252,7 @@ impl Rig {
             headers: Vec::new(),
             source: SOURCE.parse().unwrap(),
             raw: "INVITE sip:x SIP/2.0\r\n".into(),
+            replaces: None,
         }));
         invite
     }
@@ -297,6 +299,7 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
         LegSpec::Rtp { .. } => LocalTransport::Rtp {
             rtp: vec!["198.51.100.2:20000".parse().unwrap()],
             sdes: Vec::new(),
+            video: Vec::new(),
         },
         LegSpec::Source(_) => LocalTransport::Source,
     }

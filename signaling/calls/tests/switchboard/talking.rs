@@ -234,6 +234,7 @@ fn a_hold_by_the_phone_is_answered_and_told_and_the_browser_gets_no_description(
             sdp: Some(sdp.into_bytes()),
             source: SOURCE.parse().unwrap(),
             raw: "INVITE".into(),
+            fork: None,
         }));
         let Some(Trunk::AnswerOffer { sdp, .. }) = rig.trunk.pop_front() else {
             panic!("no answer")
@@ -269,6 +270,7 @@ fn a_refresh_with_the_same_description_changes_nothing_for_media() {
         sdp: Some(PHONE.as_bytes().to_vec()),
         source: SOURCE.parse().unwrap(),
         raw: "UPDATE".into(),
+        fork: None,
     }));
     assert!(matches!(
         rig.trunk.pop_front(),

@@ -251,6 +251,7 @@ impl World {
                 target,
                 from_display: "A".into(),
                 headers: Vec::new(),
+                options: Default::default(),
                 sdp,
             },
         );
