@@ -82,7 +82,12 @@ impl Agent {
             return;
         }
         let dropped = !self.s.requests.contains_key(&request);
-        if dropped && matches!(purpose, Purpose::Register(_) | Purpose::Bye(..)) {
+        if dropped
+            && matches!(
+                purpose,
+                Purpose::Register(_) | Purpose::Bye(..) | Purpose::Prack(..)
+            )
+        {
             return;
         }
         let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
@@ -104,8 +109,11 @@ impl Agent {
             Purpose::Invite(invite) => self.on_invite_final(invite, response, head, source, now),
             Purpose::Reinvite(invite) if dropped => self.acknowledge_again(invite, response),
             Purpose::Reinvite(invite) => self.on_reinvite_final(invite, response, source, now),
-            Purpose::Bye(invite, fork) => self.on_bye_done(invite, fork, blotted(response.raw())),
-            Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+            Purpose::Bye(invite, fork) => {
+                self.on_bye_done(invite, fork, blotted(response.raw()), now);
+            }
+            // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
+            Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
     }
 
@@ -113,11 +121,11 @@ impl Agent {
     pub(crate) fn on_failure(&mut self, purpose: &Purpose, failure: Failure, now: Instant) {
         match purpose {
             Purpose::Register(account) => self.on_register_failed(*account, failure, now),
-            Purpose::Invite(invite) => self.on_invite_failed(*invite, failure),
+            Purpose::Invite(invite) => self.on_invite_failed(*invite, failure, now),
             Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
-            Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new()),
+            Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
-            Purpose::Cancel(_) => {}
+            Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }
 }
