@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::registration::Account;
+use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
@@ -36,6 +37,7 @@ pub struct Config {
     /// Asked of registrars; 0: 60 s. Half of it is the longest time for which a registrar that forgot
     /// everything goes unnoticed.
     pub register_expires_s: u32,
+    pub reliable_provisional: ReliableProvisional,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub(crate) enum Due {
     AccountKeepAlive(AccountId),
     /// A 2xx of ours is repeated.
     Repeat(InviteId),
+    /// A reliable provisional response of ours is.
+    Progress(InviteId),
     /// A re-INVITE of ours is tried again.
     Offer(InviteId),
     /// It rang too long, or the end of it never came.
@@ -237,6 +241,7 @@ impl Agent {
                 Due::Account(account) => self.on_account_due(account, now),
                 Due::AccountKeepAlive(account) => self.on_account_keep_alive(account, now),
                 Due::Repeat(invite) => self.on_repeat_due(invite, now),
+                Due::Progress(invite) => self.on_progress_due(invite, now),
                 Due::Offer(invite) => self.on_offer_due(invite, now),
                 Due::Patience(invite) => self.on_patience_over(invite, now),
                 Due::Request(request) => self.on_request_due(request, now),

@@ -6,6 +6,7 @@ use crate::info::Infos;
 use crate::net::Path;
 use crate::refer::OurRefer;
 use crate::referral::Referral;
+use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
 use serde::{Deserialize, Serialize};
 use signaling_sip::dialog::Dialog;
@@ -49,6 +50,17 @@ pub(crate) struct Invite {
     pub referrals: Vec<Referral>,
     #[serde(default)]
     pub infos: Infos,
+    /// Number of their INVITE, for the PRACKs that name it.
+    #[serde(default)]
+    pub cseq: u32,
+    /// Forks are numbered on, also when early dialogs were forgotten.
+    #[serde(default)]
+    pub next_fork: u32,
+    #[serde(default)]
+    pub reliability: Reliability,
+    /// What we last described to the peer in an exchange that came about.
+    #[serde(default)]
+    pub last_sdp: Vec<u8>,
     ended: bool,
 }
 
@@ -71,6 +83,32 @@ pub(crate) struct Fork {
     pub dialog: Dialog,
     /// Number of the INVITE that the ACK is for, where it went, and its bytes.
     pub ack: Option<(u32, Path, Vec<u8>)>,
+    /// Number of the INVITE whose ACK is due: requests in between have higher ones (RFC 3261 §13.2.2.4).
+    #[serde(default)]
+    pub ack_for: u32,
+    /// RSeq of the last reliable provisional response (RFC 3262 §4).
+    #[serde(default)]
+    pub rseq: Option<u32>,
+    /// Their last description before the 2xx: the answer in a reliable response, or an UPDATE's offer.
+    #[serde(default)]
+    pub early_sdp: Option<Vec<u8>>,
+    /// An UPDATE before anybody answered.
+    #[serde(default)]
+    pub their_offer: Option<TheirOffer>,
+}
+
+impl Fork {
+    pub fn new(id: ForkId, dialog: Dialog) -> Fork {
+        Fork {
+            id,
+            dialog,
+            ack: None,
+            ack_for: 0,
+            rseq: None,
+            early_sdp: None,
+            their_offer: None,
+        }
+    }
 }
 
 /// A 2xx of ours, repeated until its ACK (RFC 3261 §13.3.1.4).
@@ -103,6 +141,9 @@ pub(crate) struct TheirOffer {
     pub key: String,
     pub is_invite: bool,
     pub had_sdp: bool,
+    /// Of an UPDATE before the 2xx: what a 2xx without a description then stands for.
+    #[serde(default)]
+    pub sdp: Option<Vec<u8>>,
 }
 
 impl Invite {
@@ -139,6 +180,10 @@ impl Invite {
             refers: Vec::new(),
             referrals: Vec::new(),
             infos: Infos::default(),
+            cseq: 0,
+            next_fork: 0,
+            reliability: Reliability::default(),
+            last_sdp: Vec::new(),
             ended: false,
         }
     }
@@ -167,9 +212,11 @@ impl Agent {
     ) -> Option<(Draft, Vec<u8>)> {
         let entry = self.s.invites.get_mut(&invite)?;
         let contact_user = entry.contact_user.clone();
-        let dialog = &mut entry.fork(fork)?.dialog;
+        let fork = entry.fork(fork)?;
+        let ack_for = fork.ack_for;
+        let dialog = &mut fork.dialog;
         let cseq = if method == Method::Ack {
-            dialog.local_cseq
+            ack_for
         } else {
             dialog.next_cseq()
         };
@@ -206,7 +253,7 @@ impl Agent {
                 return next;
             }
             Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
-            Purpose::Bye(invite, fork) => (*invite, *fork),
+            Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refer(invite, _)
             | Purpose::Notify(invite, _)
@@ -229,7 +276,7 @@ impl Agent {
     }
 
     /// Tells the end, once, and forgets what is no longer needed.
-    pub(crate) fn end(&mut self, invite: InviteId, end: End) {
+    pub(crate) fn end(&mut self, invite: InviteId, end: End, now: Instant) {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
@@ -237,7 +284,7 @@ impl Agent {
         entry.repeat = None;
         entry.our_offer = None;
         entry.waiting_offer = None;
-        entry.their_offer = None;
+        let theirs = entry.their_offer.take();
         let first = !std::mem::replace(&mut entry.ended, true);
         let reinvite = entry.reinvite.take();
         self.drop_our_refers(invite);
@@ -246,7 +293,12 @@ impl Agent {
             // Its peer has stopped repeating the 2xx: none may ever come.
             self.abandon(reinvite);
         }
+        if let Some(theirs) = theirs {
+            self.respond(&theirs.key, 487, "Request Terminated", Vec::new(), b"", now);
+        }
+        self.settle_early_offers(invite, None, now);
         for due in [
+            Due::Progress(invite),
             Due::Repeat(invite),
             Due::Offer(invite),
             Due::Patience(invite),

@@ -30,6 +30,8 @@ pub const MAX_LOOKUPS: usize = 4_096;
 pub const MAX_QUEUED_PER_STREAM: usize = 256;
 /// Digest nonces kept for one account.
 pub const MAX_DIGEST_SESSIONS: usize = 8;
+/// Reliable provisional responses that wait for the PRACK of the one before; the newest take the last place.
+pub const MAX_WAITING_PROGRESS: usize = 8;
 /// Rounds of 401 and 407 for one request.
 pub const MAX_DIGEST_ROUNDS: u8 = 5;
 

@@ -207,7 +207,7 @@ impl Agent {
         {
             headers.push(("Contact", contact_uri(&user, &listener)));
             headers.push(("Allow", crate::requests::ALLOW.into()));
-            headers.push(("Supported", crate::requests::SUPPORTED.into()));
+            headers.push(("Supported", crate::validate::SUPPORTED.join(", ").into()));
         }
         let bytes = self.write_response(
             &message,
