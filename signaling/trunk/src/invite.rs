@@ -5,6 +5,7 @@ use crate::api::{AccountId, End, Event, ForkId, InviteId, OfferId};
 use crate::net::Path;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
+use crate::session_timer::SessionTimer;
 use serde::{Deserialize, Serialize};
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::Method;
@@ -51,6 +52,11 @@ pub(crate) struct Invite {
     /// What we last described to the peer in an exchange that came about.
     #[serde(default)]
     pub last_sdp: Vec<u8>,
+    /// What the peer last described to us.
+    #[serde(default)]
+    pub their_sdp: Vec<u8>,
+    #[serde(default)]
+    pub timer: SessionTimer,
     ended: bool,
 }
 
@@ -117,10 +123,15 @@ pub(crate) struct Repeat {
 pub(crate) enum OurOffer {
     Sent {
         sdp: Vec<u8>,
+        /// Not the calls' offer but one that keeps the session alive.
+        #[serde(default)]
+        refresh: bool,
     },
     /// Met one of theirs (491): tried again at its time.
     Backoff {
         sdp: Vec<u8>,
+        #[serde(default)]
+        refresh: bool,
     },
 }
 
@@ -131,7 +142,7 @@ pub(crate) struct TheirOffer {
     pub key: String,
     pub is_invite: bool,
     pub had_sdp: bool,
-    /// Of an UPDATE before the 2xx: what a 2xx without a description then stands for.
+    /// What it offers.
     #[serde(default)]
     pub sdp: Option<Vec<u8>>,
 }
@@ -171,6 +182,8 @@ impl Invite {
             next_fork: 0,
             reliability: Reliability::default(),
             last_sdp: Vec::new(),
+            their_sdp: Vec::new(),
+            timer: SessionTimer::default(),
             ended: false,
         }
     }
@@ -232,7 +245,7 @@ impl Agent {
                     account.cseq = cseq;
                 }
             }
-            Purpose::Reinvite(invite) => {
+            Purpose::Reinvite(invite) | Purpose::Refresh(invite) => {
                 if let Some(fork) = self.s.invites.get_mut(invite).and_then(Invite::main) {
                     fork.dialog.local_cseq = cseq;
                 }
@@ -267,6 +280,7 @@ impl Agent {
         self.settle_early_offers(invite, None, now);
         for due in [
             Due::Progress(invite),
+            Due::Session(invite),
             Due::Repeat(invite),
             Due::Offer(invite),
             Due::Patience(invite),

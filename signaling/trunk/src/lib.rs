@@ -25,6 +25,7 @@ mod requests;
 mod responses;
 mod schedule;
 mod server;
+pub mod session_timer;
 mod stranger;
 pub mod targets;
 mod validate;

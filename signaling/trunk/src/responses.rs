@@ -85,7 +85,7 @@ impl Agent {
         if dropped
             && matches!(
                 purpose,
-                Purpose::Register(_) | Purpose::Bye(..) | Purpose::Prack(..)
+                Purpose::Register(_) | Purpose::Bye(..) | Purpose::Prack(..) | Purpose::Refresh(_)
             )
         {
             return;
@@ -93,6 +93,12 @@ impl Agent {
         let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
+        }
+        if let (false, 422, Purpose::Invite(invite)) = (given_up, status, &purpose)
+            && !dropped
+            && self.take_min_se(*invite, response)
+        {
+            return self.send_again(request, now);
         }
         let more_hops = self
             .s
@@ -112,6 +118,7 @@ impl Agent {
             Purpose::Bye(invite, fork) => {
                 self.on_bye_done(invite, fork, blotted(response.raw()), now);
             }
+            Purpose::Refresh(invite) => self.on_refresh_final(invite, response, now),
             // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
             Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
@@ -125,6 +132,7 @@ impl Agent {
             Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
             Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
+            Purpose::Refresh(invite) => self.on_refresh_refused(*invite, failure, now),
             Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }

@@ -56,7 +56,7 @@ impl From<Fault> for Refusal {
 }
 
 /// Option tags that we support and a peer may require.
-pub(crate) const SUPPORTED: [&str; 2] = ["100rel", "199"];
+pub(crate) const SUPPORTED: [&str; 3] = ["100rel", "timer", "199"];
 
 fn is_supported(tag: &[u8]) -> bool {
     SUPPORTED
