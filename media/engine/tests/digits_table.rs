@@ -82,16 +82,16 @@ fn one_packet_each(
     if let Some(from) = from {
         let (header, payload) = from.sing();
         if from_phone {
-            call.from_phone(header, &payload);
+            call.phone_says(header, &payload);
         } else {
-            call.from_browser(header, &payload);
+            call.browser_says(header, &payload);
         }
     }
     let (header, payload) = other.sing();
     if from_phone {
-        call.from_browser(header, &payload);
+        call.browser_says(header, &payload);
     } else {
-        call.from_phone(header, &payload);
+        call.phone_says(header, &payload);
     }
     settle(call, ends);
 }
@@ -150,7 +150,7 @@ fn run(cell: &Cell, way: Way, from_phone: bool) -> Result<(), String> {
                     let mut samples = [0; SAMPLES];
                     chord.fill(&mut samples);
                     let (header, payload) = (me.header(), me.mouth.say(&samples));
-                    call.from_phone(header, &payload);
+                    call.phone_says(header, &payload);
                     one_packet_each(&mut call, None, other, from_phone, &mut ends);
                 }
             }
@@ -168,9 +168,9 @@ fn run(cell: &Cell, way: Way, from_phone: bool) -> Result<(), String> {
                     let is_end = packet.payload[1] & 0x80 != 0;
                     if !(is_end && way == Way::LostEnds) {
                         if from_phone {
-                            call.from_phone(header, &packet.payload);
+                            call.phone_says(header, &packet.payload);
                         } else {
-                            call.from_browser(header, &packet.payload);
+                            call.browser_says(header, &packet.payload);
                         }
                     }
                     one_packet_each(&mut call, None, other, from_phone, &mut ends);

@@ -208,11 +208,11 @@ impl Call {
         }
     }
 
-    pub fn from_phone(&mut self, header: RtpHeader, payload: &[u8]) {
-        self.from_phone_at(RTP, PHONE, header, payload);
+    pub fn phone_says(&mut self, header: RtpHeader, payload: &[u8]) {
+        self.phone_says_at(RTP, PHONE, header, payload);
     }
 
-    pub fn from_phone_at(
+    pub fn phone_says_at(
         &mut self,
         socket: SocketId,
         from: &str,
@@ -226,7 +226,7 @@ impl Call {
         self.collect();
     }
 
-    pub fn from_browser(&mut self, header: RtpHeader, payload: &[u8]) {
+    pub fn browser_says(&mut self, header: RtpHeader, payload: &[u8]) {
         let packet = self.browser.rtp(&header, payload);
         self.bed.arrive(BROWSERS, addr(BROWSER), &packet);
         self.collect();
