@@ -197,10 +197,11 @@ impl Legs {
             let translated = u64::from(event.duration) * u64::from(out_clock) / u64::from(in_clock);
             event.duration = u16::try_from(translated).unwrap_or(u16::MAX);
         }
-        let known = self
-            .leg(source.leg)
-            .and_then(|leg| leg.translated)
-            .filter(|known| known.in_timestamp == header.timestamp);
+        let translated = self.leg(source.leg).map_or([None; 2], |leg| leg.translated);
+        let known = translated
+            .into_iter()
+            .flatten()
+            .find(|known| known.in_timestamp == header.timestamp);
         let Some(to) = self.leg_mut(target) else {
             return Step::Done;
         };
@@ -222,11 +223,14 @@ impl Legs {
         else {
             return Step::Done;
         };
-        if let Some(leg) = self.leg_mut(source.leg) {
-            leg.translated = Some(Translated {
+        if known.is_none()
+            && let Some(leg) = self.leg_mut(source.leg)
+        {
+            let fresh = Translated {
                 in_timestamp: header.timestamp,
                 out_timestamp,
-            });
+            };
+            leg.translated = [Some(fresh), leg.translated[0]];
         }
         // Redundant older events behind the first are in another clock; the peer has its repeats.
         datagram.header = write_packet(&mut datagram.buf, out_pt, stamp, &event.to_bytes());

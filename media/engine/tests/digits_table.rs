@@ -7,6 +7,7 @@ use media_codec::chord::Chord;
 use media_codec::dtmf::{self, Heard};
 use media_control::{Codec, Command, Format, LegId};
 use media_packet::dtmf::{Detector, EventSender, digit_of, event_of};
+use media_packet::rtp::RtpHeader;
 
 /// All of them, and some twice in a row.
 const DIGITS: &str = "1234567890*#ABCD5511##";
@@ -19,6 +20,10 @@ enum Way {
     Events,
     NoMarker,
     LostEnds,
+    LostStart,
+    /// Each packet after its successor, the last one after the beginning of the next digit.
+    Reordered,
+    Doubled,
     /// What calls do with a digit that came by INFO, or is to leave as an event: one command.
     Command,
     Tones,
@@ -107,6 +112,14 @@ fn settle(call: &mut Call, ends: &mut [End; 2]) {
     ends[1].hear(&call.phone_formats.clone(), phone, now);
 }
 
+fn send(call: &mut Call, from_phone: bool, header: RtpHeader, payload: &[u8]) {
+    if from_phone {
+        call.phone_says(header, payload);
+    } else {
+        call.browser_says(header, payload);
+    }
+}
+
 /// Presses all digits at one end; what the far end's ears made of it, and what was told.
 fn run(cell: &Cell, way: Way, from_phone: bool) -> Result<(), String> {
     let mut call = Call::new(cell.browser.clone(), cell.phone.clone(), cell.inband);
@@ -123,13 +136,15 @@ fn run(cell: &Cell, way: Way, from_phone: bool) -> Result<(), String> {
         .iter()
         .find(|f| f.codec == Codec::TelephoneEvent)
         .cloned();
+    let mut late: Option<(RtpHeader, [u8; 4])> = None;
+    let mut between = BETWEEN;
     for digit in DIGITS.chars() {
         let (me, other) = if from_phone {
             (&mut phone, &mut browser)
         } else {
             (&mut browser, &mut phone)
         };
-        for _ in 0..BETWEEN {
+        for _ in 0..between {
             one_packet_each(&mut call, Some(me), other, from_phone, &mut ends);
         }
         match way {
@@ -154,26 +169,49 @@ fn run(cell: &Cell, way: Way, from_phone: bool) -> Result<(), String> {
                     one_packet_each(&mut call, None, other, from_phone, &mut ends);
                 }
             }
-            Way::Events | Way::NoMarker | Way::LostEnds => {
+            Way::Events
+            | Way::NoMarker
+            | Way::LostEnds
+            | Way::LostStart
+            | Way::Reordered
+            | Way::Doubled => {
                 let format = events.clone().expect("a format for events");
                 let step = format.clock_hz / 50;
                 let began = me.timestamp;
                 let mut sender =
                     EventSender::new(event_of(digit).unwrap(), began, step * PRESSED, step);
+                let mut packets = Vec::new();
                 while let Some(packet) = sender.next_packet() {
                     let mut header = me.header();
                     header.pt = format.receive_pt;
                     header.timestamp = packet.timestamp;
                     header.marker = packet.marker && way != Way::NoMarker;
-                    let is_end = packet.payload[1] & 0x80 != 0;
-                    if !(is_end && way == Way::LostEnds) {
-                        if from_phone {
-                            call.phone_says(header, &packet.payload);
-                        } else {
-                            call.browser_says(header, &packet.payload);
-                        }
+                    packets.push((header, packet.payload));
+                }
+                let count = packets.len();
+                let order: Vec<usize> = match way {
+                    Way::LostEnds => (0..count - 3).collect(),
+                    Way::LostStart => (2..count).collect(),
+                    Way::Reordered => vec![1, 0, 3, 2, 5, 4],
+                    Way::Doubled => (0..count).flat_map(|n| [n, n]).collect(),
+                    _ => (0..count).collect(),
+                };
+                for (n, which) in order.iter().enumerate() {
+                    let (header, payload) = packets[*which];
+                    send(&mut call, from_phone, header, &payload);
+                    if n == 0
+                        && let Some((header, payload)) = late.take()
+                    {
+                        send(&mut call, from_phone, header, &payload);
                     }
-                    one_packet_each(&mut call, None, other, from_phone, &mut ends);
+                    if way != Way::Doubled || n % 2 == 1 {
+                        one_packet_each(&mut call, None, other, from_phone, &mut ends);
+                    }
+                }
+                if way == Way::Reordered {
+                    late = packets.last().copied();
+                    // No sound between, so that it comes just before it would be too late.
+                    between = 0;
                 }
             }
         }
@@ -285,6 +323,76 @@ fn each_digit_arrives_once_and_only_once_on_every_way() {
             transcoded48(),
             Way::LostEnds,
             true,
+        ),
+        (
+            "phone, lost start",
+            Ok(relayed8()),
+            transcoded8(),
+            Way::LostStart,
+            true,
+        ),
+        (
+            "phone, lost start at 48000",
+            Ok(relayed48()),
+            transcoded48(),
+            Way::LostStart,
+            true,
+        ),
+        (
+            "phone, reordered",
+            Ok(relayed8()),
+            transcoded8(),
+            Way::Reordered,
+            true,
+        ),
+        (
+            "phone, reordered at 48000",
+            Ok(relayed48()),
+            transcoded48(),
+            Way::Reordered,
+            true,
+        ),
+        (
+            "phone, doubled",
+            Ok(relayed8()),
+            transcoded8(),
+            Way::Doubled,
+            true,
+        ),
+        (
+            "phone, doubled at 48000",
+            Ok(relayed48()),
+            transcoded48(),
+            Way::Doubled,
+            true,
+        ),
+        (
+            "browser, lost start",
+            Ok(relayed8()),
+            transcoded48(),
+            Way::LostStart,
+            false,
+        ),
+        (
+            "browser, lost start at 48000",
+            Ok(relayed48()),
+            transcoded8(),
+            Way::LostStart,
+            false,
+        ),
+        (
+            "browser, reordered",
+            Ok(relayed8()),
+            transcoded48(),
+            Way::Reordered,
+            false,
+        ),
+        (
+            "browser, reordered at 48000",
+            Ok(relayed48()),
+            transcoded8(),
+            Way::Reordered,
+            false,
         ),
         (
             "phone, INFO or INFO_RELAY",
