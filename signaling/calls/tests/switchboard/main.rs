@@ -1,8 +1,10 @@
 //! What pages, PBXs and media nodes see of the switchboard.
 
+mod following;
 mod outcomes;
 mod resuming;
 mod rig;
 mod sessions;
 mod snapshots;
 mod talking;
+mod transferring;
