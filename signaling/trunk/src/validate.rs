@@ -36,13 +36,22 @@ impl Refusal {
         Refusal::new(405, "Method Not Allowed").with("Allow", crate::requests::ALLOW)
     }
 
+    pub fn unsupported_type(accept: &str) -> Refusal {
+        Refusal::new(415, "Unsupported Media Type").with("Accept", accept)
+    }
+
+    /// A package of events that is not ours (RFC 6665 §8.2.1, §8.3.2).
+    pub fn bad_event() -> Refusal {
+        Refusal::new(489, "Bad Event").with("Allow-Events", "refer")
+    }
+
     /// What an OPTIONS is answered with (RFC 3261 §11.2).
     pub fn capabilities() -> Vec<(&'static str, Vec<u8>)> {
         [
             ("Allow", crate::requests::ALLOW),
             ("Accept", "application/sdp"),
             ("Accept-Encoding", "identity"),
-            ("Supported", ""),
+            ("Supported", crate::requests::SUPPORTED),
         ]
         .map(|(name, value)| (name, value.as_bytes().to_vec()))
         .to_vec()
@@ -55,8 +64,8 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Options that we support and a peer may require: none yet.
-const SUPPORTED: [&[u8]; 0] = [];
+/// Options that we support and a peer may require.
+const SUPPORTED: [&[u8]; 1] = [b"replaces"];
 
 /// `Err`: the response that the request deserves.
 pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
@@ -86,6 +95,9 @@ pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
     }
     if method == Method::Invite {
         check_accept(message)?;
+    } else if message.value(HeaderName::Replaces).is_some() {
+        // RFC 3891 §3.
+        return Err(Refusal::bad("Bad Request: Replaces outside an INVITE"));
     }
     Ok(())
 }
