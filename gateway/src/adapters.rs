@@ -213,11 +213,13 @@ pub fn signaling(
     let hooks = hooks(hook_settings(config)?);
     let (watched, told) = (hooks.0.clone(), Mutex::default());
     metrics.on_scrape(move |metrics| hook_metrics(metrics, &watched, &told));
-    let backend = &config.backend;
     let apps = Store::new(&config.data_dir)
-        .watch(backend.enabled, config.signaling.sip_message_raw)
+        .watch(config.backend.enabled)
         .map_err(|error| format!("{error}."))?;
-    let node_id = node_id::load_or_make(config).map_err(|error| format!("data_dir: {error}."))?;
+    let settings = signaling_backend::Settings {
+        node_id: node_id::load_or_make(config).map_err(|error| format!("data_dir: {error}."))?,
+        sip_message_raw: config.signaling.sip_message_raw,
+    };
     let calls = metrics.counter("trunkgate_calls_total", "Calls that are over.", &[]);
     let signaling = Signaling {
         config: signaling_calls::Config {
@@ -232,7 +234,7 @@ pub fn signaling(
             first_number: (1 << 40) | (draw() >> 24),
             ..signaling_calls::Config::default()
         },
-        node_id,
+        settings,
         apps,
         hooks,
         trunk: peer(parts.to_trunk, parts.from_trunk),

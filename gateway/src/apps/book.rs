@@ -2,7 +2,7 @@
 
 use super::record::{Record, all_methods};
 use serde::{Deserialize, Serialize};
-use signaling_backend::{Apps, RawSip};
+use signaling_backend::Apps;
 use signaling_protocol::HookMethod;
 use std::sync::Arc;
 
@@ -119,11 +119,11 @@ impl Book {
     }
 
     /// For the signaling role.
-    pub fn serve(&self, hooks: bool, raw: RawSip) -> Apps {
+    pub fn serve(&self, hooks: bool) -> Apps {
         let apps = self
             .apps
             .iter()
-            .map(|app| (app.key.clone(), Arc::new(app.app(hooks, raw))));
+            .map(|app| (app.key.clone(), Arc::new(app.app(hooks))));
         Apps {
             by_key: apps.collect(),
         }
@@ -165,6 +165,7 @@ fn unique<'a>(mut others: impl Iterator<Item = &'a Record>, record: &Record) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signaling_backend::RawSip;
 
     fn shop() -> Record {
         Record {
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_applications_from_the_start_work_without_a_backend_and_have_every_hook_on() {
-        let apps = Book::default().serve(true, RawSip::Full).by_key;
+        let apps = Book::default().serve(true).by_key;
         assert_eq!(
             apps.keys().collect::<Vec<_>>(),
             ["clickToCallApp", "defaultApp", "roomApp"]

@@ -96,8 +96,8 @@ impl Record {
         Ok(())
     }
 
-    /// For the signaling role. `raw`: what holds where the application says nothing.
-    pub fn app(&self, hooks: bool, raw: RawSip) -> App {
+    /// For the signaling role; without `hooks` as if it had no backend.
+    pub fn app(&self, hooks: bool) -> App {
         let secret = |text: &String| (!text.is_empty()).then(|| Secret::new(text.clone()));
         App {
             name: self.name.clone(),
@@ -119,7 +119,7 @@ impl Record {
                 .collect(),
             password_over_http: self.password_over_http,
             hook_secret: secret(&self.hook_secret),
-            sip_message_raw: Some(self.sip_message_raw.unwrap_or(raw)),
+            sip_message_raw: self.sip_message_raw,
             max_sessions: self.max_sessions as usize,
             connections_per_second: self.connections_per_second,
             messages_per_second: self.messages_per_second,
@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_with_a_sentence_that_says_what_can() {
-        let wrong: [(fn(&mut Record), &str); 16] = [
+        type Change = fn(&mut Record);
+        let wrong: [(Change, &str); 16] = [
             (|r| r.name.clear(), "name must be"),
             (|r| r.key = "a b".into(), "appKey must be"),
             (|r| r.key = "k".repeat(65), "appKey must be"),
@@ -302,10 +303,7 @@ mod tests {
                 rest_client_config: text.into(),
                 ..Record::default()
             };
-            let policy = record
-                .app(true, RawSip::Full)
-                .rest_client_config
-                .policy(HookMethod::Call);
+            let policy = record.app(true).rest_client_config.policy(HookMethod::Call);
             assert_eq!(
                 (policy.on_error, policy.policy),
                 (OnError::Fail, Policy::Overwrite)
@@ -314,23 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn without_hooks_an_application_has_no_backend_and_the_gateways_word_on_raw_sip_holds_where_it_has_none()
-     {
-        let mut record = Record {
+    fn without_hooks_an_application_has_no_backend() {
+        let record = Record {
             url: "http://backend/hooks/".into(),
             ..Record::default()
         };
-        assert_eq!(record.app(true, RawSip::Full).url, "http://backend/hooks");
-        assert_eq!(record.app(false, RawSip::Full).url, "");
-        assert_eq!(
-            record.app(true, RawSip::Off).sip_message_raw,
-            Some(RawSip::Off)
-        );
-        record.sip_message_raw = Some(RawSip::StatusLine);
-        assert_eq!(
-            record.app(true, RawSip::Off).sip_message_raw,
-            Some(RawSip::StatusLine)
-        );
+        assert_eq!(record.app(true).url, "http://backend/hooks");
+        assert_eq!(record.app(false).url, "");
     }
 
     #[test]

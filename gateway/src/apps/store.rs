@@ -2,7 +2,7 @@
 
 use super::book::Book;
 use crate::files::{self, FileError};
-use signaling_backend::{Apps, RawSip};
+use signaling_backend::Apps;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -72,11 +72,11 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be used now.
-    pub fn watch(self, hooks: bool, raw: RawSip) -> Result<watch::Receiver<Apps>, FileError> {
+    pub fn watch(self, hooks: bool) -> Result<watch::Receiver<Apps>, FileError> {
         // Before it is read: a change in between is seen at the first look.
         let mut seen = stamp(&self.path());
         let mut book = self.load()?;
-        let (tell, told) = watch::channel(book.serve(hooks, raw));
+        let (tell, told) = watch::channel(book.serve(hooks));
         tokio::spawn(async move {
             let mut look = tokio::time::interval(LOOK);
             while !tell.is_closed() {
@@ -91,7 +91,7 @@ impl Store {
                     Ok(next) => {
                         info!("applications: {}", difference(&book, &next));
                         book = next;
-                        tell.send_replace(book.serve(hooks, raw));
+                        tell.send_replace(book.serve(hooks));
                     }
                     Err(error) => error!(%error, "the applications stay as they were"),
                 }
@@ -189,7 +189,7 @@ mod tests {
     async fn a_running_gateway_takes_a_change_up_and_keeps_what_it_has_where_the_file_is_wrong() {
         let dir = test_dir();
         let store = Store::new(dir.path());
-        let mut apps = store.clone().watch(true, RawSip::Full).unwrap();
+        let mut apps = store.clone().watch(true).unwrap();
         assert_eq!(apps.borrow().by_key.len(), 3);
         let next = async |apps: &mut watch::Receiver<Apps>| {
             let changed = tokio::time::timeout(Duration::from_secs(20), apps.changed()).await;
@@ -203,6 +203,6 @@ mod tests {
         assert!(!apps.has_changed().unwrap());
         std::fs::remove_file(store.path()).unwrap();
         assert_eq!(next(&mut apps).await, 3);
-        assert!(store.watch(true, RawSip::Full).is_ok());
+        assert!(store.watch(true).is_ok());
     }
 }

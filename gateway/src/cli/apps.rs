@@ -42,7 +42,7 @@ pub enum Show {
 pub enum Add {
     /// Makes an application. None of its hooks is on before `add app-rest-method`.
     #[command(after_help = ADD_HELP)]
-    App(AddApp),
+    App(Box<AddApp>),
     /// Turns a hook of an application on, or all of them.
     AppRestMethod(RestMethod),
 }
@@ -50,7 +50,7 @@ pub enum Add {
 #[derive(Debug, Subcommand)]
 pub enum Update {
     /// Changes what is given, and leaves the rest as it is. An empty text takes a setting away.
-    App(UpdateApp),
+    App(Box<UpdateApp>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,9 +84,9 @@ pub enum App {
     },
     /// As `trunkgate add app`.
     #[command(after_help = ADD_HELP)]
-    Add(AddApp),
+    Add(Box<AddApp>),
     /// As `trunkgate update app`.
-    Update(UpdateApp),
+    Update(Box<UpdateApp>),
     /// As `trunkgate remove app`.
     Remove {
         name: String,

@@ -92,8 +92,7 @@ pub struct Status {
 /// The signaling role before it runs.
 pub struct Signaling {
     pub config: Config,
-    /// 32 alphanumerics, `@`, our address (protocol §1.9).
-    pub node_id: String,
+    pub settings: backend::Settings,
     /// The applications, now and whenever the operator changes one.
     pub apps: watch::Receiver<Apps>,
     pub hooks: (Hooks, Answers),
@@ -125,7 +124,7 @@ impl Signaling {
     pub async fn run(self, inputs: SocketInputs, mut shutdown: watch::Receiver<bool>) {
         let Signaling {
             config,
-            node_id,
+            settings,
             mut apps,
             hooks: (hooks, mut answers),
             trunk,
@@ -138,7 +137,7 @@ impl Signaling {
         let known = apps.borrow_and_update().clone();
         let mut apps_may_change = true;
         let mut state = Loop {
-            desk: Desk::new(config, node_id, known),
+            desk: Desk::new(config, settings, known),
             hooks,
             sockets: HashMap::new(),
             trunk: Way::new(trunk.say),
@@ -424,7 +423,11 @@ mod tests {
     fn a_socket_that_does_not_read_is_dropped_and_the_others_are_served() {
         let clock = Clock::start();
         let mut state = Loop {
-            desk: Desk::new(Config::default(), String::new(), Apps::default()),
+            desk: Desk::new(
+                Config::default(),
+                backend::Settings::default(),
+                Apps::default(),
+            ),
             hooks: crate::hooks::hooks(crate::hooks::Settings::default()).0,
             sockets: HashMap::new(),
             trunk: Way::new(Box::new(|_, _| true)),

@@ -69,7 +69,9 @@ async fn gateway_with(guard: Guard) -> Gateway {
     trunk_tell.send(FromPeer::Up { fresh: true }).await.unwrap();
     let signaling = Signaling {
         config: Config::default(),
-        node_id: "Hw47CFMBEchVOpBMDr29IxudnJ1sjOY0@127.0.0.1".into(),
+        settings: "Hw47CFMBEchVOpBMDr29IxudnJ1sjOY0@127.0.0.1"
+            .to_owned()
+            .into(),
         apps: watch::channel(apps()).1,
         hooks: hooks(Settings::default()),
         trunk: Peer {
