@@ -2,7 +2,7 @@
 //! open and what happened comes out.
 
 use crate::allowed::Entry;
-use crate::api::{AccountId, Command, Event, InviteId, Refusal};
+use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
 use crate::invite::Invite;
 use crate::limits::{
@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::registration::Account;
+use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
@@ -36,6 +37,7 @@ pub struct Config {
     /// Asked of registrars; 0: 60 s. Half of it is the longest time for which a registrar that forgot
     /// everything goes unnoticed.
     pub register_expires_s: u32,
+    pub reliable_provisional: ReliableProvisional,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub(crate) enum Due {
     AccountKeepAlive(AccountId),
     /// A 2xx of ours is repeated.
     Repeat(InviteId),
+    /// A reliable provisional response of ours is.
+    Progress(InviteId),
     /// A re-INVITE of ours is tried again.
     Offer(InviteId),
     /// It rang too long, or the end of it never came.
@@ -114,6 +118,10 @@ pub(crate) enum Due {
     Request(u64),
     Stream(StreamId),
     Late(u64),
+    /// The next NOTIFY of a REFER of ours.
+    Notify(InviteId, ReferId),
+    /// A REFER of theirs waits for a decision, or for the end of its subscription.
+    Referral(InviteId, ReferId),
 }
 
 /// What a snapshot holds.
@@ -233,11 +241,14 @@ impl Agent {
                 Due::Account(account) => self.on_account_due(account, now),
                 Due::AccountKeepAlive(account) => self.on_account_keep_alive(account, now),
                 Due::Repeat(invite) => self.on_repeat_due(invite, now),
+                Due::Progress(invite) => self.on_progress_due(invite, now),
                 Due::Offer(invite) => self.on_offer_due(invite, now),
                 Due::Patience(invite) => self.on_patience_over(invite, now),
                 Due::Request(request) => self.on_request_due(request, now),
                 Due::Stream(stream) => self.on_stream_due(stream, now),
                 Due::Late(number) => self.on_late_answer(number),
+                Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
+                Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
             }
         }
     }

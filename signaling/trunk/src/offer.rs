@@ -101,13 +101,9 @@ impl Agent {
             // A Contact that is no address changes nothing; the session does.
             let _ = fork.dialog.refresh_target(response);
             let main = fork.id;
-            // The BYE that went out meanwhile has a higher number: the ACK keeps that of its INVITE.
-            let latest = std::mem::replace(&mut fork.dialog.local_cseq, number);
+            fork.ack_for = number;
             let was_sent = matches!(entry.our_offer.take(), Some(OurOffer::Sent { .. }));
             self.send_ack(invite, main, Vec::new(), now);
-            if let Some(fork) = self.s.invites.get_mut(&invite).and_then(Invite::main) {
-                fork.dialog.local_cseq = latest.max(number);
-            }
             if was_sent {
                 let (status, _, sdp, source, raw) = told(response, source);
                 self.event(Event::OfferAnswered {
@@ -200,9 +196,19 @@ impl Agent {
         sdp: Vec<u8>,
         now: Instant,
     ) {
+        let early = self.s.invites.get_mut(&invite).and_then(|entry| {
+            let mut forks = entry.forks.iter_mut();
+            forks.find(|f| f.their_offer.as_ref().is_some_and(|o| o.id == offer))
+        });
+        if let Some(fork) = early {
+            fork.early_sdp = fork.their_offer.as_ref().and_then(|o| o.sdp.clone());
+        }
         let Some(theirs) = self.take_their_offer(invite, offer) else {
             return;
         };
+        if let Some(entry) = self.s.invites.get_mut(&invite) {
+            entry.last_sdp.clone_from(&sdp);
+        }
         if theirs.is_invite {
             self.respond_200(
                 invite,
@@ -247,6 +253,10 @@ impl Agent {
         offer: OfferId,
     ) -> Option<crate::invite::TheirOffer> {
         let entry = self.s.invites.get_mut(&invite)?;
-        entry.their_offer.take_if(|o| o.id == offer)
+        let settled = entry.their_offer.take_if(|o| o.id == offer);
+        settled.or_else(|| {
+            let mut forks = entry.forks.iter_mut();
+            forks.find_map(|f| f.their_offer.take_if(|o| o.id == offer))
+        })
     }
 }
