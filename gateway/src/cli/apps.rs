@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Show {
     /// All applications: name, appKey, URL and owner.
-    #[command(visible_alias = "list")]
     Apps {
         /// With all their settings.
         #[arg(short)]
@@ -23,6 +22,7 @@ pub enum Show {
     },
     /// One application with all its settings, secrets left out.
     App {
+        #[arg(value_name = "name")]
         name: String,
         #[command(flatten)]
         place: Where,
@@ -57,6 +57,7 @@ pub enum Update {
 pub enum Remove {
     /// Takes an application away: pages with its appKey are refused.
     App {
+        #[arg(value_name = "name")]
         name: String,
         #[command(flatten)]
         place: Where,
@@ -78,6 +79,7 @@ pub enum App {
     },
     /// As `trunkgate show app`.
     Show {
+        #[arg(value_name = "name")]
         name: String,
         #[command(flatten)]
         place: Where,
@@ -89,6 +91,7 @@ pub enum App {
     Update(Box<UpdateApp>),
     /// As `trunkgate remove app`.
     Remove {
+        #[arg(value_name = "name")]
         name: String,
         #[command(flatten)]
         place: Where,
@@ -103,11 +106,14 @@ Example:
 
 #[derive(Debug, Args)]
 pub struct AddApp {
+    /// What it is called here.
+    #[arg(value_name = "name")]
     name: String,
     /// What pages name in `appKey`.
     #[arg(value_name = "appKey")]
     key: String,
-    /// Where hooks go: https://HOST[:PORT][/PATH]; \"\" for an application without a backend.
+    /// Where hooks go: https://HOST[:PORT][/PATH]; "" for an application without a backend.
+    #[arg(value_name = "url")]
     url: String,
     #[command(flatten)]
     rest: Options,
@@ -123,6 +129,7 @@ pub struct UpdateApp {
     url: Option<String>,
     #[command(flatten)]
     rest: Options,
+    #[arg(value_name = "name")]
     name: String,
 }
 
@@ -150,7 +157,7 @@ struct Options {
     /// Of WCS; taken and without meaning here.
     #[arg(short = 'c', value_name = "callbackClass")]
     callback_class: Option<String>,
-    /// Only pages of this origin (https://shop.example) may connect; can be repeated, and \"\" is any.
+    /// Only pages of this origin (https://shop.example) may connect; can be repeated, and "" is any.
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
     /// Key of the hooks' signatures. Others on this computer may see a command's arguments: better the next.
