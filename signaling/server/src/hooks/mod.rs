@@ -289,11 +289,11 @@ impl Shared {
                 &self.counters.accepted
             }
             HookOutcome::Refused { status, reason, .. } => {
-                tracing::info!(app = %app.key, method, session, status, reason, "hook refused");
+                tracing::debug!(app = %app.key, method, session, status, reason, "hook refused");
                 &self.counters.refused
             }
             HookOutcome::Unreachable { why } => {
-                tracing::info!(app = %app.key, method, session, why, "hook unanswered");
+                tracing::debug!(app = %app.key, method, session, why, "hook unanswered");
                 &self.counters.unreachable
             }
         };
