@@ -12,9 +12,13 @@ fn smoke() {
     println!("{:#?} {:?} {:?}", rig.told(1), rig.hooks(), rig.closed);
     rig.talk(1, "c1");
     println!("{:#?} {:?} {:?}", rig.told(1), rig.hooks(), rig.closed);
-    for p in &rig.posted { println!("{} {}", p.request.method.as_str(), p.body); }
+    for p in &rig.posted {
+        println!("{} {}", p.request.method.as_str(), p.body);
+    }
     let i = rig.ring(1);
     rig.settle();
     println!("{:#?} {:?} {:?}", rig.told(1), rig.hooks(), rig.closed);
-    for p in &rig.posted { println!("{} {}", p.request.method.as_str(), p.body); }
+    for p in &rig.posted {
+        println!("{} {}", p.request.method.as_str(), p.body);
+    }
 }

@@ -3,7 +3,9 @@
 use media_control as media;
 use media_control::{Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
-use signaling_backend::{App, Apps, Desk, HookOutcome, Input, Output, Request, RequestId, Settings};
+use signaling_backend::{
+    App, Apps, Desk, HookOutcome, Input, Output, Request, RequestId, Settings,
+};
 use signaling_calls::{self as calls, Link, SessionId};
 use signaling_protocol::rest_client_config::{ConnectReply, RestClientConfig};
 use signaling_protocol::{ClientMessage, HookMethod};
@@ -141,8 +143,12 @@ impl Rig {
             answers: Vec::new(),
             next_invite: 7,
         };
-        rig.give(Input::Calls(calls::Input::MediaLink(Link::Up { fresh: true })));
-        rig.give(Input::Calls(calls::Input::TrunkLink(Link::Up { fresh: true })));
+        rig.give(Input::Calls(calls::Input::MediaLink(Link::Up {
+            fresh: true,
+        })));
+        rig.give(Input::Calls(calls::Input::TrunkLink(Link::Up {
+            fresh: true,
+        })));
         rig
     }
 
@@ -267,7 +273,10 @@ impl Rig {
         let end = self.now + time;
         loop {
             let answer = self.answers.iter().map(|(at, ..)| *at).min();
-            let next = [self.desk.poll_timeout(), answer].into_iter().flatten().min();
+            let next = [self.desk.poll_timeout(), answer]
+                .into_iter()
+                .flatten()
+                .min();
             let Some(at) = next.filter(|at| *at <= end) else {
                 break;
             };
@@ -289,7 +298,8 @@ impl Rig {
 
     fn post_next(&mut self, home: u64) {
         if let Some((id, delay, outcome)) = self.lanes.get(&home).and_then(|lane| lane.front()) {
-            self.answers.push((self.now + *delay, home, *id, outcome.clone()));
+            self.answers
+                .push((self.now + *delay, home, *id, outcome.clone()));
         }
     }
 
@@ -419,9 +429,7 @@ impl Rig {
 
     pub fn invited(&self) -> Option<(InviteId, String)> {
         self.trunk.iter().rev().find_map(|command| match command {
-            trunk::Command::Invite { invite, target, .. } => {
-                Some((*invite, format!("{target:?}")))
-            }
+            trunk::Command::Invite { invite, target, .. } => Some((*invite, format!("{target:?}"))),
             _ => None,
         })
     }
