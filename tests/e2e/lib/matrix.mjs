@@ -34,6 +34,8 @@ export class Scene {
     const pbx = (scene.pbx = await t.world.pbx());
     const gateway = (scene.gateway = await t.world.gateway(ROADS[road].policy));
     scene.before = gateway.records.length;
+    scene.browser = await t.world.browser("chromium");
+    scene.logged = scene.browser.log.length;
     scene.login = pbx.user();
     scene.page = await registered(t, gateway, pbx, scene.login);
     scene.phone = await SipPhone.start(pbx, { ...PHONE, listen: PAGE.hz, ...options });
@@ -109,6 +111,11 @@ export class Scene {
     }
     const descriptions = frames.filter((frame) => frame.message === "setRemoteSDP").length;
     if (descriptions !== 1) this.wrong.push(`the browser got ${descriptions} descriptions`);
+    // Chromium's own word for each packet that its SRTP could not open; that it speaks at all is seen by its transports.
+    const log = this.browser.log.slice(this.logged);
+    const failed = log.filter((line) => /failed to (un)?protect|authentication failure|replay/i.test(line));
+    if (!log.some((line) => /DTLS setup complete|SRTP/.test(line))) this.wrong.push("Chromium's log says nothing of SRTP");
+    if (failed.length) this.wrong.push(`Chromium's SRTP log shows ${failed.length} failed packets: ${failed[0]}`);
     const unauthentic = [...JSON.stringify(record ?? {}).matchAll(/"unauthentic":(\d+)/g)].reduce((sum, [, n]) => sum + Number(n), 0);
     if (unauthentic) this.wrong.push(`the gateway's record has ${unauthentic} packets that failed authentication`);
     if (!record) this.wrong.push("the gateway wrote no record of the call");
