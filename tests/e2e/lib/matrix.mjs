@@ -92,8 +92,12 @@ export class Scene {
     await phone.stop();
     const heard = { page: presentInRecording(samples, rate, PHONE.hz, lags), phone: presentInPackets(packets) };
     const mine = [];
+    let lost = 0;
     for (const cell of this.cells) {
-      const told = { cell: cell.name, road: this.road, direction: this.direction, lost: cell.lost };
+      const told = { cell: cell.name, road: this.road, direction: this.direction };
+      // Of packets that the phone did not send nobody may say that they were lost.
+      if (cell.lost > lost) this.wrong.push(`a gap: ${cell.name}: the browser lost ${cell.lost - lost} packets`);
+      lost = cell.lost;
       for (const who of ["page", "phone"]) {
         const back = comesBack(heard[who], { begun: cell.begun, ended: cell.ended, withinMs: WITHIN_MS, forMs: STAYS_MS });
         told[who] = back.after_ms;
@@ -107,6 +111,8 @@ export class Scene {
         const there = share(heard[who], from, to);
         if (there < (least ?? 0) || there > (most ?? 1)) this.wrong.push(`${least ? "a gap: " : ""}${cell.name}: ${why}: the ${who} hears the other for ${Math.round(there * 100)}% of that time`);
       }
+      const others = packets.filter(([at, , , pt]) => at * 1000 > cell.ended + WITHIN_MS && at * 1000 < cell.ended + WITHIN_MS + STAYS_MS && pt !== cell.pt);
+      if (cell.pt !== undefined && others.length) this.wrong.push(`${cell.name}: the phone gets payload type ${others[0][3]} and not ${cell.pt}`);
       mine.push(told);
     }
     const descriptions = frames.filter((frame) => frame.message === "setRemoteSDP").length;
