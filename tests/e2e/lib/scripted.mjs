@@ -111,7 +111,7 @@ export class Sipp {
     const folder = join(t.world.folder, `sipp-${scenario}-${UAS}`);
     mkdirSync(folder, { recursive: true });
     const sipp = new Sipp();
-    sipp.port = Number(UAS);
+    Object.assign(sipp, { port: Number(UAS), folder, own: Object.values(names).map(String) });
     const file = join(folder, `${scenario}.xml`);
     writeFileSync(file, filled(readFileSync(join(bed, "sipp", `${scenario}.xml`), "utf8"), names));
     const args = ["-sf", file, "-i", "127.0.0.1", "-p", UAS, "-mi", "127.0.0.1", "-nostdin", "-trace_err", "-error_file", join(folder, "errors.log"), "-trace_msg", "-message_file", join(folder, "messages.log")];
@@ -130,6 +130,12 @@ export class Sipp {
   /** The SDK's sipOptions of an account that sends its calls here and registers nowhere. */
   sip(login, more = {}) {
     return { login, authenticationName: login, password: "", domain: "127.0.0.1", outboundProxy: "127.0.0.1", port: String(this.port), registerRequired: false, ...more };
+  }
+
+  /** Where the last offer that came wants its media: [ADDRESS, PORT]. */
+  media() {
+    const said = readFileSync(join(this.folder, "messages.log"), "latin1");
+    return ["127.0.0.1", Number([...said.matchAll(/^m=audio (\d+) /gm)].map((found) => found[1]).find((port) => !this.own.includes(port)))];
   }
 
   async stop() {
