@@ -3,6 +3,7 @@
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, End, Event, ForkId, InviteId, OfferId};
 use crate::net::Path;
+use crate::redirect::Redirects;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
 use crate::session_timer::SessionTimer;
@@ -57,6 +58,8 @@ pub(crate) struct Invite {
     pub their_sdp: Vec<u8>,
     #[serde(default)]
     pub timer: SessionTimer,
+    #[serde(default)]
+    pub redirects: Redirects,
     ended: bool,
 }
 
@@ -184,6 +187,7 @@ impl Invite {
             last_sdp: Vec::new(),
             their_sdp: Vec::new(),
             timer: SessionTimer::default(),
+            redirects: Redirects::default(),
             ended: false,
         }
     }
@@ -255,7 +259,8 @@ impl Agent {
                     fork.dialog.local_cseq = cseq;
                 }
             }
-            Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+            Purpose::Invite(invite) => self.note_invite_cseq(*invite, cseq),
+            Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
     }
 

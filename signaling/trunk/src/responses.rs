@@ -100,6 +100,14 @@ impl Agent {
         {
             return self.send_again(request, now);
         }
+        if let (false, 300..400, Purpose::Invite(invite)) = (given_up, status, &purpose)
+            && self.redirected(request, *invite, response, now)
+        {
+            return;
+        }
+        if status == 503 {
+            self.let_rest(request, response, now);
+        }
         let more_hops = self
             .s
             .requests
