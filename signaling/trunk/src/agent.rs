@@ -2,7 +2,7 @@
 //! open and what happened comes out.
 
 use crate::allowed::Entry;
-use crate::api::{AccountId, Command, Event, InviteId, Refusal};
+use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
 use crate::invite::Invite;
 use crate::limits::{
@@ -145,6 +145,10 @@ pub(crate) enum Due {
     Request(u64),
     Stream(StreamId),
     Late(u64),
+    /// The next NOTIFY of a REFER of ours.
+    Notify(InviteId, ReferId),
+    /// A REFER of theirs waits for a decision, or for the end of its subscription.
+    Referral(InviteId, ReferId),
 }
 
 /// What a snapshot holds.
@@ -274,6 +278,8 @@ impl Agent {
                 Due::Request(request) => self.on_request_due(request, now),
                 Due::Stream(stream) => self.on_stream_due(stream, now),
                 Due::Late(number) => self.on_late_answer(number),
+                Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
+                Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
             }
         }
     }

@@ -130,6 +130,7 @@ impl Agent {
             if let Some(theirs) = theirs {
                 self.respond(&theirs.key, 487, "Request Terminated", Vec::new(), b"", now);
             }
+            self.answer_undecided_refers(invite, now);
         }
         self.request(Purpose::Bye(invite, fork), account, draft, &next_hop, now);
     }

@@ -3,6 +3,7 @@
 use crate::agent::Agent;
 use crate::api::{End, Event, InviteId, OfferId};
 use crate::inbound::reason_header;
+use crate::inside::Inside;
 use crate::invite::{Phase, TheirOffer};
 use crate::net::Path;
 use crate::validate::Refusal;
@@ -95,6 +96,19 @@ impl Agent {
                 }
                 self.on_their_offer(invite, message, key, path, is_invite, now);
             }
+            Method::Refer | Method::Notify | Method::Info => {
+                let inside = Inside {
+                    invite,
+                    is_main,
+                    key,
+                    path,
+                };
+                match method {
+                    Method::Refer => self.on_refer(message, inside, now),
+                    Method::Notify => self.on_notify(message, inside, now),
+                    _ => self.on_info(message, inside, now),
+                }
+            }
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
     }
@@ -109,6 +123,7 @@ impl Agent {
         } else {
             None
         };
+        self.answer_undecided_refers(invite, now);
         for key in theirs.into_iter().chain(pending) {
             self.respond(&key, 487, "Request Terminated", Vec::new(), b"", now);
         }

@@ -41,6 +41,10 @@ impl Agent {
         if let Some(refusal) = self.session_too_brief(message) {
             return self.refuse(message, path, &refusal);
         }
+        let replaces = match self.replaced_by(account, message) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.refuse(message, path, &refusal),
+        };
         let tag = self.s.dice.hex(8);
         let Ok(dialog) = Dialog::from_request(message, tag.as_bytes()) else {
             return self.refuse(
@@ -88,7 +92,7 @@ impl Agent {
             headers: extra_headers(message),
             source: path.remote(),
             raw: blotted(message.raw()),
-            replaces: None,
+            replaces,
         });
     }
 
@@ -321,7 +325,10 @@ fn extra_headers(message: &Message<'_>) -> Vec<Header> {
     message
         .fields()
         .filter(|(id, name, _)| {
-            let listed = matches!(id, HeaderName::Other | HeaderName::Subject);
+            let listed = matches!(
+                id,
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
+            );
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

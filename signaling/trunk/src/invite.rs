@@ -2,8 +2,11 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, End, Event, ForkId, InviteId, OfferId};
+use crate::info::Infos;
 use crate::net::Path;
 use crate::redirect::Redirects;
+use crate::refer::OurRefer;
+use crate::referral::Referral;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
 use crate::session_timer::SessionTimer;
@@ -42,6 +45,13 @@ pub(crate) struct Invite {
     /// An offer of ours that came while another was under way.
     pub waiting_offer: Option<Vec<u8>>,
     pub their_offer: Option<TheirOffer>,
+    #[serde(default)]
+    pub refers: Vec<OurRefer>,
+    /// Theirs; they may outlive the call.
+    #[serde(default)]
+    pub referrals: Vec<Referral>,
+    #[serde(default)]
+    pub infos: Infos,
     /// Number of their INVITE, for the PRACKs that name it.
     #[serde(default)]
     pub cseq: u32,
@@ -181,6 +191,9 @@ impl Invite {
             reinvite: None,
             waiting_offer: None,
             their_offer: None,
+            refers: Vec::new(),
+            referrals: Vec::new(),
+            infos: Infos::default(),
             cseq: 0,
             next_fork: 0,
             reliability: Reliability::default(),
@@ -225,7 +238,10 @@ impl Agent {
             dialog.next_cseq()
         };
         let routing = dialog.routing();
-        let has_contact = matches!(method, Method::Invite | Method::Update);
+        let has_contact = matches!(
+            method,
+            Method::Invite | Method::Update | Method::Refer | Method::Notify
+        );
         let draft = Draft {
             method,
             uri: routing.uri,
@@ -236,32 +252,49 @@ impl Agent {
             cseq,
             contact: has_contact.then_some((contact_user, Vec::new())),
             headers: Vec::new(),
+            content_type: None,
             sdp: Vec::new(),
         };
         Some((draft, routing.next_hop))
     }
 
-    /// A digest retry took a number of its own.
-    pub(crate) fn on_cseq_used(&mut self, purpose: &Purpose, cseq: u32) {
-        match purpose {
+    /// The number of a digest retry: in a dialog the next one, for other requests may have taken some meanwhile.
+    pub(crate) fn cseq_of_retry(&mut self, purpose: &Purpose, cseq: u32) -> u32 {
+        let next = cseq.saturating_add(1);
+        let main = |i: &Invite| i.main.unwrap_or(ForkId(0));
+        let (invite, fork) = match purpose {
             Purpose::Register(account) => {
                 if let Some(account) = self.s.accounts.get_mut(account) {
-                    account.cseq = cseq;
+                    account.cseq = next;
                 }
+                return next;
             }
-            Purpose::Reinvite(invite) | Purpose::Refresh(invite) => {
-                if let Some(fork) = self.s.invites.get_mut(invite).and_then(Invite::main) {
-                    fork.dialog.local_cseq = cseq;
-                }
+            Purpose::Invite(invite) => {
+                self.note_invite_cseq(*invite, next);
+                return next;
             }
-            Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => {
-                if let Some(fork) = self.s.invites.get_mut(invite).and_then(|i| i.fork(*fork)) {
-                    fork.dialog.local_cseq = cseq;
-                }
-            }
-            Purpose::Invite(invite) => self.note_invite_cseq(*invite, cseq),
-            Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+            Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
+            Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
+            | Purpose::Refer(invite, _)
+            | Purpose::Notify(invite, _)
+            | Purpose::Info(invite) => match self.s.invites.get(invite) {
+                Some(entry) => (*invite, main(entry)),
+                None => return next,
+            },
+        };
+        let entry = self.s.invites.get_mut(&invite);
+        let Some(fork) = entry.and_then(|i| i.fork(fork)) else {
+            return next;
+        };
+        let next = fork.dialog.next_cseq();
+        if let Purpose::Refer(_, refer) = purpose
+            && let Some(ours) = self.our_refer(invite, *refer)
+        {
+            ours.cseq = next;
         }
+        next
     }
 
     /// Tells the end, once, and forgets what is no longer needed.
@@ -275,7 +308,10 @@ impl Agent {
         entry.waiting_offer = None;
         let theirs = entry.their_offer.take();
         let first = !std::mem::replace(&mut entry.ended, true);
-        if let Some(reinvite) = entry.reinvite.take() {
+        let reinvite = entry.reinvite.take();
+        self.drop_our_refers(invite);
+        self.drop_infos(invite);
+        if let Some(reinvite) = reinvite {
             // Its peer has stopped repeating the 2xx: none may ever come.
             self.abandon(reinvite);
         }
@@ -308,7 +344,7 @@ impl Agent {
                 .transaction
                 .as_ref()
                 .is_some_and(|b| self.s.client.contains_key(b));
-        if entry.phase != Phase::Over || waits {
+        if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }
         let (tag, account) = (entry.tag.clone(), entry.account);

@@ -12,7 +12,7 @@ use crate::requests::{Draft, Purpose};
 use crate::responses::{failure_of, told};
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
-    HeaderName, Message, Method, SipUri, Uri, WriteFault, Writer, addr_spec,
+    HeaderName, Message, Method, NameAddr, Replaces, SipUri, Uri, WriteFault, Writer, addr_spec,
 };
 use signaling_sip::time::Instant;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ impl Agent {
         from_display: &str,
         headers: Vec<Header>,
         sdp: Vec<u8>,
-        _options: InviteOptions,
+        options: InviteOptions,
         now: Instant,
     ) {
         if self.s.invites.contains_key(&invite) {
@@ -62,7 +62,8 @@ impl Agent {
             let mut from = addr_spec(display, &aor)?;
             from.extend_from_slice(format!(";tag={tag}").as_bytes());
             let to = addr_spec("", &uri)?;
-            Ok((uri, from, to, checked_headers(headers)?))
+            let headers = [checked_headers(headers)?, option_headers(&options)?].concat();
+            Ok((uri, from, to, headers))
         });
         let (uri, from, to, headers) = match written {
             Ok(written) => written,
@@ -78,6 +79,7 @@ impl Agent {
             cseq: 1,
             contact: Some((contact_user.clone(), Vec::new())),
             headers,
+            content_type: None,
             sdp,
         };
         let late = draft.sdp.is_empty();
@@ -369,7 +371,10 @@ impl Agent {
     }
 }
 
-fn target_uri(spec: &crate::api::AccountSpec, target: &Target) -> Result<Vec<u8>, WriteFault> {
+pub(crate) fn target_uri(
+    spec: &crate::api::AccountSpec,
+    target: &Target,
+) -> Result<Vec<u8>, WriteFault> {
     let (mut uri, params) = match target {
         Target::User { user, params } => {
             if user.is_empty() || user.chars().any(char::is_control) {
@@ -410,6 +415,22 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
             .push((name, value.as_ref().map(|v| v.clone().into_bytes())));
     }
     Ok(())
+}
+
+/// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
+fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+    let mut headers = Vec::new();
+    if let Some(replaces) = &options.replaces {
+        let replaces = Replaces::parse(replaces.as_bytes())
+            .map_err(|_| WriteFault::Param("Replaces".into()))?;
+        headers.push(("Require".into(), b"replaces".to_vec()));
+        headers.push(("Replaces".into(), replaces.to_bytes()));
+    }
+    if let Some(referred_by) = &options.referred_by {
+        NameAddr::parse(referred_by.as_bytes())?;
+        headers.push(("Referred-By".into(), referred_by.clone().into_bytes()));
+    }
+    Ok(headers)
 }
 
 /// Headers that we write ourselves, beyond those with an id.

@@ -142,6 +142,9 @@ impl Agent {
             | Purpose::Refresh(invite)
             | Purpose::Bye(invite, _)
             | Purpose::Prack(invite, _)
+            | Purpose::Refer(invite, _)
+            | Purpose::Notify(invite, _)
+            | Purpose::Info(invite)
             | Purpose::Ack { invite, .. } => invite,
             Purpose::Register(_) => return false,
         };

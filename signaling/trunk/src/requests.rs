@@ -1,7 +1,7 @@
 //! Our requests: written, sent to one address after the other, authorized, and their transactions.
 
 use crate::agent::{Agent, Due};
-use crate::api::{AccountId, Cause, Failure, ForkId, InviteId};
+use crate::api::{AccountId, Cause, Failure, ForkId, InviteId, ReferId};
 use crate::invite::Phase as InvitePhase;
 use crate::limits::{
     MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
@@ -22,7 +22,8 @@ use std::time::Duration;
 /// An INVITE whose connection broke while it rang.
 const AFTER_FLOW_LOST: Duration = Duration::from_secs(32);
 
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
 
 /// Whom a request is for, and so who hears of its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub(crate) enum Purpose {
         invite: InviteId,
         fork: ForkId,
     },
+    Refer(InviteId, ReferId),
+    Notify(InviteId, ReferId),
+    Info(InviteId),
 }
 
 /// A request but for what depends on where it goes: Via, Contact, Authorization.
@@ -56,6 +60,9 @@ pub(crate) struct Draft {
     /// User part and parameters behind the `>` of our Contact.
     pub contact: Option<(String, Vec<u8>)>,
     pub headers: Vec<(String, Vec<u8>)>,
+    /// What the body is, where it is not SDP.
+    #[serde(default)]
+    pub content_type: Option<String>,
     pub sdp: Vec<u8>,
 }
 
@@ -397,7 +404,8 @@ impl Agent {
         if !self.config.user_agent.is_empty() {
             writer.text("User-Agent", &self.config.user_agent);
         }
-        writer.end("application/sdp", &draft.sdp)?;
+        let content_type = draft.content_type.as_deref();
+        writer.end(content_type.unwrap_or("application/sdp"), &draft.sdp)?;
         Ok(out)
     }
 
@@ -482,12 +490,14 @@ impl Agent {
         let Some(entry) = self.s.requests.get_mut(&request) else {
             return;
         };
-        entry.draft.cseq = entry.draft.cseq.saturating_add(1);
         if let Some(hop) = entry.hop {
             entry.hops.push_front(hop);
         }
         let (purpose, cseq) = (entry.purpose.clone(), entry.draft.cseq);
-        self.on_cseq_used(&purpose, cseq);
+        let cseq = self.cseq_of_retry(&purpose, cseq);
+        if let Some(entry) = self.s.requests.get_mut(&request) {
+            entry.draft.cseq = cseq;
+        }
         self.try_next_hop(request, Failure::default(), now);
     }
 

@@ -82,12 +82,8 @@ impl Agent {
             return;
         }
         let dropped = !self.s.requests.contains_key(&request);
-        if dropped
-            && matches!(
-                purpose,
-                Purpose::Register(_) | Purpose::Bye(..) | Purpose::Prack(..) | Purpose::Refresh(_)
-            )
-        {
+        let is_once = !matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        if dropped && is_once {
             return;
         }
         let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
@@ -127,6 +123,9 @@ impl Agent {
                 self.on_bye_done(invite, fork, blotted(response.raw()), now);
             }
             Purpose::Refresh(invite) => self.on_refresh_final(invite, response, now),
+            Purpose::Refer(invite, refer) => self.on_refer_final(invite, refer, response, now),
+            Purpose::Notify(invite, refer) => self.on_notify_done(invite, refer, status < 300, now),
+            Purpose::Info(invite) => self.on_info_final(invite, response, now),
             // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
             Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
@@ -141,6 +140,9 @@ impl Agent {
             Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
             Purpose::Refresh(invite) => self.on_refresh_refused(*invite, failure, now),
+            Purpose::Refer(invite, refer) => self.on_refer_failed(*invite, *refer, failure),
+            Purpose::Notify(invite, refer) => self.on_notify_done(*invite, *refer, false, now),
+            Purpose::Info(invite) => self.on_info_failed(*invite, failure),
             Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }

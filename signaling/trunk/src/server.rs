@@ -4,6 +4,7 @@ use crate::agent::{Agent, Due};
 use crate::api::InviteId;
 use crate::limits::MAX_SERVER_TRANSACTIONS;
 use crate::net::{Listener, Path, Transport};
+use crate::refer::package_of;
 use crate::requests::contact_uri;
 use crate::validate::{Refusal, check};
 use serde::{Deserialize, Serialize};
@@ -102,12 +103,21 @@ impl Agent {
             Method::Options => {
                 self.reply(message, path, 200, "OK", None, Refusal::capabilities(), b"")
             }
-            Method::Bye | Method::Update | Method::Prack => {
+            Method::Bye | Method::Update | Method::Prack | Method::Info => {
                 self.refuse(
                     message,
                     path,
                     &Refusal::new(481, "Call/Transaction Does Not Exist"),
                 );
+            }
+            // Only inside a call may somebody send us elsewhere.
+            Method::Refer => self.refuse(message, path, &Refusal::new(403, "Forbidden")),
+            Method::Notify => {
+                let refusal = match package_of(message) {
+                    Ok(_) => Refusal::new(481, "Subscription Does Not Exist"),
+                    Err(refusal) => refusal,
+                };
+                self.refuse(message, path, &refusal);
             }
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
@@ -191,8 +201,8 @@ impl Agent {
         let message = Message::parse(&head).ok()?;
         let mut headers = headers;
         let method = message.method();
-        let makes_dialog =
-            matches!(method, Method::Invite | Method::Update) && (101..300).contains(&status);
+        let makes_dialog = matches!(method, Method::Invite | Method::Update | Method::Refer)
+            && (101..300).contains(&status);
         if let (true, Some(user)) = (makes_dialog, contact_user)
             && let Some(listener) = self.listener_of(path)
         {

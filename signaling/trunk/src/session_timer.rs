@@ -52,6 +52,9 @@ impl Agent {
             | Purpose::Cancel(_)
             | Purpose::Bye(..)
             | Purpose::Prack(..)
+            | Purpose::Refer(..)
+            | Purpose::Notify(..)
+            | Purpose::Info(_)
             | Purpose::Ack { .. } => return Vec::new(),
         };
         let Some(timer) = self.s.invites.get(invite).map(|i| &i.timer) else {

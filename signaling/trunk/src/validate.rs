@@ -36,6 +36,15 @@ impl Refusal {
         Refusal::new(405, "Method Not Allowed").with("Allow", crate::requests::ALLOW)
     }
 
+    pub fn unsupported_type(accept: &str) -> Refusal {
+        Refusal::new(415, "Unsupported Media Type").with("Accept", accept)
+    }
+
+    /// A package of events that is not ours (RFC 6665 §8.2.1, §8.3.2).
+    pub fn bad_event() -> Refusal {
+        Refusal::new(489, "Bad Event").with("Allow-Events", "refer")
+    }
+
     /// What an OPTIONS is answered with (RFC 3261 §11.2).
     pub fn capabilities() -> Vec<(&'static str, Vec<u8>)> {
         [
@@ -56,7 +65,7 @@ impl From<Fault> for Refusal {
 }
 
 /// Option tags that we support and a peer may require.
-pub(crate) const SUPPORTED: [&str; 3] = ["100rel", "timer", "199"];
+pub(crate) const SUPPORTED: [&str; 4] = ["100rel", "timer", "199", "replaces"];
 
 fn is_supported(tag: &[u8]) -> bool {
     SUPPORTED
@@ -92,6 +101,9 @@ pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
     }
     if method == Method::Invite {
         check_accept(message)?;
+    } else if message.value(HeaderName::Replaces).is_some() {
+        // RFC 3891 §3.
+        return Err(Refusal::bad("Bad Request: Replaces outside an INVITE"));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub enum HeaderName {
     ContentType,
     ContentEncoding,
     CSeq,
+    Event,
     Expires,
     From,
     MaxForwards,
@@ -25,12 +26,16 @@ pub enum HeaderName {
     RAck,
     Reason,
     RecordRoute,
+    ReferredBy,
+    ReferTo,
+    Replaces,
     Require,
     RetryAfter,
     Route,
     RSeq,
     SessionExpires,
     Subject,
+    SubscriptionState,
     Supported,
     To,
     Via,
@@ -38,7 +43,7 @@ pub enum HeaderName {
 }
 
 /// Name, its compact form (RFC 3261 §7.3.3), id.
-const NAMES: [(&str, u8, HeaderName); 29] = [
+const NAMES: [(&str, u8, HeaderName); 34] = [
     ("Via", b'v', HeaderName::Via),
     ("From", b'f', HeaderName::From),
     ("To", b't', HeaderName::To),
@@ -68,6 +73,11 @@ const NAMES: [(&str, u8, HeaderName); 29] = [
     ("Session-Expires", b'x', HeaderName::SessionExpires),
     ("Subject", b's', HeaderName::Subject),
     ("WWW-Authenticate", 0, HeaderName::WwwAuthenticate),
+    ("Event", b'o', HeaderName::Event),
+    ("Refer-To", b'r', HeaderName::ReferTo),
+    ("Referred-By", b'b', HeaderName::ReferredBy),
+    ("Replaces", 0, HeaderName::Replaces),
+    ("Subscription-State", 0, HeaderName::SubscriptionState),
 ];
 
 impl HeaderName {

@@ -324,6 +324,29 @@ impl Desk {
         plain.replacen("X-Trace: 7\r\n", headers, 1).into_bytes()
     }
 
+    /// A request of the PBX inside the dialog that a request of ours made or is in. `more`: header lines.
+    pub fn inside(&self, ours: &[u8], method: &str, cseq: u32, more: &str, body: &str) -> Vec<u8> {
+        let ours = Message::parse(ours).unwrap();
+        let line = |id| text(ours.value(id).unwrap());
+        let (from, to, id) = (
+            line(HeaderName::To),
+            line(HeaderName::From),
+            line(HeaderName::CallId),
+        );
+        let tag = if from.contains(";tag=") {
+            ""
+        } else {
+            ";tag=b1"
+        };
+        format!(
+            "{method} sip:x@{US} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{method}{cseq};rport\r\nFrom: {from}{tag}\r\n\
+             To: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:bob@192.0.2.1>\r\nMax-Forwards: 70\r\n\
+             {more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
     /// An INVITE of the PBX, rung through; the contact user and our number for it.
     pub fn ringing(&mut self) -> (String, InviteId) {
         self.ringing_with("X-Trace: 7\r\n", "v=0 offer")
