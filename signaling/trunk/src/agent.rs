@@ -171,6 +171,9 @@ pub(crate) struct State {
     pub strangers: Strangers,
     #[serde(default)]
     pub resting: Resting,
+    /// First INVITEs of theirs whose transactions are not over, by what makes two of them the same.
+    #[serde(default)]
+    pub merged: BTreeMap<String, String>,
     counter: u64,
 }
 
@@ -200,6 +203,7 @@ impl Agent {
             streams: BTreeMap::new(),
             strangers: Strangers::default(),
             resting: Resting::default(),
+            merged: BTreeMap::new(),
             counter: 0,
         };
         Agent {
