@@ -1,6 +1,8 @@
 //! What pages, PBXs and media nodes see of the switchboard.
 
 mod before_the_answer;
+mod ending;
+mod extras;
 mod following;
 mod holding;
 mod outcomes;
