@@ -75,6 +75,12 @@ impl Agent {
                 Refusal::capabilities(),
                 b"",
             ),
+            Method::Prack => self.on_prack(invite, message, key, path, now),
+            Method::Update
+                if matches!(phase, Phase::Calling | Phase::Ringing) && !entry.hung_up =>
+            {
+                self.on_early_update(invite, id, message, key, path, now);
+            }
             Method::Invite | Method::Update => {
                 let is_invite = *method == Method::Invite;
                 if !is_main
@@ -129,6 +135,7 @@ impl Agent {
                 reason,
                 raw: blotted(message.raw()),
             },
+            now,
         );
     }
 
@@ -178,6 +185,12 @@ impl Agent {
             let refusal = Refusal::new(491, "Request Pending");
             return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
         }
+        if let Some(refusal) = self.session_too_brief(message) {
+            return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
+        }
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let refreshed = entry.main().map(|f| f.dialog.refresh_target(message));
         if refreshed.is_some_and(|r| r.is_err()) {
             let refusal = Refusal::bad("Bad Request: malformed Contact");
@@ -200,6 +213,7 @@ impl Agent {
             key,
             is_invite,
             had_sdp: sdp.is_some(),
+            sdp: sdp.clone(),
         };
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.their_offer = Some(their_offer);
@@ -217,7 +231,7 @@ impl Agent {
 
     /// Refused with a transaction of its own: the ACK is absorbed, and the same request gets the same answer.
     #[expect(clippy::too_many_arguments, reason = "all of a request and its answer")]
-    fn refuse_in_dialog(
+    pub(crate) fn refuse_in_dialog(
         &mut self,
         invite: InviteId,
         message: &Message<'_>,

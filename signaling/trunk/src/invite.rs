@@ -6,7 +6,9 @@ use crate::info::Infos;
 use crate::net::Path;
 use crate::refer::OurRefer;
 use crate::referral::Referral;
+use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
+use crate::session_timer::SessionTimer;
 use serde::{Deserialize, Serialize};
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::Method;
@@ -49,6 +51,22 @@ pub(crate) struct Invite {
     pub referrals: Vec<Referral>,
     #[serde(default)]
     pub infos: Infos,
+    /// Number of their INVITE, for the PRACKs that name it.
+    #[serde(default)]
+    pub cseq: u32,
+    /// Forks are numbered on, also when early dialogs were forgotten.
+    #[serde(default)]
+    pub next_fork: u32,
+    #[serde(default)]
+    pub reliability: Reliability,
+    /// What we last described to the peer in an exchange that came about.
+    #[serde(default)]
+    pub last_sdp: Vec<u8>,
+    /// What the peer last described to us.
+    #[serde(default)]
+    pub their_sdp: Vec<u8>,
+    #[serde(default)]
+    pub timer: SessionTimer,
     ended: bool,
 }
 
@@ -71,6 +89,32 @@ pub(crate) struct Fork {
     pub dialog: Dialog,
     /// Number of the INVITE that the ACK is for, where it went, and its bytes.
     pub ack: Option<(u32, Path, Vec<u8>)>,
+    /// Number of the INVITE whose ACK is due: requests in between have higher ones (RFC 3261 §13.2.2.4).
+    #[serde(default)]
+    pub ack_for: u32,
+    /// RSeq of the last reliable provisional response (RFC 3262 §4).
+    #[serde(default)]
+    pub rseq: Option<u32>,
+    /// Their last description before the 2xx: the answer in a reliable response, or an UPDATE's offer.
+    #[serde(default)]
+    pub early_sdp: Option<Vec<u8>>,
+    /// An UPDATE before anybody answered.
+    #[serde(default)]
+    pub their_offer: Option<TheirOffer>,
+}
+
+impl Fork {
+    pub fn new(id: ForkId, dialog: Dialog) -> Fork {
+        Fork {
+            id,
+            dialog,
+            ack: None,
+            ack_for: 0,
+            rseq: None,
+            early_sdp: None,
+            their_offer: None,
+        }
+    }
 }
 
 /// A 2xx of ours, repeated until its ACK (RFC 3261 §13.3.1.4).
@@ -89,10 +133,15 @@ pub(crate) struct Repeat {
 pub(crate) enum OurOffer {
     Sent {
         sdp: Vec<u8>,
+        /// Not the calls' offer but one that keeps the session alive.
+        #[serde(default)]
+        refresh: bool,
     },
     /// Met one of theirs (491): tried again at its time.
     Backoff {
         sdp: Vec<u8>,
+        #[serde(default)]
+        refresh: bool,
     },
 }
 
@@ -103,6 +152,9 @@ pub(crate) struct TheirOffer {
     pub key: String,
     pub is_invite: bool,
     pub had_sdp: bool,
+    /// What it offers.
+    #[serde(default)]
+    pub sdp: Option<Vec<u8>>,
 }
 
 impl Invite {
@@ -139,6 +191,12 @@ impl Invite {
             refers: Vec::new(),
             referrals: Vec::new(),
             infos: Infos::default(),
+            cseq: 0,
+            next_fork: 0,
+            reliability: Reliability::default(),
+            last_sdp: Vec::new(),
+            their_sdp: Vec::new(),
+            timer: SessionTimer::default(),
             ended: false,
         }
     }
@@ -167,9 +225,11 @@ impl Agent {
     ) -> Option<(Draft, Vec<u8>)> {
         let entry = self.s.invites.get_mut(&invite)?;
         let contact_user = entry.contact_user.clone();
-        let dialog = &mut entry.fork(fork)?.dialog;
+        let fork = entry.fork(fork)?;
+        let ack_for = fork.ack_for;
+        let dialog = &mut fork.dialog;
         let cseq = if method == Method::Ack {
-            dialog.local_cseq
+            ack_for
         } else {
             dialog.next_cseq()
         };
@@ -206,8 +266,9 @@ impl Agent {
                 return next;
             }
             Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
-            Purpose::Bye(invite, fork) => (*invite, *fork),
+            Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
             | Purpose::Refer(invite, _)
             | Purpose::Notify(invite, _)
             | Purpose::Info(invite) => match self.s.invites.get(invite) {
@@ -229,7 +290,7 @@ impl Agent {
     }
 
     /// Tells the end, once, and forgets what is no longer needed.
-    pub(crate) fn end(&mut self, invite: InviteId, end: End) {
+    pub(crate) fn end(&mut self, invite: InviteId, end: End, now: Instant) {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
@@ -237,7 +298,7 @@ impl Agent {
         entry.repeat = None;
         entry.our_offer = None;
         entry.waiting_offer = None;
-        entry.their_offer = None;
+        let theirs = entry.their_offer.take();
         let first = !std::mem::replace(&mut entry.ended, true);
         let reinvite = entry.reinvite.take();
         self.drop_our_refers(invite);
@@ -246,7 +307,13 @@ impl Agent {
             // Its peer has stopped repeating the 2xx: none may ever come.
             self.abandon(reinvite);
         }
+        if let Some(theirs) = theirs {
+            self.respond(&theirs.key, 487, "Request Terminated", Vec::new(), b"", now);
+        }
+        self.settle_early_offers(invite, None, now);
         for due in [
+            Due::Progress(invite),
+            Due::Session(invite),
             Due::Repeat(invite),
             Due::Offer(invite),
             Due::Patience(invite),

@@ -83,10 +83,9 @@ impl Agent {
             sdp,
         };
         let late = draft.sdp.is_empty();
-        self.s.invites.insert(
-            invite,
-            Invite::new(account, false, tag.clone(), contact_user, late),
-        );
+        let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
+        entry.last_sdp.clone_from(&draft.sdp);
+        self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
         self.s
             .schedule
@@ -98,7 +97,9 @@ impl Agent {
             &next_hop(&spec),
             now,
         );
-        if let Some(entry) = self.s.invites.get_mut(&invite) {
+        if self.s.requests.contains_key(&number)
+            && let Some(entry) = self.s.invites.get_mut(&invite)
+        {
             entry.request = Some(number);
         }
     }
@@ -136,6 +137,16 @@ impl Agent {
         let Some(fork) = self.fork_of(invite, response, head, false) else {
             return;
         };
+        // As long as somebody says that it rings, it may (RFC 3261 §16.7, timer C).
+        self.s
+            .schedule
+            .set(Due::Patience(invite), Some(now + MAX_RINGING));
+        if !self.take_reliable(invite, fork, response, now) {
+            return;
+        }
+        if response.status() == 199 {
+            self.forget_early(invite, fork, now);
+        }
         let (status, reason, sdp, source, raw) = told(response, source);
         self.event(Event::Progress {
             invite,
@@ -170,12 +181,9 @@ impl Agent {
             return None;
         }
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
-        let id = ForkId(u32::try_from(entry.forks.len()).ok()?);
-        entry.forks.push(Fork {
-            id,
-            dialog,
-            ack: None,
-        });
+        let id = ForkId(entry.next_fork);
+        entry.next_fork = entry.next_fork.saturating_add(1);
+        entry.forks.push(Fork::new(id, dialog));
         Some(id)
     }
 
@@ -200,14 +208,14 @@ impl Agent {
                 End::Failed(failure_of(response))
             };
             if entry.phase == Phase::Calling {
-                self.end(invite, end);
+                self.end(invite, end, now);
             }
             return;
         }
         let calling = entry.phase == Phase::Calling;
         let Some(id) = self.fork_of(invite, response, head, true) else {
             if calling {
-                self.end(invite, End::Failed(failure_of(response)));
+                self.end(invite, End::Failed(failure_of(response)), now);
             }
             return;
         };
@@ -228,15 +236,25 @@ impl Agent {
             return;
         }
         let Some(fork) = entry.fork(id) else { return };
+        fork.ack_for = response.cseq().map_or(0, |(number, _)| number);
         if fork.dialog.confirm(response).is_err() && calling {
-            return self.end(invite, End::Failed(failure_of(response)));
+            return self.end(invite, End::Failed(failure_of(response)), now);
         }
         if calling && !hung_up {
             entry.phase = Phase::Talking;
             entry.main = Some(id);
             entry.ack_due = late;
+            let early = entry.fork(id).and_then(|f| f.early_sdp.take());
             self.s.schedule.set(Due::Patience(invite), None);
+            self.settle_early_offers(invite, Some(id), now);
             let (status, reason, sdp, source, raw) = told(response, source);
+            // Without a description of its own it stands for the one that a reliable response brought. One that differs
+            // from that should not be there (RFC 3261 §13.2.1), but is what its sender means.
+            let sdp = sdp.or(early.filter(|_| !late));
+            if let Some(entry) = self.s.invites.get_mut(&invite) {
+                entry.their_sdp = sdp.clone().unwrap_or_default();
+            }
+            self.on_session_response(invite, response, now);
             self.event(Event::Answered {
                 invite,
                 fork: id,
@@ -260,7 +278,7 @@ impl Agent {
         self.send_bye(invite, id, now);
     }
 
-    pub(crate) fn on_invite_failed(&mut self, invite: InviteId, failure: Failure) {
+    pub(crate) fn on_invite_failed(&mut self, invite: InviteId, failure: Failure, now: Instant) {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
@@ -272,7 +290,7 @@ impl Agent {
             } else {
                 End::Failed(failure)
             };
-            self.end(invite, end);
+            self.end(invite, end, now);
         }
     }
 
@@ -287,6 +305,7 @@ impl Agent {
             return;
         };
         if entry.main == Some(fork) && std::mem::take(&mut entry.ack_due) {
+            entry.last_sdp.clone_from(&sdp);
             self.send_ack(invite, fork, sdp, now);
         }
     }
@@ -325,7 +344,7 @@ impl Agent {
     }
 
     /// The peer's Contact or Route leads where we may not send: there is no way to go on.
-    pub(crate) fn on_ack_unsendable(&mut self, invite: InviteId, failure: Failure, _now: Instant) {
+    pub(crate) fn on_ack_unsendable(&mut self, invite: InviteId, failure: Failure, now: Instant) {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
@@ -337,6 +356,7 @@ impl Agent {
             } else {
                 End::Failed(failure)
             },
+            now,
         );
     }
 }

@@ -7,7 +7,9 @@ use crate::limits::{
     MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
 };
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
+use crate::reliable::ReliableProvisional;
 use crate::targets::Lookup;
+use crate::validate::SUPPORTED;
 use serde::{Deserialize, Serialize};
 use signaling_sip::digest::{self, Proof};
 use signaling_sip::message::{Message, Method, WriteFault, Writer};
@@ -20,8 +22,8 @@ use std::time::Duration;
 /// An INVITE whose connection broke while it rang.
 const AFTER_FLOW_LOST: Duration = Duration::from_secs(32);
 
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, REFER, NOTIFY, INFO";
-pub(crate) const SUPPORTED: &str = "replaces";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
 
 /// Whom a request is for, and so who hears of its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub(crate) enum Purpose {
     Cancel(InviteId),
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
+    Prack(InviteId, ForkId),
+    /// An UPDATE that keeps the session alive.
+    Refresh(InviteId),
     /// The ACK of a 2xx: no transaction, repeated with the 2xx.
     Ack {
         invite: InviteId,
@@ -352,6 +357,10 @@ impl Agent {
                 credentials.push((session.header_name(), session.authorize(proof)?));
             }
         }
+        let Some(entry) = self.s.requests.get(&request) else {
+            return Ok(Vec::new());
+        };
+        let draft = &entry.draft;
         let public = listener.public();
         let mut out = Vec::with_capacity(1024 + draft.sdp.len());
         let mut writer = Writer::request(&mut out, &draft.method, &draft.uri);
@@ -384,8 +393,11 @@ impl Agent {
         if matches!(draft.method, Method::Invite | Method::Update) {
             writer
                 .text("Allow", ALLOW)
-                .text("Supported", SUPPORTED)
-                .text("Accept", "application/sdp");
+                .text("Accept", "application/sdp")
+                .text("Supported", &self.supported(draft));
+            for (name, value) in self.session_request(&entry.purpose) {
+                writer.text(name, &value);
+            }
         }
         if !self.config.user_agent.is_empty() {
             writer.text("User-Agent", &self.config.user_agent);
@@ -393,6 +405,17 @@ impl Agent {
         let content_type = draft.content_type.as_deref();
         writer.end(content_type.unwrap_or("application/sdp"), &draft.sdp)?;
         Ok(out)
+    }
+
+    /// Without an offer of ours a reliable response would bring theirs, and its PRACK would have to bring an answer
+    /// that nobody has yet: such an INVITE waits for the 2xx.
+    fn supported(&self, draft: &Draft) -> String {
+        let reliably = self.config.reliable_provisional != ReliableProvisional::Off;
+        let has_offer = draft.method != Method::Invite || !draft.sdp.is_empty();
+        let tags = SUPPORTED.iter().copied();
+        tags.filter(|tag| *tag != "100rel" || reliably && has_offer)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Answers a 401 or 407; false if there is nothing better to answer with.
@@ -438,6 +461,15 @@ impl Agent {
             return false;
         }
         entry.rounds += 1;
+        self.send_again(request, now);
+        true
+    }
+
+    /// The same to the same address, as a request of its own.
+    pub(crate) fn send_again(&mut self, request: u64, now: Instant) {
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
         if let Some(hop) = entry.hop {
             entry.hops.push_front(hop);
         }
@@ -447,7 +479,6 @@ impl Agent {
             entry.draft.cseq = cseq;
         }
         self.try_next_hop(request, Failure::default(), now);
-        true
     }
 
     pub(crate) fn on_hop_failed(&mut self, request: u64, now: Instant) {

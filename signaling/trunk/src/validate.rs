@@ -48,12 +48,12 @@ impl Refusal {
     /// What an OPTIONS is answered with (RFC 3261 §11.2).
     pub fn capabilities() -> Vec<(&'static str, Vec<u8>)> {
         [
-            ("Allow", crate::requests::ALLOW),
-            ("Accept", "application/sdp"),
-            ("Accept-Encoding", "identity"),
-            ("Supported", crate::requests::SUPPORTED),
+            ("Allow", crate::requests::ALLOW.into()),
+            ("Accept", "application/sdp".into()),
+            ("Accept-Encoding", "identity".into()),
+            ("Supported", SUPPORTED.join(", ")),
         ]
-        .map(|(name, value)| (name, value.as_bytes().to_vec()))
+        .map(|(name, value)| (name, value.into_bytes()))
         .to_vec()
     }
 }
@@ -64,8 +64,14 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Options that we support and a peer may require.
-const SUPPORTED: [&[u8]; 1] = [b"replaces"];
+/// Option tags that we support and a peer may require.
+pub(crate) const SUPPORTED: [&str; 4] = ["100rel", "timer", "199", "replaces"];
+
+fn is_supported(tag: &[u8]) -> bool {
+    SUPPORTED
+        .iter()
+        .any(|own| own.as_bytes().eq_ignore_ascii_case(tag))
+}
 
 /// `Err`: the response that the request deserves.
 pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
@@ -90,7 +96,7 @@ pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
     if method == Method::Register {
         check_scheme(message)?;
     }
-    if matches!(method, Method::Invite | Method::Update) {
+    if matches!(method, Method::Invite | Method::Update | Method::Prack) {
         check_body(message)?;
     }
     if method == Method::Invite {
@@ -146,7 +152,7 @@ fn check_form(message: &Message<'_>) -> Result<(), Fault> {
 fn check_extensions(message: &Message<'_>) -> Result<(), Refusal> {
     let unknown: Vec<&[u8]> = message
         .list(HeaderName::Require)
-        .filter(|tag| !tag.is_empty() && !SUPPORTED.contains(tag))
+        .filter(|tag| !tag.is_empty() && !is_supported(tag))
         .collect();
     if unknown.is_empty() {
         return Ok(());

@@ -267,7 +267,7 @@ fn the_backend_hears_how_calls_and_registration_of_a_lost_page_end_and_then_no_m
         session: SessionId(1),
     });
     assert_eq!(rig.told(), ["finish FINISH"]);
-    let (name, body) = rig.hooks.pop().unwrap();
+    let (name, body) = rig.backend.pop().unwrap();
     assert_eq!(name, "RegistrationStatusEvent");
     assert_eq!(
         (body["status"].as_str(), body["sipLogin"].as_str()),
@@ -277,7 +277,7 @@ fn the_backend_hears_how_calls_and_registration_of_a_lost_page_end_and_then_no_m
     assert!(!body.to_string().contains("secret"));
     assert_eq!(rig.moves, [(1, None)]);
     rig.wait(Duration::from_secs(200));
-    assert!(rig.told().is_empty() && rig.hooks.is_empty());
+    assert!(rig.told().is_empty() && rig.backend.is_empty());
 
     // One that never was registered is not un-registered.
     let mut rig = Rig::new(Config::default());
@@ -286,6 +286,6 @@ fn the_backend_hears_how_calls_and_registration_of_a_lost_page_end_and_then_no_m
     rig.give(Input::SessionClosed {
         session: SessionId(1),
     });
-    assert!(rig.hooks.is_empty());
+    assert!(rig.backend.is_empty());
     assert_eq!(rig.moves, [(1, None)]);
 }

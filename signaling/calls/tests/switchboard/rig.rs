@@ -5,7 +5,7 @@ use media_control::{Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTrans
 use serde_json::{Value, json};
 use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
 use signaling_protocol::context::Context;
-use signaling_protocol::{ClientMessage, ServerMessage};
+use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{self as trunk, AccountId, Event, ForkId, Identity, InviteId};
 use std::collections::VecDeque;
@@ -33,9 +33,11 @@ pub struct Rig {
     pub trunk_keys: Vec<u64>,
     pub media: VecDeque<media::Command>,
     pub records: Vec<CallRecord>,
+    /// What only the backend is told.
+    pub hooks: Vec<HookMessage>,
     pub closed: Vec<SessionId>,
-    /// What only the backend is told: the hook's name and its body.
-    pub hooks: Vec<(String, Value)>,
+    /// The same by the hook's name and with its body as JSON.
+    pub backend: Vec<(String, Value)>,
     /// Sessions that moved, and those that are over (`to` is none).
     pub moves: Vec<(u64, Option<u64>)>,
     /// Media makes and closes legs by itself.
@@ -59,8 +61,9 @@ impl Rig {
             trunk_keys: Vec::new(),
             media: VecDeque::new(),
             records: Vec::new(),
-            closed: Vec::new(),
             hooks: Vec::new(),
+            closed: Vec::new(),
+            backend: Vec::new(),
             moves: Vec::new(),
             media_works: true,
             lives: true,
@@ -175,7 +178,8 @@ impl Rig {
                         };
                         let body = serde_json::from_str(&message.to_text(&context)).unwrap();
                         let name = message.method().as_str().to_owned();
-                        self.hooks.push((name, body));
+                        self.backend.push((name, body));
+                        self.hooks.push(*message);
                     }
                     Output::Moved { from, to } => self.moves.push((from.0, Some(to.0))),
                     Output::Over { session } => self.moves.push((session.0, None)),
