@@ -3,7 +3,9 @@
 use media_control as media;
 use media_control::{Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
-use signaling_backend::{App, Apps, Desk, HookOutcome, Input, Output, Request, RequestId, Settings};
+use signaling_backend::{
+    App, Apps, Desk, HookOutcome, Input, Output, Request, RequestId, Settings,
+};
 use signaling_calls::{self as calls, Link, SessionId};
 use signaling_protocol::rest_client_config::{ConnectReply, RestClientConfig};
 use signaling_protocol::{ClientMessage, HookMethod};
@@ -27,14 +29,12 @@ pub const SOURCE: &str = "192.0.2.9:5060";
 /// A message on its way to a page, as it was on the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    pub at: Instant,
     pub session: u64,
     pub frame: Value,
 }
 
-/// A request, and when it left.
+/// A request, and its body as read.
 pub struct Posted {
-    pub at: Instant,
     pub request: Request,
     pub body: Value,
 }
@@ -141,8 +141,12 @@ impl Rig {
             answers: Vec::new(),
             next_invite: 7,
         };
-        rig.give(Input::Calls(calls::Input::MediaLink(Link::Up { fresh: true })));
-        rig.give(Input::Calls(calls::Input::TrunkLink(Link::Up { fresh: true })));
+        rig.give(Input::Calls(calls::Input::MediaLink(Link::Up {
+            fresh: true,
+        })));
+        rig.give(Input::Calls(calls::Input::TrunkLink(Link::Up {
+            fresh: true,
+        })));
         rig
     }
 
@@ -191,6 +195,12 @@ impl Rig {
         self.page.clear();
         self.posted.clear();
         self.trunk.clear();
+        self.media.clear();
+    }
+
+    pub fn forget_all_but_invite(&mut self) {
+        self.page.clear();
+        self.posted.clear();
         self.media.clear();
     }
 
@@ -267,7 +277,10 @@ impl Rig {
         let end = self.now + time;
         loop {
             let answer = self.answers.iter().map(|(at, ..)| *at).min();
-            let next = [self.desk.poll_timeout(), answer].into_iter().flatten().min();
+            let next = [self.desk.poll_timeout(), answer]
+                .into_iter()
+                .flatten()
+                .min();
             let Some(at) = next.filter(|at| *at <= end) else {
                 break;
             };
@@ -289,7 +302,8 @@ impl Rig {
 
     fn post_next(&mut self, home: u64) {
         if let Some((id, delay, outcome)) = self.lanes.get(&home).and_then(|lane| lane.front()) {
-            self.answers.push((self.now + *delay, home, *id, outcome.clone()));
+            self.answers
+                .push((self.now + *delay, home, *id, outcome.clone()));
         }
     }
 
@@ -310,11 +324,10 @@ impl Rig {
                                 message: ClientMessage::Pong,
                             });
                         }
-                        if let Some(argument) = frame["data"][0].as_object_mut() {
+                        if let Some(Value::Object(argument)) = frame["data"].get_mut(0) {
                             argument.retain(|name, _| !without.contains(name));
                         }
                         self.page.push(Told {
-                            at: self.now,
                             session: session.0,
                             frame,
                         });
@@ -354,11 +367,7 @@ impl Rig {
                 self.post_next(home);
             }
         }
-        self.posted.push(Posted {
-            at: self.now,
-            request,
-            body,
-        });
+        self.posted.push(Posted { request, body });
     }
 
     /// Names of what this page got, with the status where there is one.
@@ -419,9 +428,7 @@ impl Rig {
 
     pub fn invited(&self) -> Option<(InviteId, String)> {
         self.trunk.iter().rev().find_map(|command| match command {
-            trunk::Command::Invite { invite, target, .. } => {
-                Some((*invite, format!("{target:?}")))
-            }
+            trunk::Command::Invite { invite, target, .. } => Some((*invite, format!("{target:?}"))),
             _ => None,
         })
     }
