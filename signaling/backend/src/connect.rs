@@ -108,7 +108,7 @@ impl Desk {
             hook.connection.auth_token = None;
         }
         let hook = HookMessage::Connect(Box::new(hook));
-        Some(self.post_as(Some(id), &speaker, &hook, policy, What::Connect, now))
+        Some(self.post_as(id, &speaker, &hook, policy, What::Connect, now))
     }
 
     fn connect_now(&mut self, session: SessionId, message: ClientMessage, now: Instant) {

@@ -51,9 +51,12 @@ impl Desk {
         let Some(session) = self.sessions.get_mut(&id) else {
             return self.send(id, message, Vec::new());
         };
-        if session.stage == Stage::Closing {
-            return;
-        }
+        // A page that is being closed hears nothing more, its backend does.
+        let to = match (session.stage, to) {
+            (Stage::Closing, To::Page) => return,
+            (Stage::Closing, To::Both | To::Backend) => To::Backend,
+            (Stage::New | Stage::Connecting | Stage::Open, to) => to,
+        };
         let overlay = call_of(&message).and_then(|call| session.calls.get(call));
         let message = match overlay.map(|known| &known.overlay) {
             Some(overlay) if !overlay.is_empty() => patch(message, &overlay.clone()),

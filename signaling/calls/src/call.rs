@@ -1,4 +1,7 @@
-//! A call: two legs, what was negotiated with each, and where it stands.
+//! A call: its legs, what was negotiated with each, and where it stands.
+//!
+//! Usually there are two legs, the browser's and the far one. While a transfer is followed a third one is beside
+//! them, and one that was replaced stays there until its dialog is over.
 
 use crate::api::SessionId;
 use crate::negotiate::{BrowserDescription, SipDescription, SipLocal};
@@ -6,11 +9,20 @@ use media_control::{Format, GroupId, LegId, LegStats, LocalTransport, Remote};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Header, InviteId, OfferId, Target};
-use std::net::IpAddr;
+use signaling_trunk::api::{ForkId, Header, InviteId, InviteOptions, OfferId, ReferId, Target};
+use std::net::{IpAddr, SocketAddr};
 
-/// Numbers a call takes from the switchboard's counter; its legs, group and invite are derived from it.
-pub(crate) const NUMBERS_PER_CALL: u64 = 4;
+/// Numbers a call takes from the switchboard's counter; its legs, group and invites are derived from it, and none
+/// is used twice in one call: 0 is the browser's leg, 1 the first far one, then the far legs that come later, then
+/// our ringbacks. Invites of ours are the even ones in order.
+pub(crate) const NUMBERS_PER_CALL: u64 = 32;
+
+/// Far legs that one call may have after its first: as many as its even numbers give invites. A transfer beyond
+/// that is refused, so that two PBXs which send a call in a circle come to an end.
+pub(crate) const LATER_LEGS: u8 = 15;
+
+/// Ringbacks that one call may hear; after that it rings in silence.
+pub(crate) const RINGBACKS: u8 = 14;
 
 /// A call's number, which is also its group's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,13 +37,29 @@ impl CallKey {
         LegId(self.0)
     }
 
-    pub fn sip_leg(self) -> LegId {
+    /// The far leg that a call begins with. The one that it has now is [`Call::far_leg`].
+    pub fn first_far_leg(self) -> LegId {
         LegId(self.0 + 1)
+    }
+
+    /// The far leg that comes `nth` after the first, from 1 to [`LATER_LEGS`].
+    pub fn later_leg(self, nth: u8) -> LegId {
+        LegId(self.0 + 1 + u64::from(nth))
+    }
+
+    /// From 1 to [`RINGBACKS`].
+    pub fn ringback_leg(self, nth: u8) -> LegId {
+        LegId(self.0 + 1 + u64::from(LATER_LEGS) + u64::from(nth))
     }
 
     /// Even, as the trunk's contract wants it.
     pub fn invite(self) -> InviteId {
         InviteId(self.0)
+    }
+
+    /// That of the `nth` later leg, if the invite is ours.
+    pub fn later_invite(self, nth: u8) -> InviteId {
+        InviteId(self.0 + 2 * u64::from(nth))
     }
 
     pub fn of_leg(leg: LegId) -> CallKey {
@@ -51,6 +79,8 @@ pub(crate) struct Call {
     pub caller: String,
     pub callee: String,
     pub visible_name: String,
+    /// The far end's URI where we know more of it than a number.
+    pub party_uri: Option<String>,
     pub custom: Option<Value>,
     /// The INVITE as received, for the page when it is told of the call.
     pub invite_raw: Option<String>,
@@ -58,10 +88,30 @@ pub(crate) struct Call {
     pub answered: Option<Instant>,
 
     pub browser: BrowserLeg,
+    /// The far leg that the page talks with.
     pub far: FarLeg,
+    /// SIP legs that are to take its place, and those whose place was taken.
+    pub beside: Vec<SipLeg>,
+    /// Far legs after the first, ever.
+    pub later_legs: u8,
+    /// Our own ringback that the page hears, and how many there were.
+    pub ringback: Option<LegId>,
+    pub ringbacks: u8,
+    /// A transfer that the page asked for.
+    pub transfer: Option<Transfer>,
+    /// A transfer that the far side asked for.
+    pub following: Option<Following>,
+    /// The page's last hold said that it is for a transfer.
+    pub hold_for_transfer: bool,
+    /// What the page was told last, of HOLD and ESTABLISHED.
+    pub told_hold: bool,
+    /// The page came back with a token: it has no call object for this call.
+    pub page_is_new: bool,
     pub stage: Stage,
-    /// A join was asked for.
-    pub joined: bool,
+    /// Whom the browser's leg was joined with.
+    pub joined: Option<LegId>,
+    /// What the legs that are gone have carried.
+    pub past_stats: Vec<LegStats>,
     pub end: Option<Ended>,
 }
 
@@ -86,7 +136,9 @@ pub(crate) enum FarLeg {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SipLeg {
+    pub leg: LegId,
     pub invite: InviteId,
+    pub standing: Standing,
     pub local: Option<SipLocal>,
     /// Payload types of our last offer.
     pub offered: Vec<Format>,
@@ -97,16 +149,45 @@ pub(crate) struct SipLeg {
     pub source: Option<IpAddr>,
     /// An outgoing call's wish, until the INVITE goes out.
     pub wish: Option<Wish>,
+    /// Early dialogs with media, in the order in which they came.
+    pub early: Vec<Early>,
+    /// The early dialog whose media is in use.
+    pub heard: Option<ForkId>,
+    /// Somebody was heard to ring, so that a ringback is in place.
+    pub rings: bool,
+    /// Theirs, and it asks for the place of this one (RFC 3891).
+    pub replaces: Option<InviteId>,
+    /// Who it is that asks so.
+    pub party: Option<Party>,
     /// A re-INVITE of ours that is on its way, with what it is for.
     pub reoffer: Option<Reoffer>,
     /// A re-INVITE of theirs without offer: the number of ours that waits for the ACK.
     pub awaits_answer: Option<OfferId>,
+    /// A digit of the page's went out by INFO, whose refusal it has not been told.
+    #[serde(default)]
+    pub digits_by_info: bool,
     pub held_by_us: bool,
     pub held_by_peer: bool,
+    /// The trunk knows of it: our INVITE went out, or theirs came in.
+    pub placed: bool,
+    /// The trunk was asked to end it.
+    pub hung_up: bool,
     /// Nothing more will come from the trunk.
     pub over: bool,
+    /// Media was asked to close it.
+    pub closing: bool,
     pub closed: bool,
     pub stats: Option<LegStats>,
+}
+
+/// How far a SIP leg has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// Nobody has answered it yet.
+    New,
+    Answered,
+    /// Another one took its place.
+    Replaced,
 }
 
 /// What the INVITE is to say.
@@ -115,6 +196,48 @@ pub(crate) struct Wish {
     pub target: Target,
     pub headers: Vec<Header>,
     pub extra: Vec<(char, String)>,
+    pub options: InviteOptions,
+}
+
+/// An early dialog that brought a description.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Early {
+    pub fork: ForkId,
+    pub description: SipDescription,
+    /// What it and we have in common.
+    pub agreed: Vec<Format>,
+    pub source: SocketAddr,
+}
+
+/// Our REFER.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Transfer {
+    pub refer: ReferId,
+    /// The call whose far end is to be the new party, in an attended transfer.
+    pub consult: Option<CallKey>,
+    /// COMPLETED was told: their BYE is awaited, or ours due.
+    pub completed: bool,
+}
+
+/// Their REFER.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Following {
+    pub refer: ReferId,
+    /// The leg that asked.
+    pub from: InviteId,
+    /// Ours, which is to take its place.
+    pub invite: InviteId,
+    pub party: Party,
+    /// The last status that the asker was told.
+    pub told: u16,
+}
+
+/// Whom a page talks with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Party {
+    pub user: String,
+    pub display: String,
+    pub uri: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +273,51 @@ pub(crate) struct Ended {
 }
 
 impl Call {
+    /// A call that has only begun; the caller fills in who talks with whom.
+    pub fn new(key: CallKey, session: SessionId, id: String, incoming: bool, now: Instant) -> Call {
+        Call {
+            key,
+            session,
+            trunk_lane: 0,
+            id,
+            incoming,
+            caller: String::new(),
+            callee: String::new(),
+            visible_name: String::new(),
+            party_uri: None,
+            custom: None,
+            invite_raw: None,
+            started: now,
+            answered: None,
+            browser: BrowserLeg {
+                local: None,
+                description: None,
+                formats: Vec::new(),
+                offered: Vec::new(),
+                closed: false,
+                stats: None,
+            },
+            far: FarLeg::Echo {
+                ready: false,
+                closed: true,
+            },
+            beside: Vec::new(),
+            later_legs: 0,
+            ringback: None,
+            ringbacks: 0,
+            transfer: None,
+            following: None,
+            hold_for_transfer: false,
+            told_hold: false,
+            page_is_new: false,
+            stage: Stage::AwaitingLegs,
+            joined: None,
+            past_stats: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// The SIP leg that the page talks with.
     pub fn sip(&self) -> Option<&SipLeg> {
         match &self.far {
             FarLeg::Sip(leg) => Some(leg),
@@ -164,6 +332,36 @@ impl Call {
         }
     }
 
+    pub fn far_leg(&self) -> LegId {
+        self.sip().map_or(self.key.first_far_leg(), |sip| sip.leg)
+    }
+
+    /// All SIP legs, the current one first.
+    pub fn sips(&self) -> impl Iterator<Item = &SipLeg> {
+        self.sip().into_iter().chain(&self.beside)
+    }
+
+    pub fn sips_mut(&mut self) -> impl Iterator<Item = &mut SipLeg> {
+        let current = match &mut self.far {
+            FarLeg::Sip(leg) => Some(&mut **leg),
+            FarLeg::Echo { .. } => None,
+        };
+        current.into_iter().chain(&mut self.beside)
+    }
+
+    pub fn by_invite(&self, invite: InviteId) -> Option<&SipLeg> {
+        self.sips().find(|sip| sip.invite == invite)
+    }
+
+    pub fn by_invite_mut(&mut self, invite: InviteId) -> Option<&mut SipLeg> {
+        self.sips_mut().find(|sip| sip.invite == invite)
+    }
+
+    /// Whether the invite is that of the leg that the page talks with.
+    pub fn is_current(&self, invite: InviteId) -> bool {
+        self.sip().is_some_and(|sip| sip.invite == invite)
+    }
+
     pub fn legs_ready(&self) -> bool {
         let far = match &self.far {
             FarLeg::Echo { ready, .. } => *ready,
@@ -174,29 +372,41 @@ impl Call {
 
     /// Nothing is owed any more: the record can be written and the call forgotten.
     pub fn is_settled(&self) -> bool {
-        let far = match &self.far {
+        let echo = match &self.far {
             FarLeg::Echo { closed, .. } => *closed,
-            FarLeg::Sip(leg) => leg.closed && leg.over,
+            FarLeg::Sip(_) => true,
         };
-        far && self.browser.closed && self.stage == Stage::Ending
+        let sips = self.sips().all(|leg| leg.closed && leg.over);
+        echo && sips && self.browser.closed && self.stage == Stage::Ending
     }
 }
 
 impl SipLeg {
-    pub fn new(invite: InviteId, wish: Option<Wish>) -> SipLeg {
+    pub fn new(leg: LegId, invite: InviteId, wish: Option<Wish>) -> SipLeg {
         SipLeg {
+            leg,
             invite,
+            standing: Standing::New,
             local: None,
             offered: Vec::new(),
             description: None,
             remote: None,
             source: None,
             wish,
+            early: Vec::new(),
+            heard: None,
+            rings: false,
+            replaces: None,
+            party: None,
             reoffer: None,
             awaits_answer: None,
+            digits_by_info: false,
             held_by_us: false,
             held_by_peer: false,
+            placed: false,
+            hung_up: false,
             over: false,
+            closing: false,
             closed: false,
             stats: None,
         }

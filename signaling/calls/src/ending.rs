@@ -1,7 +1,7 @@
 //! How calls end: one way for all, whoever ends them, and the record that is left.
 
-use crate::api::{Output, SessionId};
-use crate::call::{CallKey, Ended, FarLeg, Stage};
+use crate::api::{Config, Output, SessionId};
+use crate::call::{CallKey, Ended, FarLeg, Stage, Standing};
 use crate::connecting::info_of;
 use crate::limits::FORGET;
 use crate::record::CallRecord;
@@ -48,6 +48,12 @@ impl How {
         How::new(CallStatus::Finish, info, sip_status, "gateway")
     }
 
+    /// The far side, by a final response.
+    pub fn refused(config: &Config, status: u16, info: &str) -> How {
+        let sip_status = (status != 0).then_some(status);
+        How::new(status_of(config, status), info, sip_status, "peer")
+    }
+
     /// We, because it cannot go on.
     pub fn failed(info: &str, sip_status: Option<u16>) -> How {
         let mut how = How::new(CallStatus::Failed, info, sip_status, "gateway");
@@ -58,6 +64,16 @@ impl How {
                 reason: reason(status).to_owned(),
             });
         how
+    }
+}
+
+/// The status that a refusal of the far side becomes (protocol §4.1).
+fn status_of(config: &Config, status: u16) -> CallStatus {
+    match status {
+        486 | 600 if config.busy_as_failed => CallStatus::Failed,
+        486 | 600 => CallStatus::Busy,
+        487 => CallStatus::Finish,
+        _ => CallStatus::Failed,
     }
 }
 
@@ -98,12 +114,26 @@ impl Switchboard {
         let Some(key) = self.by_invite.remove(&invite) else {
             return;
         };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         sip.over = true;
+        if !self.calls.get(&key).is_some_and(|c| c.is_current(invite)) {
+            self.leg_beside_ended(key, invite, &end, now);
+            return self.settle(key, now);
+        }
+        if self.asker_has_left(key, invite, now) {
+            return self.settle(key, now);
+        }
+        let how = self.how(end);
+        self.end(key, how, now);
+        self.settle(key, now);
+    }
+
+    fn how(&self, end: End) -> How {
         let clearing = CallStatusInfo::NormalCallClearing.as_str();
-        let how = match end {
+        match end {
             End::ByUs { .. } => How::gateway(clearing, Some(200)),
             End::ByPeer { raw, .. } => {
                 let mut how = How::new(CallStatus::Finish, clearing, Some(200), "peer");
@@ -117,38 +147,52 @@ impl Switchboard {
                 "gateway",
             ),
             End::Failed(failure) => {
-                let status = match failure.status {
-                    486 | 600 => CallStatus::Busy,
-                    487 => CallStatus::Finish,
-                    _ => CallStatus::Failed,
-                };
-                let mut how = How::new(
-                    status,
-                    &info_of(&failure),
-                    (failure.status != 0).then_some(failure.status),
-                    "peer",
-                );
+                let mut how = How::refused(&self.config, failure.status, &info_of(&failure));
                 how.raw = (!failure.raw.is_empty()).then_some(failure.raw);
                 how
             }
-        };
-        self.end(key, how, now);
-        self.settle(key, now);
+        }
     }
 
     pub(crate) fn leg_failed(&mut self, leg: LegId, failure: &LegFailure, now: Instant) {
+        if self.ringback_is_gone(leg) {
+            return;
+        }
         let key = CallKey::of_leg(leg);
         self.note_closed(leg, None);
+        if let LegFailure::Unsupported(why) = failure {
+            tracing::warn!(call = key.0, why, "media cannot serve a description");
+        }
+        let beside = self
+            .calls
+            .get(&key)
+            .and_then(|c| c.beside.iter().find(|sip| sip.leg == leg))
+            .map(|sip| sip.invite);
+        if let Some(invite) = beside {
+            self.leg_beside_failed(key, invite, now);
+            return self.settle(key, now);
+        }
         let status = match failure {
             LegFailure::NoResources | LegFailure::Draining | LegFailure::WorkerLost => Some(503),
             LegFailure::NoCommonCodec => Some(488),
             _ => None,
         };
-        if let LegFailure::Unsupported(why) = failure {
-            tracing::warn!(call = key.0, why, "media cannot serve a description");
-        }
         self.end(key, How::failed(failure.call_info(), status), now);
         self.settle(key, now);
+    }
+
+    /// Media cannot make, or lost, a leg that the page does not talk with.
+    fn leg_beside_failed(&mut self, key: CallKey, invite: InviteId, now: Instant) {
+        let following = self.calls.get(&key).and_then(|c| c.following.as_ref());
+        if following.is_some_and(|f| f.invite == invite) {
+            self.followed_failed(key, 503, reason(503), now);
+        } else {
+            let status = Some(Refusal {
+                status: 503,
+                reason: reason(503).to_owned(),
+            });
+            self.drop_leg(key, invite, status);
+        }
     }
 
     pub(crate) fn leg_closed(&mut self, leg: LegId, stats: LegStats, now: Instant) {
@@ -164,26 +208,28 @@ impl Switchboard {
         if leg == key.browser_leg() {
             call.browser.closed = true;
             call.browser.stats = stats.or(call.browser.stats.take());
-        } else {
-            match &mut call.far {
-                FarLeg::Echo { closed, .. } => *closed = true,
-                FarLeg::Sip(sip) => {
-                    sip.closed = true;
-                    sip.stats = stats.or(sip.stats.take());
-                }
-            }
+        } else if let Some(sip) = call.sips_mut().find(|sip| sip.leg == leg) {
+            sip.closed = true;
+            sip.stats = stats.or(sip.stats.take());
+        } else if let FarLeg::Echo { closed, .. } = &mut call.far
+            && leg == key.first_far_leg()
+        {
+            *closed = true;
         }
     }
 
     /// Nothing came for a minute where something should.
     pub(crate) fn media_silent(&mut self, leg: LegId, seconds: u32, now: Instant) {
         let key = CallKey::of_leg(leg);
-        let held = self
-            .calls
-            .get(&key)
-            .and_then(|c| c.sip())
-            .is_some_and(|s| s.held_by_us || s.held_by_peer);
-        if seconds >= 60 && !held {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        // A leg that nobody talks with, or that is not answered, owes no sound.
+        let matters = leg == key.browser_leg() || leg == call.far_leg();
+        let held = call
+            .sip()
+            .is_some_and(|s| s.held_by_us || s.held_by_peer || s.standing == Standing::New);
+        if seconds >= 60 && matters && !held {
             self.end(
                 key,
                 How::failed(CallStatusInfo::FailedByRtpActivity.as_str(), None),
@@ -196,8 +242,17 @@ impl Switchboard {
     pub(crate) fn media_is_gone(&mut self, now: Instant) {
         let keys: Vec<CallKey> = self.calls.keys().copied().collect();
         for key in keys {
-            self.note_closed(key.browser_leg(), None);
-            self.note_closed(key.sip_leg(), None);
+            let sips: Vec<LegId> = self
+                .calls
+                .get(&key)
+                .map(|call| call.sips().map(|sip| sip.leg).collect())
+                .unwrap_or_default();
+            for leg in sips
+                .into_iter()
+                .chain([key.browser_leg(), key.first_far_leg()])
+            {
+                self.note_closed(leg, None);
+            }
             self.end(key, How::failed("The media node was lost", Some(503)), now);
             self.settle(key, now);
         }
@@ -211,10 +266,11 @@ impl Switchboard {
             .map(|c| c.key)
             .collect();
         for key in keys {
-            if let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) {
-                sip.over = true;
-                let invite = sip.invite;
-                self.by_invite.remove(&invite);
+            if let Some(call) = self.calls.get_mut(&key) {
+                for sip in call.sips_mut() {
+                    sip.over = true;
+                    self.by_invite.remove(&sip.invite);
+                }
             }
             self.end(key, How::failed("The SIP side was lost", Some(503)), now);
             self.settle(key, now);
@@ -229,11 +285,9 @@ impl Switchboard {
         if call.stage == Stage::Ending {
             return;
         }
-        let placed = !matches!(
-            call.stage,
-            Stage::AwaitingLegs | Stage::AwaitingRegistration
-        ) || call.incoming;
         call.stage = Stage::Ending;
+        call.transfer = None;
+        call.following = None;
         call.end = Some(Ended {
             at: now,
             status: how.status.as_str().to_owned(),
@@ -243,27 +297,27 @@ impl Switchboard {
         });
         let session = call.session;
         let id = call.id.clone();
-        if let Some(sip) = call.sip_mut()
-            && !sip.over
-        {
-            if placed {
-                let invite = sip.invite;
-                self.trunk(
-                    key.0,
-                    Trunk::Hangup {
-                        invite,
-                        status: how.refusal,
-                    },
-                );
+        let mut hangups = Vec::new();
+        for sip in call.sips_mut().filter(|sip| !sip.over && !sip.hung_up) {
+            if sip.placed {
+                sip.hung_up = true;
+                hangups.push(sip.invite);
             } else {
                 sip.over = true;
             }
+        }
+        for invite in hangups {
+            let status = how.refusal.clone();
+            self.trunk(key.0, Trunk::Hangup { invite, status });
         }
         self.by_id.remove(&(session, id));
         for timer in [
             Timer::NoAnswer(key.0),
             Timer::Registration(key.0),
             Timer::Echo(key.0),
+            Timer::Transfer(key.0),
+            Timer::Following(key.0),
+            Timer::Replaced(key.0),
         ] {
             self.timers.cancel(timer);
         }
@@ -284,27 +338,30 @@ impl Switchboard {
             fail.sip_status = how.sip_status;
             self.send(session, ServerMessage::Fail(fail));
         }
-        let call = &self.calls[&key];
-        let far_open = match &call.far {
-            FarLeg::Echo { closed, .. } => !closed,
-            FarLeg::Sip(sip) => !sip.closed,
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
         };
+        let mut open = Vec::new();
         if !call.browser.closed {
-            self.media(
-                key,
-                Media::CloseLeg {
-                    leg: key.browser_leg(),
-                },
-            );
+            open.push(key.browser_leg());
         }
-        if far_open {
-            self.media(key, Media::CloseLeg { leg: key.sip_leg() });
+        if let FarLeg::Echo { closed: false, .. } = call.far {
+            open.push(key.first_far_leg());
+        }
+        open.extend(call.ringback.take());
+        for sip in call.sips_mut().filter(|sip| !sip.closed && !sip.closing) {
+            sip.closing = true;
+            open.push(sip.leg);
+        }
+        for leg in open {
+            self.media(key, Media::CloseLeg { leg });
         }
         self.settle(key, now);
     }
 
     /// Writes the record once nothing is owed any more.
     fn settle(&mut self, key: CallKey, now: Instant) {
+        self.tidy(key);
         if self.calls.get(&key).is_some_and(|c| c.is_settled()) {
             self.forget(key, now);
         }
@@ -316,7 +373,7 @@ impl Switchboard {
             return;
         };
         self.by_session.remove(&(call.session, key));
-        if let Some(sip) = call.sip() {
+        for sip in call.sips() {
             self.by_invite.remove(&sip.invite);
         }
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
@@ -351,17 +408,24 @@ impl Switchboard {
                 FarLeg::Sip(sip) => sip.stats,
                 FarLeg::Echo { .. } => None,
             },
+            other_sip: call
+                .past_stats
+                .into_iter()
+                .chain(call.beside.into_iter().filter_map(|sip| sip.stats))
+                .collect(),
         };
         self.output(Output::Record(Box::new(record)));
     }
 }
 
 /// Reason phrases of the responses we refuse with ourselves (RFC 3261 §21).
-fn reason(status: u16) -> &'static str {
+pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         403 => "Forbidden",
+        400 => "Bad Request",
         408 => "Request Timeout",
         480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
         486 => "Busy Here",
         488 => "Not Acceptable Here",
         500 => "Server Internal Error",

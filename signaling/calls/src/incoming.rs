@@ -1,7 +1,7 @@
 //! The PBX rings: an INVITE for a session's account, announced to its page, answered or not.
 
 use crate::api::SessionId;
-use crate::call::{BrowserLeg, Call, CallKey, FarLeg, SipLeg, Stage};
+use crate::call::{Call, CallKey, FarLeg, SipLeg, Stage};
 use crate::ending::How;
 use crate::limits::{CALLS_PER_SESSION, NO_ANSWER_INCOMING, SDP_BYTES};
 use crate::negotiate::codecs::CodecPolicy;
@@ -27,12 +27,14 @@ pub(crate) struct Arrival {
     pub source: SocketAddr,
     pub raw: String,
     /// A call of ours whose place it wants (RFC 3891).
-    #[expect(dead_code, reason = "read by the transfer to come")]
     pub replaces: Option<InviteId>,
 }
 
 impl Switchboard {
     pub(crate) fn incoming(&mut self, arrival: Arrival, now: Instant) {
+        if let Some(replaced) = arrival.replaces {
+            return self.asks_to_replace(arrival, replaced);
+        }
         let refuse = |status: u16, reason: &str| {
             Some(Refusal {
                 status,
@@ -77,7 +79,8 @@ impl Switchboard {
             return;
         };
         let key = self.new_key();
-        let mut sip = SipLeg::new(arrival.invite, None);
+        let mut sip = SipLeg::new(key.first_far_leg(), arrival.invite, None);
+        sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());
         let visible_name = if arrival.from.display.is_empty() {
@@ -86,11 +89,7 @@ impl Switchboard {
             &arrival.from.display
         };
         let call = Call {
-            key,
-            session,
             trunk_lane: arrival.account.0,
-            id: format!("in-{:x}", key.0),
-            incoming: true,
             caller: arrival.from.user.clone(),
             callee: if arrival.to.user.is_empty() {
                 user.login
@@ -98,22 +97,10 @@ impl Switchboard {
                 arrival.to.user
             },
             visible_name: visible_name.clone(),
-            custom: None,
+            party_uri: Some(arrival.from.uri),
             invite_raw: Some(arrival.raw),
-            started: now,
-            answered: None,
-            browser: BrowserLeg {
-                local: None,
-                description: None,
-                formats: Vec::new(),
-                offered: Vec::new(),
-                closed: false,
-                stats: None,
-            },
             far: FarLeg::Sip(Box::new(sip)),
-            stage: Stage::AwaitingLegs,
-            joined: false,
-            end: None,
+            ..Call::new(key, session, format!("in-{:x}", key.0), true, now)
         };
         self.by_invite.insert(arrival.invite, key);
         self.by_id.insert((session, call.id.clone()), key);
@@ -251,7 +238,7 @@ impl Switchboard {
         let Some(local) = sip.local.clone() else {
             return Err(NegotiationError::Incomplete("SIP leg"));
         };
-        let (invite, source) = (sip.invite, sip.source);
+        let (leg, invite, source) = (sip.leg, sip.invite, sip.source);
         let (sdp, connect) = match sip.description.take() {
             Some(theirs) => {
                 let chosen = codecs::for_sip(&theirs.formats, Some(&sends));
@@ -275,9 +262,9 @@ impl Switchboard {
             },
         );
         if let (Some((theirs, chosen)), Some(source)) = (connect, source) {
-            self.connect_sip(key, theirs, chosen, SocketAddr::new(source, 0));
+            self.connect_sip(key, invite, theirs, chosen, SocketAddr::new(source, 0));
         }
-        self.join(key);
+        self.join(key, leg);
         self.trunk(key.0, Trunk::Accept { invite, sdp });
         Ok(())
     }
@@ -290,14 +277,16 @@ impl Switchboard {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let Some(sip) = call.sip() else { return };
+        let Some(sip) = call.by_invite(invite) else {
+            return;
+        };
         if call.stage != Stage::Established || sip.remote.is_some() {
             return;
         }
         let source = SocketAddr::new(sip.source.unwrap_or([0, 0, 0, 0].into()), 0);
         let settled = sdp
             .ok_or(NegotiationError::NoAudio)
-            .and_then(|sdp| self.take_late_answer(key, &sdp, source));
+            .and_then(|sdp| self.take_late_answer(key, invite, &sdp, source));
         if settled.is_err() {
             self.end(
                 key,
@@ -311,6 +300,7 @@ impl Switchboard {
     pub(crate) fn take_late_answer(
         &mut self,
         key: CallKey,
+        invite: InviteId,
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
@@ -319,13 +309,15 @@ impl Switchboard {
             return Ok(());
         };
         let sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
-        let Some(sip) = call.sip() else { return Ok(()) };
+        let Some(sip) = call.by_invite(invite) else {
+            return Ok(());
+        };
         let agreed = codecs::answered(&sip.offered, &theirs.formats);
         let chosen = codecs::for_sip(&agreed, sends.as_ref());
         if chosen.is_empty() {
             return Err(NegotiationError::NoCommonCodec);
         }
-        self.connect_sip(key, theirs, chosen, source);
+        self.connect_sip(key, invite, theirs, chosen, source);
         Ok(())
     }
 

@@ -88,9 +88,6 @@ fn a_session_is_told_established_registered_and_disconnected_with_its_account() 
     let mut disconnected = with_context(session);
     disconnected["status"] = "DISCONNECTED".into();
     assert_eq!(rig.body("ConnectionStatusEvent"), disconnected);
-    rig.event(Event::Unregistered {
-        account: AccountId(1),
-    });
     assert_eq!(
         rig.body("RegistrationStatusEvent"),
         with_context(
@@ -98,9 +95,6 @@ fn a_session_is_told_established_registered_and_disconnected_with_its_account() 
             "sipOutboundProxy": "proxy.test", "sipPort": 5060, "custom": {"a": 1}})
         )
     );
-    rig.event(Event::Unregistered {
-        account: AccountId(1),
-    });
     rig.wait(Duration::from_secs(100));
     assert_eq!(
         rig.hooks(),
@@ -108,8 +102,8 @@ fn a_session_is_told_established_registered_and_disconnected_with_its_account() 
             "connect",
             "ConnectionStatusEvent ESTABLISHED",
             "RegistrationStatusEvent REGISTERED",
-            "ConnectionStatusEvent DISCONNECTED",
-            "RegistrationStatusEvent UNREGISTERED"
+            "RegistrationStatusEvent UNREGISTERED",
+            "ConnectionStatusEvent DISCONNECTED"
         ]
     );
     assert_eq!(rig.desk.requests_waiting(), 0);
@@ -274,11 +268,16 @@ fn hold_unhold_transfer_and_dtmf_are_filled_from_the_call() {
     });
     assert_eq!(
         rig.body("CallStatusEvent"),
-        c1(json!({"status": "HOLD", "sipStatus": 200, "sipMessageRaw": "SIP/2.0 200 OK\r\n"}))
+        c1(
+            json!({"status": "HOLD", "holdForTransfer": true, "sipStatus": 200, "sipMessageRaw": "SIP/2.0 200 OK\r\n"})
+        )
     );
     rig.say(1, "unhold", json!({"callId": "c1"}));
     rig.settle();
-    assert_eq!(rig.body("unhold"), c1(json!({"status": "HOLD"})));
+    assert_eq!(
+        rig.body("unhold"),
+        c1(json!({"status": "HOLD", "holdForTransfer": true}))
+    );
     rig.say(1, "transfer", json!({"callId": "c1", "target": "1003"}));
     rig.settle();
     assert_eq!(
@@ -412,6 +411,7 @@ fn calls_that_end_with_their_session_are_told_before_it_is() {
         rig.hooks(),
         [
             "CallStatusEvent FINISH",
+            "RegistrationStatusEvent UNREGISTERED",
             "ConnectionStatusEvent DISCONNECTED"
         ]
     );

@@ -47,6 +47,8 @@ pub struct Rig {
     pub trunk: Vec<trunk::Command>,
     pub media: Vec<media::Command>,
     pub closed: Vec<u64>,
+    /// The callId of a call that rings, where a test needs it.
+    pub rung: String,
     /// What the backend says to a hook, and after how long. Not listed: 200 with nothing in it, at once.
     pub script: BTreeMap<HookMethod, (Duration, HookOutcome)>,
     /// Nobody answers requests but the test.
@@ -135,6 +137,7 @@ impl Rig {
             trunk: Vec::new(),
             media: Vec::new(),
             closed: Vec::new(),
+            rung: String::new(),
             script: BTreeMap::new(),
             silent: false,
             lanes: BTreeMap::new(),

@@ -210,6 +210,7 @@ fn a_resumed_session_is_one_session_for_its_backend() {
             "hold ESTABLISHED",
             "hangup ESTABLISHED",
             "CallStatusEvent FINISH",
+            "RegistrationStatusEvent UNREGISTERED",
             "ConnectionStatusEvent DISCONNECTED"
         ]
     );

@@ -15,19 +15,27 @@ pub enum HeaderName {
     ContentType,
     ContentEncoding,
     CSeq,
+    Event,
     Expires,
     From,
     MaxForwards,
     MinExpires,
+    MinSe,
     ProxyAuthenticate,
     ProxyAuthorization,
+    RAck,
     Reason,
     RecordRoute,
+    ReferredBy,
+    ReferTo,
+    Replaces,
     Require,
     RetryAfter,
     Route,
     RSeq,
+    SessionExpires,
     Subject,
+    SubscriptionState,
     Supported,
     To,
     Via,
@@ -35,7 +43,7 @@ pub enum HeaderName {
 }
 
 /// Name, its compact form (RFC 3261 §7.3.3), id.
-const NAMES: [(&str, u8, HeaderName); 26] = [
+const NAMES: [(&str, u8, HeaderName); 34] = [
     ("Via", b'v', HeaderName::Via),
     ("From", b'f', HeaderName::From),
     ("To", b't', HeaderName::To),
@@ -55,13 +63,21 @@ const NAMES: [(&str, u8, HeaderName); 26] = [
     ("Content-Encoding", b'e', HeaderName::ContentEncoding),
     ("Expires", 0, HeaderName::Expires),
     ("Min-Expires", 0, HeaderName::MinExpires),
+    ("Min-SE", 0, HeaderName::MinSe),
     ("Proxy-Authenticate", 0, HeaderName::ProxyAuthenticate),
     ("Proxy-Authorization", 0, HeaderName::ProxyAuthorization),
+    ("RAck", 0, HeaderName::RAck),
     ("Reason", 0, HeaderName::Reason),
     ("Retry-After", 0, HeaderName::RetryAfter),
     ("RSeq", 0, HeaderName::RSeq),
+    ("Session-Expires", b'x', HeaderName::SessionExpires),
     ("Subject", b's', HeaderName::Subject),
     ("WWW-Authenticate", 0, HeaderName::WwwAuthenticate),
+    ("Event", b'o', HeaderName::Event),
+    ("Refer-To", b'r', HeaderName::ReferTo),
+    ("Referred-By", b'b', HeaderName::ReferredBy),
+    ("Replaces", 0, HeaderName::Replaces),
+    ("Subscription-State", 0, HeaderName::SubscriptionState),
 ];
 
 impl HeaderName {

@@ -6,10 +6,13 @@
 
 mod address;
 mod blot;
+mod event;
 mod fault;
 mod field;
 mod lex;
 mod method;
+mod refer_to;
+mod replaces;
 mod scan;
 mod stream;
 mod uri;
@@ -18,10 +21,13 @@ mod write;
 
 pub use address::NameAddr;
 pub use blot::blotted;
+pub use event::{EventPackage, SubscriptionState, sipfrag_status};
 pub use fault::Fault;
 pub use field::{Field, HeaderName};
 pub use lex::{Params, is_token, quoted_text, split_list, trim, unfold};
 pub use method::Method;
+pub use refer_to::{ReferTarget, escape_header};
+pub use replaces::Replaces;
 pub use scan::{Framing, MAX_HEADERS, MAX_MESSAGE, Scan, scan};
 pub use stream::{StreamFramer, Unit};
 pub use uri::{Host, SipUri, Uri, escape_user, unescape};
@@ -220,6 +226,36 @@ impl<'a> Message<'a> {
             None => Ok(None),
             Some(value) => lex::number(trim(value)).map(Some).ok_or(Fault::Number),
         }
+    }
+
+    /// Whether a list of option tags (Supported, Require) or methods (Allow) names this one.
+    pub fn names(&self, list: HeaderName, tag: &str) -> bool {
+        self.list(list)
+            .any(|element| trim(element).eq_ignore_ascii_case(tag.as_bytes()))
+    }
+
+    /// RAck: RSeq and CSeq number of a provisional response, and its method (RFC 3262 §7.2).
+    pub fn rack(&self) -> Option<(u32, u32, &'a [u8])> {
+        let mut words = self
+            .value(HeaderName::RAck)?
+            .split(|b| lex::is_lws(*b))
+            .filter(|word| !word.is_empty());
+        let rseq = lex::number(words.next()?)?;
+        let cseq = lex::number(words.next()?)?;
+        let method = words.next()?;
+        words.next().is_none().then_some((rseq, cseq, method))
+    }
+
+    /// Session-Expires in seconds, and who refreshes in lower case (RFC 4028 §4).
+    pub fn session_expires(&self) -> Option<(u32, Option<Vec<u8>>)> {
+        let value = self.value(HeaderName::SessionExpires)?;
+        let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+        let (seconds, params) = value.split_at(end);
+        let refresher = Params::parse(params)
+            .ok()
+            .and_then(|p| p.get("refresher"))
+            .map(<[u8]>::to_ascii_lowercase);
+        Some((lex::number(trim(seconds))?, refresher))
     }
 
     /// Type and subtype of the body in lower case, without parameters.
