@@ -56,7 +56,7 @@ fn sent_digits(rig: &mut Rig) -> Vec<(LegId, String)> {
 }
 
 fn hooked(rig: &mut Rig) -> Vec<(String, DtmfType)> {
-    rig.hooks
+    rig.hook_messages
         .drain(..)
         .filter_map(|hook| match hook {
             HookMessage::OnDtmfEvent(told) => {

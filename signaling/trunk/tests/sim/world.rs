@@ -1,6 +1,7 @@
 //! Virtual time, two agents, the PBX and the wires between them.
 
 use crate::pbx::{PBX, Pbx};
+use crate::transfer::{self, Wishes};
 use signaling_sip::message::{StreamFramer, Unit};
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{Agent, Config, Input, Output};
@@ -31,6 +32,8 @@ pub struct Plan {
     /// Each agent is dropped and restored from its snapshot after each step.
     pub restore: bool,
     pub late: bool,
+    /// The callee sends a description before it answers: reliably, since the caller supports it.
+    pub early: bool,
     pub min_expires: u32,
     pub answer_after: Option<Duration>,
     pub refuse: Option<Refusal>,
@@ -39,6 +42,7 @@ pub struct Plan {
     pub callee_hangs_up: Option<Duration>,
     pub caller_offers: Option<Duration>,
     pub callee_offers: Option<Duration>,
+    pub wishes: Wishes,
 }
 
 impl Plan {
@@ -72,6 +76,7 @@ impl Plan {
             loss_percent: dice.below(25),
             jitter_ms: 1 + dice.below(400),
             late: dice.below(4) == 0,
+            early: dice.below(3) == 0,
             ..Plan::default()
         }
     }
@@ -266,6 +271,10 @@ impl World {
                     },
                 },
             );
+        }
+        for (after, command) in self.plan.wishes.of(Side::Caller, CALL) {
+            let side = Side::Caller;
+            self.later(after, Happening::Do { side, command });
         }
         if let Some(after) = self.plan.caller_offers {
             self.later(
@@ -478,6 +487,16 @@ impl World {
                         sdp: None,
                     },
                 ));
+                if self.plan.early {
+                    reactions.push((
+                        Duration::from_millis(50),
+                        Command::Progress {
+                            invite,
+                            status: 183,
+                            sdp: Some(b"v=0 early".to_vec()),
+                        },
+                    ));
+                }
                 if let Some(refusal) = self.plan.refuse.clone() {
                     reactions.push((
                         Duration::from_millis(900),
@@ -494,6 +513,9 @@ impl World {
                             sdp: b"v=0 answer".to_vec(),
                         },
                     ));
+                }
+                for (at, command) in self.plan.wishes.of(side, invite) {
+                    reactions.push((at.saturating_sub(since_call), command));
                 }
                 if let Some(at) = self.plan.callee_hangs_up {
                     reactions.push((
@@ -537,6 +559,15 @@ impl World {
                         offer: *offer,
                         sdp: b"v=0 answer".to_vec(),
                     },
+                ));
+            }
+            Event::Referred { invite, refer, .. } => {
+                let luck = self.dice.below(1 << 20);
+                reactions.extend(transfer::decide(
+                    *invite,
+                    *refer,
+                    luck,
+                    self.plan.wishes.forgetful,
                 ));
             }
             _ => {}
@@ -584,10 +615,9 @@ fn config(address: SocketAddr) -> Config {
     Config {
         listeners: listeners.to_vec(),
         interfaces: vec![(address.ip(), 24)],
-        others: Vec::new(),
         allowed: vec![Entry::parse("192.0.2.0/24").unwrap()],
         user_agent: "Trunkgate".into(),
-        register_expires_s: 0,
+        ..Config::default()
     }
 }
 
