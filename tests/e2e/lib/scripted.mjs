@@ -76,11 +76,11 @@ class Scripted {
 
 /** A phone at the PBX: SIP and RTP of tests/peers/sip_phone.py. */
 export class SipPhone extends Scripted {
-  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto" } = {}) {
+  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto", refer = 603 } = {}) {
     const phone = new SipPhone();
     phone.name = pbx.user();
     phone.run("sip_phone.py", [
-      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer,
+      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer, "--refer", refer,
     ], join(pbx.folder, `sip-phone-${phone.name}.log`));
     const { code } = await phone.expect("register");
     if (code !== 200) throw new Error(`the scripted phone's REGISTER was answered ${code}`);
