@@ -110,7 +110,7 @@ async function scene(t, { refer } = {}) {
   if (refer) {
     phone = await SipPhone.start(pbx, { ...PHONE, listen: PAGE.hz, refer });
   } else {
-    phone = await PjsipPhone.start(pbx, { play: await t.world.wav(PHONE.hz, 60, PHONE.db), more: ["--codecs", "PCMU"] });
+    phone = await PjsipPhone.start(pbx, { play: await t.world.wav(PHONE.hz, 60, PHONE.db), more: ["--codecs", "PCMU", "--proxy"] });
   }
   t.after(() => phone.stop());
   await page.dial(phone.name);
