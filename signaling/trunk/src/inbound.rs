@@ -38,13 +38,13 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return self.refuse(message, path, &Refusal::overloaded());
         }
+        if let Some(refusal) = self.session_too_brief(message) {
+            return self.refuse(message, path, &refusal);
+        }
         let replaces = match self.replaced_by(account, message) {
             Ok(replaces) => replaces,
             Err(refusal) => return self.refuse(message, path, &refusal),
         };
-        if let Some(refusal) = self.session_too_brief(message) {
-            return self.refuse(message, path, &refusal);
-        }
         let tag = self.s.dice.hex(8);
         let Ok(dialog) = Dialog::from_request(message, tag.as_bytes()) else {
             return self.refuse(

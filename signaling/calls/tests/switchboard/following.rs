@@ -64,7 +64,7 @@ fn refused(status: u16, reason: &str) -> End {
 }
 
 fn statuses(rig: &Rig) -> Vec<String> {
-    rig.hooks
+    rig.backend
         .iter()
         .filter(|(name, _)| name == "TransferStatusEvent")
         .map(|(_, body)| {
