@@ -202,6 +202,7 @@ measure_tests() { node --test --test-reporter=tap tests/measure | grep -E '^(not
 
 group_e2e() {
 	counted "the measuring tool is right" measure_tests
+	step "the JSON client of the tests is right" tests/peers/.venv/bin/python tests/peers/json_client_test.py
 	step "the search for secrets finds what is planted" tests/e2e/no_secrets.sh --self-test
 	binary || { bad "the end-to-end tests have no binary"; return; }
 	counted "end to end" env E2E_RUN="$run/e2e" node tests/e2e/run.mjs

@@ -100,10 +100,30 @@ $("dial-form").addEventListener("submit", (event) => {
 $("echo").addEventListener("click", () => dial("echo"));
 $("hangup").addEventListener("click", () => current?.hangup());
 $("mute").addEventListener("click", () => current?.mute(!current.muted));
-$("show-tones").addEventListener("click", () => {
-  $("tones").hidden = !$("tones").hidden;
-  $("show-tones").setAttribute("aria-expanded", String(!$("tones").hidden));
+$("hold").addEventListener("click", () => current?.hold(!current.holding));
+$("show-tones").addEventListener("click", () => unfold($("tones").hidden ? "tones" : null));
+$("show-transfer").addEventListener("click", () => {
+  unfold($("transfer").hidden ? "transfer" : null);
+  if (!$("transfer").hidden) $("transfer-target").focus();
 });
+$("transfer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const target = $("transfer-target").value.trim();
+  if (!target) return $("transfer-target").focus();
+  current?.transfer(target);
+  unfold(null);
+});
+client.addEventListener("transferFailed", ({ detail }) => {
+  say(`The call could not be transferred${detail.target ? ` to ${detail.target}` : ""}${detail.info ? `: ${detail.info}` : ""}. You are still in it.`);
+});
+
+/** Shows the keypad or the transfer's field, one at a time. */
+function unfold(which) {
+  for (const id of ["tones", "transfer"]) {
+    $(id).hidden = id !== which;
+    $(`show-${id}`).setAttribute("aria-expanded", String(id === which));
+  }
+}
 $("accept").addEventListener("click", () => {
   const call = knocking;
   if (!call) return;
@@ -132,8 +152,8 @@ async function dial(number) {
 /** Puts a call on the screen. */
 function take(call) {
   current = call ?? null;
-  $("tones").hidden = true;
-  $("show-tones").setAttribute("aria-expanded", "false");
+  unfold(null);
+  $("transfer-target").value = "";
   show(call);
   $("hangup").focus();
 }
@@ -179,7 +199,7 @@ function show(call) {
   const { status, peer, name, muted, remoteStream, stream, incoming } = current;
   const echo = !incoming && peer === "echo";
   $("peer").textContent = echo ? "Echo" : (incoming && name) || peer || "Unknown number";
-  const words = { PENDING: incoming ? "Answering…" : "Asking for the microphone…", TRYING: "Calling…", RING: "Ringing…", RING_MEDIA: "Ringing…", SESSION_PROGRESS: "Ringing…", ESTABLISHED: "In call", HOLD: "The other side put you on hold" };
+  const words = { PENDING: incoming ? "Answering…" : "Asking for the microphone…", TRYING: "Calling…", RING: "Ringing…", RING_MEDIA: "Ringing…", SESSION_PROGRESS: "Ringing…", ESTABLISHED: "In call", HOLD: current.holding ? "On hold" : "The other side put you on hold" };
   const lost = status === "ESTABLISHED" && ["disconnected", "failed"].includes(current.mediaState);
   $("call-state").textContent = lost ? "The sound is interrupted…" : status === "PENDING" && stream ? (incoming ? "Answering…" : "Calling…") : words[status] ?? status;
   $("hint").hidden = !(echo && status === "ESTABLISHED");
@@ -189,6 +209,11 @@ function show(call) {
   $("mute").title = muted ? "Unmute the microphone" : "Mute the microphone";
   $("mute").querySelector("use").setAttribute("href", muted ? "#i-mic-off" : "#i-mic");
   $("mute").disabled = !stream;
+  if (current.transferring) $("call-state").textContent = `Transferring to ${current.transferring}…`;
+  const talking = ["ESTABLISHED", "HOLD"].includes(status);
+  $("hold").setAttribute("aria-pressed", String(current.holding));
+  $("hold").title = current.holding ? "Go on with the call" : "Hold";
+  $("hold").disabled = $("show-transfer").disabled = !talking || echo;
   $("show-tones").disabled = status !== "ESTABLISHED";
   if (remoteStream && $("sound").srcObject !== remoteStream) {
     $("sound").srcObject = remoteStream;
@@ -196,7 +221,8 @@ function show(call) {
   }
   sounds.watch("you", stream);
   sounds.watch("them", remoteStream);
-  if (status === "RING" && !incoming) sounds.ringback();
+  // The gateway's own ringback, or the far side's early sound, comes as a stream.
+  if (status === "RING" && !incoming && !remoteStream) sounds.ringback();
   else sounds.stopRingback();
 }
 

@@ -152,6 +152,9 @@ export class Client extends EventTarget {
         this.tell("incoming", call);
         break;
       }
+      case "notifyTransferEvent":
+        this.calls.get(first?.callId)?.transferTold(first);
+        break;
       case "notifyTryingResponse":
       case "ring":
       case "talk":
@@ -192,6 +195,10 @@ export class Call {
   status = "PENDING";
   establishedAt = null;
   muted = false;
+  /** Whether we asked for hold: HOLD says not who did. */
+  holding = false;
+  /** Whom the other side was asked to call instead of us, until that is settled. */
+  transferring = null;
   finish = null;
 
   constructor(client, id, { incoming, peer, name, remote }) {
@@ -252,6 +259,8 @@ export class Call {
   hear(told) {
     if (["FINISH", "FAILED", "BUSY"].includes(told.status)) return this.end(told);
     if (told.status) this.status = told.status;
+    // A hold of ours that was refused, or that is over.
+    if (told.status === "ESTABLISHED") this.holding = false;
     if (told.status === "ESTABLISHED") this.establishedAt ??= Date.now();
     this.#changed();
   }
@@ -270,6 +279,28 @@ export class Call {
 
   dtmf(symbol) {
     this.#client.send("sendDtmf", { callId: this.id, type: "RFC2833", dtmf: symbol });
+  }
+
+  /** Asks for hold or for its end; HOLD or ESTABLISHED tells what came of it. */
+  hold(held) {
+    this.holding = held;
+    this.#client.send(held ? "hold" : "unhold", { callId: this.id });
+    this.#changed();
+  }
+
+  /** Asks the other side to call `target` in our place. When that works the gateway ends this call. */
+  transfer(target) {
+    this.transferring = target;
+    this.#client.send("transfer", { callId: this.id, target });
+    this.#changed();
+  }
+
+  transferTold({ status, info }) {
+    if (status !== "FAILED") return;
+    const target = this.transferring;
+    this.transferring = null;
+    this.#client.tell("transferFailed", { target, info });
+    this.#changed();
   }
 
   mute(muted) {

@@ -64,6 +64,10 @@ test("the softphone page signs in, calls a phone, is called by it, and says in w
   await until("the page shows who calls", 10, async () => (await words(page, "incoming-who")).includes(phone.name) || null);
   await page.click("#accept");
   await until("the page says that it is in a call again", 15, async () => (await words(page, "call-state")) === "In call" || null);
+  await page.click("#hold");
+  await until("the page says that it holds", 10, async () => (await words(page, "call-state")) === "On hold" || null);
+  await page.click("#hold");
+  await until("the page goes on with the call", 10, async () => (await words(page, "call-state")) === "In call" || null);
   await page.click("#hangup");
   await phone.idle();
   await page.$eval("#number", (e) => { e.value = "99999"; });

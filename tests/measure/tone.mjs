@@ -67,7 +67,7 @@ export function complaints(measured, { hz, sentDb, seconds, maxGapMs = 60, maxLe
 export const onlyGaps = (wrong) => wrong.length > 0 && wrong.every((text) => text.startsWith("a gap"));
 
 /** The tone's amplitude and phase each STEP_S, by complex demodulation over a few whole periods. */
-function envelope(samples, rate, hz) {
+export function envelope(samples, rate, hz) {
   const periods = Math.max(2, Math.ceil(WINDOW_S * hz));
   const window = Math.round((periods / hz) * rate);
   const step = STEP_S * rate;

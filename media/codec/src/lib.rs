@@ -3,10 +3,13 @@
 //! Nothing here knows RTP, clocks or networks, and nothing allocates once it is made. Levels are in dBm0,
 //! where a sine that fills 16 bits has +3.14 (ITU-T G.711's A-law overload).
 
+pub mod chord;
 pub mod conceal;
+pub mod dtmf;
 pub mod g711;
 pub mod g722;
 pub mod level;
+pub mod noise;
 pub mod opus;
 pub mod resample;
 pub mod tone;

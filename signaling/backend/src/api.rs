@@ -1,11 +1,29 @@
 //! What goes into the desk and what comes out.
 
-use crate::app::{App, Apps};
+use crate::app::{App, Apps, RawSip};
 use signaling_calls as calls;
 use signaling_calls::SessionId;
 use signaling_protocol::{HookMethod, ServerMessage};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// What the operator says of all applications.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// 32 alphanumerics, `@`, our address (protocol §1.9).
+    pub node_id: String,
+    /// How much of a SIP message pages and backends are told, where an application says nothing else.
+    pub sip_message_raw: RawSip,
+}
+
+impl From<String> for Settings {
+    fn from(node_id: String) -> Settings {
+        Settings {
+            node_id,
+            ..Settings::default()
+        }
+    }
+}
 
 /// Numbers a request to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

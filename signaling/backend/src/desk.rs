@@ -1,6 +1,6 @@
 //! The front door.
 
-use crate::api::{Input, Output};
+use crate::api::{Input, Output, Settings};
 use crate::app::Apps;
 use signaling_calls as calls;
 use signaling_calls::Switchboard;
@@ -15,8 +15,9 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// `node_id`: 32 alphanumerics, `@`, our address (protocol §1.9).
-    pub fn new(config: calls::Config, _node_id: String, apps: Apps) -> Desk {
+    /// Only `apps` may be named by pages, whatever `config` says of them.
+    pub fn new(mut config: calls::Config, _settings: impl Into<Settings>, apps: Apps) -> Desk {
+        config.apps = apps.by_key.keys().cloned().collect();
         Desk {
             board: Switchboard::new(config),
             apps,

@@ -9,6 +9,6 @@ mod api;
 mod app;
 mod desk;
 
-pub use api::{HookOutcome, Input, Output, Request, RequestId};
+pub use api::{HookOutcome, Input, Output, Request, RequestId, Settings};
 pub use app::{App, AppKey, Apps, RawSip};
 pub use desk::Desk;

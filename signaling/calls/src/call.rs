@@ -1,4 +1,7 @@
-//! A call: two legs, what was negotiated with each, and where it stands.
+//! A call: its legs, what was negotiated with each, and where it stands.
+//!
+//! Usually there are two legs, the browser's and the far one. While a transfer is followed a third one is beside
+//! them, and one that was replaced stays there until its dialog is over.
 
 use crate::api::SessionId;
 use crate::negotiate::{BrowserDescription, SipDescription, SipLocal};
@@ -9,8 +12,15 @@ use signaling_sip::time::Instant;
 use signaling_trunk::api::{Header, InviteId, OfferId, Target};
 use std::net::IpAddr;
 
-/// Numbers a call takes from the switchboard's counter; its legs, group and invite are derived from it.
-pub(crate) const NUMBERS_PER_CALL: u64 = 4;
+/// Numbers a call takes from the switchboard's counter; its legs, group and invites are derived from it, and none
+/// is used twice in one call: 0 is the browser's leg, 1 the first far one, 2 our ringback, 3 and up the far legs
+/// that come later. Invites of ours are the even ones in order.
+pub(crate) const NUMBERS_PER_CALL: u64 = 32;
+
+/// Far legs that one call may have after its first: as many as its even numbers give invites. A transfer beyond
+/// that is refused, so that two PBXs which send a call in a circle come to an end.
+#[expect(dead_code, reason = "for transfers and ringback")]
+pub(crate) const LATER_LEGS: u8 = 15;
 
 /// A call's number, which is also its group's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,13 +35,30 @@ impl CallKey {
         LegId(self.0)
     }
 
-    pub fn sip_leg(self) -> LegId {
+    /// The far leg that a call begins with. The one that it has now is [`Call::far_leg`].
+    pub fn first_far_leg(self) -> LegId {
         LegId(self.0 + 1)
+    }
+
+    #[expect(dead_code, reason = "for transfers and ringback")]
+    pub fn ringback_leg(self) -> LegId {
+        LegId(self.0 + 2)
+    }
+
+    /// The far leg that comes `nth` after the first, from 1.
+    #[expect(dead_code, reason = "for transfers and ringback")]
+    pub fn later_leg(self, nth: u8) -> LegId {
+        LegId(self.0 + 2 + u64::from(nth))
     }
 
     /// Even, as the trunk's contract wants it.
     pub fn invite(self) -> InviteId {
         InviteId(self.0)
+    }
+
+    #[expect(dead_code, reason = "for transfers and ringback")]
+    pub fn later_invite(self, nth: u8) -> InviteId {
+        InviteId(self.0 + 2 * u64::from(nth))
     }
 
     pub fn of_leg(leg: LegId) -> CallKey {
@@ -58,10 +85,17 @@ pub(crate) struct Call {
     pub answered: Option<Instant>,
 
     pub browser: BrowserLeg,
+    /// The far leg that the page talks with.
     pub far: FarLeg,
+    /// SIP legs that are to take its place, and those whose place was taken.
+    pub beside: Vec<SipLeg>,
+    /// Far legs after the first, ever.
+    pub later_legs: u8,
     pub stage: Stage,
-    /// A join was asked for.
-    pub joined: bool,
+    /// Whom the browser's leg was joined with.
+    pub joined: Option<LegId>,
+    /// What the legs that are gone have carried.
+    pub past_stats: Vec<LegStats>,
     pub end: Option<Ended>,
 }
 
@@ -86,7 +120,9 @@ pub(crate) enum FarLeg {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SipLeg {
+    pub leg: LegId,
     pub invite: InviteId,
+    pub standing: Standing,
     pub local: Option<SipLocal>,
     /// Payload types of our last offer.
     pub offered: Vec<Format>,
@@ -103,10 +139,26 @@ pub(crate) struct SipLeg {
     pub awaits_answer: Option<OfferId>,
     pub held_by_us: bool,
     pub held_by_peer: bool,
+    /// The trunk knows of it: our INVITE went out, or theirs came in.
+    pub placed: bool,
+    /// The trunk was asked to end it.
+    pub hung_up: bool,
     /// Nothing more will come from the trunk.
     pub over: bool,
+    /// Media was asked to close it.
+    pub closing: bool,
     pub closed: bool,
     pub stats: Option<LegStats>,
+}
+
+/// How far a SIP leg has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// Nobody has answered it yet.
+    New,
+    Answered,
+    /// Another one took its place.
+    Replaced,
 }
 
 /// What the INVITE is to say.
@@ -150,6 +202,7 @@ pub(crate) struct Ended {
 }
 
 impl Call {
+    /// The SIP leg that the page talks with.
     pub fn sip(&self) -> Option<&SipLeg> {
         match &self.far {
             FarLeg::Sip(leg) => Some(leg),
@@ -164,6 +217,37 @@ impl Call {
         }
     }
 
+    pub fn far_leg(&self) -> LegId {
+        self.sip().map_or(self.key.first_far_leg(), |sip| sip.leg)
+    }
+
+    /// All SIP legs, the current one first.
+    pub fn sips(&self) -> impl Iterator<Item = &SipLeg> {
+        self.sip().into_iter().chain(&self.beside)
+    }
+
+    pub fn sips_mut(&mut self) -> impl Iterator<Item = &mut SipLeg> {
+        let current = match &mut self.far {
+            FarLeg::Sip(leg) => Some(&mut **leg),
+            FarLeg::Echo { .. } => None,
+        };
+        current.into_iter().chain(&mut self.beside)
+    }
+
+    pub fn by_invite(&self, invite: InviteId) -> Option<&SipLeg> {
+        self.sips().find(|sip| sip.invite == invite)
+    }
+
+    pub fn by_invite_mut(&mut self, invite: InviteId) -> Option<&mut SipLeg> {
+        self.sips_mut().find(|sip| sip.invite == invite)
+    }
+
+    /// Whether the invite is that of the leg that the page talks with.
+    #[expect(dead_code, reason = "for transfers and ringback")]
+    pub fn is_current(&self, invite: InviteId) -> bool {
+        self.sip().is_some_and(|sip| sip.invite == invite)
+    }
+
     pub fn legs_ready(&self) -> bool {
         let far = match &self.far {
             FarLeg::Echo { ready, .. } => *ready,
@@ -174,18 +258,21 @@ impl Call {
 
     /// Nothing is owed any more: the record can be written and the call forgotten.
     pub fn is_settled(&self) -> bool {
-        let far = match &self.far {
+        let echo = match &self.far {
             FarLeg::Echo { closed, .. } => *closed,
-            FarLeg::Sip(leg) => leg.closed && leg.over,
+            FarLeg::Sip(_) => true,
         };
-        far && self.browser.closed && self.stage == Stage::Ending
+        let sips = self.sips().all(|leg| leg.closed && leg.over);
+        echo && sips && self.browser.closed && self.stage == Stage::Ending
     }
 }
 
 impl SipLeg {
-    pub fn new(invite: InviteId, wish: Option<Wish>) -> SipLeg {
+    pub fn new(leg: LegId, invite: InviteId, wish: Option<Wish>) -> SipLeg {
         SipLeg {
+            leg,
             invite,
+            standing: Standing::New,
             local: None,
             offered: Vec::new(),
             description: None,
@@ -196,7 +283,10 @@ impl SipLeg {
             awaits_answer: None,
             held_by_us: false,
             held_by_peer: false,
+            placed: false,
+            hung_up: false,
             over: false,
+            closing: false,
             closed: false,
             stats: None,
         }

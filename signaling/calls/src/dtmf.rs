@@ -38,10 +38,13 @@ impl Switchboard {
         {
             "The call is not established"
         } else {
+            let Some(leg) = self.calls.get(&key).map(|call| call.far_leg()) else {
+                return;
+            };
             self.media(
                 key,
                 Media::SendDigits {
-                    leg: key.sip_leg(),
+                    leg,
                     digits,
                     duration_ms: DIGIT_MS,
                 },

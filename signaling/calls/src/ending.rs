@@ -98,7 +98,8 @@ impl Switchboard {
         let Some(key) = self.by_invite.remove(&invite) else {
             return;
         };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         sip.over = true;
@@ -164,14 +165,11 @@ impl Switchboard {
         if leg == key.browser_leg() {
             call.browser.closed = true;
             call.browser.stats = stats.or(call.browser.stats.take());
-        } else {
-            match &mut call.far {
-                FarLeg::Echo { closed, .. } => *closed = true,
-                FarLeg::Sip(sip) => {
-                    sip.closed = true;
-                    sip.stats = stats.or(sip.stats.take());
-                }
-            }
+        } else if let Some(sip) = call.sips_mut().find(|sip| sip.leg == leg) {
+            sip.closed = true;
+            sip.stats = stats.or(sip.stats.take());
+        } else if let FarLeg::Echo { closed, .. } = &mut call.far {
+            *closed = true;
         }
     }
 
@@ -196,8 +194,17 @@ impl Switchboard {
     pub(crate) fn media_is_gone(&mut self, now: Instant) {
         let keys: Vec<CallKey> = self.calls.keys().copied().collect();
         for key in keys {
-            self.note_closed(key.browser_leg(), None);
-            self.note_closed(key.sip_leg(), None);
+            let sips: Vec<LegId> = self
+                .calls
+                .get(&key)
+                .map(|call| call.sips().map(|sip| sip.leg).collect())
+                .unwrap_or_default();
+            for leg in sips
+                .into_iter()
+                .chain([key.browser_leg(), key.first_far_leg()])
+            {
+                self.note_closed(leg, None);
+            }
             self.end(key, How::failed("The media node was lost", Some(503)), now);
             self.settle(key, now);
         }
@@ -211,10 +218,11 @@ impl Switchboard {
             .map(|c| c.key)
             .collect();
         for key in keys {
-            if let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) {
-                sip.over = true;
-                let invite = sip.invite;
-                self.by_invite.remove(&invite);
+            if let Some(call) = self.calls.get_mut(&key) {
+                for sip in call.sips_mut() {
+                    sip.over = true;
+                    self.by_invite.remove(&sip.invite);
+                }
             }
             self.end(key, How::failed("The SIP side was lost", Some(503)), now);
             self.settle(key, now);
@@ -229,10 +237,6 @@ impl Switchboard {
         if call.stage == Stage::Ending {
             return;
         }
-        let placed = !matches!(
-            call.stage,
-            Stage::AwaitingLegs | Stage::AwaitingRegistration
-        ) || call.incoming;
         call.stage = Stage::Ending;
         call.end = Some(Ended {
             at: now,
@@ -243,21 +247,18 @@ impl Switchboard {
         });
         let session = call.session;
         let id = call.id.clone();
-        if let Some(sip) = call.sip_mut()
-            && !sip.over
-        {
-            if placed {
-                let invite = sip.invite;
-                self.trunk(
-                    key.0,
-                    Trunk::Hangup {
-                        invite,
-                        status: how.refusal,
-                    },
-                );
+        let mut hangups = Vec::new();
+        for sip in call.sips_mut().filter(|sip| !sip.over && !sip.hung_up) {
+            if sip.placed {
+                sip.hung_up = true;
+                hangups.push(sip.invite);
             } else {
                 sip.over = true;
             }
+        }
+        for invite in hangups {
+            let status = how.refusal.clone();
+            self.trunk(key.0, Trunk::Hangup { invite, status });
         }
         self.by_id.remove(&(session, id));
         for timer in [
@@ -284,21 +285,22 @@ impl Switchboard {
             fail.sip_status = how.sip_status;
             self.send(session, ServerMessage::Fail(fail));
         }
-        let call = &self.calls[&key];
-        let far_open = match &call.far {
-            FarLeg::Echo { closed, .. } => !closed,
-            FarLeg::Sip(sip) => !sip.closed,
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
         };
+        let mut open = Vec::new();
         if !call.browser.closed {
-            self.media(
-                key,
-                Media::CloseLeg {
-                    leg: key.browser_leg(),
-                },
-            );
+            open.push(key.browser_leg());
         }
-        if far_open {
-            self.media(key, Media::CloseLeg { leg: key.sip_leg() });
+        if let FarLeg::Echo { closed: false, .. } = call.far {
+            open.push(key.first_far_leg());
+        }
+        for sip in call.sips_mut().filter(|sip| !sip.closed && !sip.closing) {
+            sip.closing = true;
+            open.push(sip.leg);
+        }
+        for leg in open {
+            self.media(key, Media::CloseLeg { leg });
         }
         self.settle(key, now);
     }
@@ -316,7 +318,7 @@ impl Switchboard {
             return;
         };
         self.by_session.remove(&(call.session, key));
-        if let Some(sip) = call.sip() {
+        for sip in call.sips() {
             self.by_invite.remove(&sip.invite);
         }
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
@@ -351,6 +353,11 @@ impl Switchboard {
                 FarLeg::Sip(sip) => sip.stats,
                 FarLeg::Echo { .. } => None,
             },
+            other_sip: call
+                .past_stats
+                .into_iter()
+                .chain(call.beside.into_iter().filter_map(|sip| sip.stats))
+                .collect(),
         };
         self.output(Output::Record(Box::new(record)));
     }

@@ -77,7 +77,8 @@ impl Switchboard {
             return;
         };
         let key = self.new_key();
-        let mut sip = SipLeg::new(arrival.invite, None);
+        let mut sip = SipLeg::new(key.first_far_leg(), arrival.invite, None);
+        sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());
         let visible_name = if arrival.from.display.is_empty() {
@@ -111,8 +112,11 @@ impl Switchboard {
                 stats: None,
             },
             far: FarLeg::Sip(Box::new(sip)),
+            beside: Vec::new(),
+            later_legs: 0,
             stage: Stage::AwaitingLegs,
-            joined: false,
+            joined: None,
+            past_stats: Vec::new(),
             end: None,
         };
         self.by_invite.insert(arrival.invite, key);
@@ -251,7 +255,7 @@ impl Switchboard {
         let Some(local) = sip.local.clone() else {
             return Err(NegotiationError::Incomplete("SIP leg"));
         };
-        let (invite, source) = (sip.invite, sip.source);
+        let (leg, invite, source) = (sip.leg, sip.invite, sip.source);
         let (sdp, connect) = match sip.description.take() {
             Some(theirs) => {
                 let chosen = codecs::for_sip(&theirs.formats, Some(&sends));
@@ -275,9 +279,9 @@ impl Switchboard {
             },
         );
         if let (Some((theirs, chosen)), Some(source)) = (connect, source) {
-            self.connect_sip(key, theirs, chosen, SocketAddr::new(source, 0));
+            self.connect_sip(key, invite, theirs, chosen, SocketAddr::new(source, 0));
         }
-        self.join(key);
+        self.join(key, leg);
         self.trunk(key.0, Trunk::Accept { invite, sdp });
         Ok(())
     }
@@ -290,14 +294,16 @@ impl Switchboard {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let Some(sip) = call.sip() else { return };
+        let Some(sip) = call.by_invite(invite) else {
+            return;
+        };
         if call.stage != Stage::Established || sip.remote.is_some() {
             return;
         }
         let source = SocketAddr::new(sip.source.unwrap_or([0, 0, 0, 0].into()), 0);
         let settled = sdp
             .ok_or(NegotiationError::NoAudio)
-            .and_then(|sdp| self.take_late_answer(key, &sdp, source));
+            .and_then(|sdp| self.take_late_answer(key, invite, &sdp, source));
         if settled.is_err() {
             self.end(
                 key,
@@ -311,6 +317,7 @@ impl Switchboard {
     pub(crate) fn take_late_answer(
         &mut self,
         key: CallKey,
+        invite: InviteId,
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
@@ -319,13 +326,15 @@ impl Switchboard {
             return Ok(());
         };
         let sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
-        let Some(sip) = call.sip() else { return Ok(()) };
+        let Some(sip) = call.by_invite(invite) else {
+            return Ok(());
+        };
         let agreed = codecs::answered(&sip.offered, &theirs.formats);
         let chosen = codecs::for_sip(&agreed, sends.as_ref());
         if chosen.is_empty() {
             return Err(NegotiationError::NoCommonCodec);
         }
-        self.connect_sip(key, theirs, chosen, source);
+        self.connect_sip(key, invite, theirs, chosen, source);
         Ok(())
     }
 

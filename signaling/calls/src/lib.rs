@@ -9,6 +9,7 @@ mod api;
 mod call;
 mod callee;
 mod connecting;
+mod desk;
 mod dtmf;
 mod ending;
 mod incoming;

@@ -16,11 +16,13 @@ impl Switchboard {
     pub(crate) fn connect_sip(
         &mut self,
         key: CallKey,
+        invite: InviteId,
         theirs: SipDescription,
         chosen: Vec<Format>,
         source: SocketAddr,
     ) {
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         let mut remote = theirs.remote(chosen, source.ip());
@@ -35,13 +37,8 @@ impl Switchboard {
             return;
         }
         sip.remote = Some(remote.clone());
-        self.media(
-            key,
-            Media::ConnectLeg {
-                leg: key.sip_leg(),
-                remote,
-            },
-        );
+        let leg = sip.leg;
+        self.media(key, Media::ConnectLeg { leg, remote });
     }
 
     /// Their re-INVITE or UPDATE.
@@ -71,7 +68,8 @@ impl Switchboard {
         };
         let sends = codecs::speech(&self.calls[&key].browser.formats).map(|f| f.codec.clone());
         let browser = self.calls[&key].browser.formats.clone();
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         let Some(local) = sip.local.as_mut() else {
@@ -118,7 +116,7 @@ impl Switchboard {
         sip.held_by_peer = is_held;
         match answer {
             Ok(sdp) => {
-                self.connect_sip(key, theirs, chosen, source);
+                self.connect_sip(key, invite, theirs, chosen, source);
                 self.trunk(key.0, Trunk::AnswerOffer { invite, offer, sdp });
                 if was_held != is_held {
                     self.tell_hold(key, None, Some(raw));
@@ -145,7 +143,8 @@ impl Switchboard {
         let Some(key) = self.by_invite.get(&invite).copied() else {
             return;
         };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         if sip
@@ -157,7 +156,7 @@ impl Switchboard {
         }
         let source = SocketAddr::new(sip.source.unwrap_or([0, 0, 0, 0].into()), 0);
         if let Some(sdp) = sdp
-            && let Err(error) = self.take_late_answer(key, &sdp, source)
+            && let Err(error) = self.take_late_answer(key, invite, &sdp, source)
         {
             tracing::info!(call = key.0, %error, "the answer in the ACK is of no use; the media stays as it was");
         }
@@ -216,7 +215,8 @@ impl Switchboard {
         let Some(key) = self.by_invite.get(&invite).copied() else {
             return;
         };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         let Some(what) = sip.reoffer.take() else {
@@ -224,7 +224,7 @@ impl Switchboard {
         };
         sip.held_by_us = what == Reoffer::Hold;
         if let Some(sdp) = sdp
-            && let Err(error) = self.take_late_answer(key, &sdp, source)
+            && let Err(error) = self.take_late_answer(key, invite, &sdp, source)
         {
             tracing::info!(call = key.0, %error, "the answer to our re-INVITE is of no use; the media stays as it was");
         }
@@ -235,7 +235,8 @@ impl Switchboard {
         let Some(key) = self.by_invite.get(&invite).copied() else {
             return;
         };
-        let Some(sip) = self.calls.get_mut(&key).and_then(|c| c.sip_mut()) else {
+        let call = self.calls.get_mut(&key);
+        let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         sip.reoffer = None;

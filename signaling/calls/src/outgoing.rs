@@ -3,7 +3,9 @@
 use crate::addresses;
 use crate::admission::{Admitted, cut};
 use crate::api::SessionId;
-use crate::call::{BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Wish};
+use crate::call::{
+    BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Standing, Wish,
+};
 use crate::callee::Callee;
 use crate::connecting::info_of;
 use crate::ending::How;
@@ -63,8 +65,11 @@ impl Switchboard {
                 ready: false,
                 closed: true,
             },
+            beside: Vec::new(),
+            later_legs: 0,
             stage: Stage::AwaitingLegs,
-            joined: false,
+            joined: None,
+            past_stats: Vec::new(),
             end: None,
         };
         // At once, before anything is known: until then the page's hangup tells us nothing.
@@ -92,7 +97,11 @@ impl Switchboard {
                             headers,
                             extra,
                         };
-                        FarLeg::Sip(Box::new(SipLeg::new(key.invite(), Some(wish))))
+                        FarLeg::Sip(Box::new(SipLeg::new(
+                            key.first_far_leg(),
+                            key.invite(),
+                            Some(wish),
+                        )))
                     }
                 };
                 self.make_legs(&call);
@@ -137,7 +146,7 @@ impl Switchboard {
                 video: false,
             },
         };
-        self.media(key, make(key.sip_leg(), far));
+        self.media(key, make(key.first_far_leg(), far));
     }
 
     pub(crate) fn leg_created(&mut self, leg: LegId, local: LocalTransport, now: Instant) {
@@ -151,13 +160,16 @@ impl Switchboard {
                 Some(session) => addresses::for_page(local, session.remote.ip()),
                 None => local,
             });
-        } else if leg == key.sip_leg() {
+        } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(sip), LocalTransport::Rtp { rtp, .. }) => {
+                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, .. }) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
+                    let Some(sip) = call.sips_mut().find(|sip| sip.leg == leg) else {
+                        return;
+                    };
                     let Some(address) = addresses::nearest(&rtp, sip.source.or(known)) else {
                         return;
                     };
@@ -168,7 +180,7 @@ impl Switchboard {
                         .unwrap_or_default();
                     sip.local = Some(SipLocal {
                         address,
-                        session_id: key.0 + NUMBERS_PER_CALL,
+                        session_id: leg.0 + NUMBERS_PER_CALL,
                         version: 1,
                         extra,
                     });
@@ -199,7 +211,7 @@ impl Switchboard {
         let formats = codecs::for_browser(policy, &description.formats, &description.formats);
         call.browser.formats = formats;
         self.answer_page(key, None, now);
-        self.join(key);
+        self.join(key, key.first_far_leg());
         let seconds = u64::from(self.config.max_echo_seconds);
         self.timers
             .set(Timer::Echo(key.0), now + Duration::from_secs(seconds));
@@ -259,6 +271,7 @@ impl Switchboard {
         };
         sip.offered = codecs::own_ordered_by(&browser);
         let sdp = offer_sip(local, &sip.offered, Direction::SendRecv);
+        sip.placed = true;
         let invite = sip.invite;
         self.by_invite.insert(invite, key);
         self.stage(key, Stage::Calling);
@@ -348,7 +361,7 @@ impl Switchboard {
         }
         let early = match sdp {
             // A description that we cannot use is no reason to give up before the answer.
-            Some(sdp) => self.take_answer(key, &sdp, source, now).is_ok(),
+            Some(sdp) => self.take_answer(key, invite, &sdp, source, now).is_ok(),
             None => false,
         };
         let told = match (status, early) {
@@ -399,7 +412,7 @@ impl Switchboard {
             );
         }
         let settled = match &sdp {
-            Some(sdp) => self.take_answer(key, sdp, source, now),
+            Some(sdp) => self.take_answer(key, invite, sdp, source, now),
             None if call.sip().is_some_and(|s| s.remote.is_some()) => Ok(()),
             None => Err(NegotiationError::NoAudio),
         };
@@ -421,6 +434,7 @@ impl Switchboard {
     fn take_answer(
         &mut self,
         key: CallKey,
+        invite: InviteId,
         sdp: &[u8],
         source: SocketAddr,
         now: Instant,
@@ -435,9 +449,10 @@ impl Switchboard {
             .as_ref()
             .map(|d| d.formats.clone())
             .unwrap_or_default();
-        let Some(sip) = call.sip_mut() else {
+        let Some(sip) = call.by_invite(invite) else {
             return Ok(());
         };
+        let leg = sip.leg;
         let agreed = codecs::answered(&sip.offered, &description.formats);
         if codecs::speech(&agreed).is_none() {
             return Err(NegotiationError::NoCommonCodec);
@@ -451,8 +466,8 @@ impl Switchboard {
         if open {
             self.answer_page(key, narrow, now);
         }
-        self.connect_sip(key, description, chosen, source);
-        self.join(key);
+        self.connect_sip(key, invite, description, chosen, source);
+        self.join(key, leg);
         Ok(())
     }
 
@@ -490,19 +505,20 @@ impl Switchboard {
         }
     }
 
-    pub(crate) fn join(&mut self, key: CallKey) {
-        if let Some(call) = self.calls.get_mut(&key)
-            && !call.joined
-        {
-            call.joined = true;
-            self.media(
-                key,
-                Media::Join {
-                    a: key.browser_leg(),
-                    b: key.sip_leg(),
-                },
-            );
+    /// Joins the browser's leg with another one, instead of whom it was joined with before.
+    pub(crate) fn join(&mut self, key: CallKey, leg: LegId) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let before = call.joined.replace(leg);
+        if before == Some(leg) {
+            return;
         }
+        let a = key.browser_leg();
+        if let Some(b) = before {
+            self.media(key, Media::Part { a, b });
+        }
+        self.media(key, Media::Join { a, b: leg });
     }
 
     pub(crate) fn establish(
@@ -521,6 +537,9 @@ impl Switchboard {
         }
         call.stage = Stage::Established;
         call.answered = Some(now);
+        if let Some(sip) = call.sip_mut() {
+            sip.standing = Standing::Answered;
+        }
         let session = call.session;
         let call = &self.calls[&key];
         let mut object = self.object(call, CallStatus::Established);

@@ -23,4 +23,7 @@ pub struct CallRecord {
     /// The browser's leg and the SIP side's, if they were made.
     pub browser: Option<LegStats>,
     pub sip: Option<LegStats>,
+    /// SIP legs whose place another one took, and those that never got one.
+    #[serde(default)]
+    pub other_sip: Vec<LegStats>,
 }

@@ -60,4 +60,40 @@ impl ServerMessage {
         let Envelope { message, arguments } = Envelope::parse(text)?;
         ServerMessage::from_envelope(&message, arguments)
     }
+
+    /// The SIP message behind it, where it has one.
+    pub fn sip_message_raw_mut(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            ServerMessage::Registered(told) => Some(&mut told.sip_message_raw),
+            ServerMessage::Fail(fail) => Some(&mut fail.sip_message_raw),
+            ServerMessage::NotifyIncomingCall(call) => Some(&mut call.sip_message_raw),
+            ServerMessage::NotifyTryingResponse(call)
+            | ServerMessage::Ring(call)
+            | ServerMessage::Talk(call)
+            | ServerMessage::Hold(call)
+            | ServerMessage::Finish(call)
+            | ServerMessage::Busy(call)
+            | ServerMessage::SessionProgress(call) => Some(&mut call.sip_message_raw),
+            ServerMessage::NotifyTransferEvent(event) => Some(&mut event.sip_message_raw),
+            ServerMessage::NotifyMessage(notify) => Some(&mut notify.message.sip_message_raw),
+            ServerMessage::NotifySubscription(event) => Some(&mut event.sip_message_raw),
+            ServerMessage::Ping
+            | ServerMessage::Pong
+            | ServerMessage::GetUserData(_)
+            | ServerMessage::GetVersion(_)
+            | ServerMessage::SetRemoteSdp(_)
+            | ServerMessage::NotifyStreamStatusEvent(_)
+            | ServerMessage::NotifyVideoFormat(_)
+            | ServerMessage::NotifyStreamEvent(_)
+            | ServerMessage::AvailableStream(_)
+            | ServerMessage::OutboundVideoRate(_)
+            | ServerMessage::InboundVideoRate(_)
+            | ServerMessage::OnDataEvent(_)
+            | ServerMessage::DataStatusEvent(_)
+            | ServerMessage::NotifySessionDebugEvent(_)
+            | ServerMessage::NotifyBugReport(_)
+            | ServerMessage::NotifyXcapResponse(_)
+            | ServerMessage::Unknown { .. } => None,
+        }
+    }
 }

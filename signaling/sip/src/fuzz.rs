@@ -1,7 +1,8 @@
 //! Entries for fuzzing: none of them may panic, whatever the bytes.
 
 use crate::message::{
-    Framing, HeaderName, Message, NameAddr, Scan, StreamFramer, Unit, Uri, Via, blotted, scan,
+    EventPackage, Framing, HeaderName, Message, NameAddr, ReferTarget, Replaces, Scan,
+    StreamFramer, SubscriptionState, Unit, Uri, Via, blotted, scan, sipfrag_status,
 };
 
 pub fn fuzz_message(data: &[u8]) {
@@ -12,6 +13,10 @@ pub fn fuzz_message(data: &[u8]) {
     let _ = Uri::parse(data);
     let _ = NameAddr::parse(data);
     let _ = Via::parse(data);
+    let _ = ReferTarget::parse(data);
+    if let Ok(replaces) = Replaces::parse(data) {
+        assert_eq!(Replaces::parse(&replaces.to_bytes()), Ok(replaces));
+    }
 }
 
 /// The first byte says how long the pieces are in which the rest arrives.
@@ -57,6 +62,16 @@ fn read_all(message: &Message<'_>) {
         message.sdp(),
         message.number(HeaderName::Expires),
     );
+    for (id, _, value) in message.fields() {
+        let _ = match id {
+            HeaderName::ReferTo => ReferTarget::parse(value).is_ok(),
+            HeaderName::Replaces => Replaces::parse(value).is_ok(),
+            HeaderName::Event => EventPackage::parse(value).is_ok(),
+            HeaderName::SubscriptionState => SubscriptionState::parse(value).is_ok(),
+            _ => false,
+        };
+    }
+    let _ = sipfrag_status(message.body());
     let _ = crate::digest::challenges(message);
     let _ = crate::dialog::Dialog::from_request(message, b"tag");
 }

@@ -201,12 +201,13 @@ export class TestPage {
   async recorded(seconds) {
     await this.page.waitForFunction((seconds) => rig.seconds() >= seconds, { timeout: (seconds + 15) * 1000, polling: 100 }, seconds);
   }
-  /** Ends the recording: its samples and their rate. */
+  /** Ends the recording: its samples and their rate, and how it lies on the wall's clock (measure/presence.mjs). */
   async keep(name) {
+    const lags = await this.run(() => rig.recording.lags);
     await this.run((name) => rig.keep(name), name);
     const recording = this.site.recordings.get(name);
     this.site.recordings.delete(name);
-    return recording;
+    return { ...recording, lags };
   }
 
   async close() {

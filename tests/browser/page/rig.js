@@ -100,6 +100,7 @@ const rig = (window.rig = {
       state: connection.connectionState ?? connection.iceConnectionState,
       dtls: all.find((entry) => entry.type === "transport")?.tlsVersion, srtp: all.find((entry) => entry.type === "transport")?.srtpCipher,
       sends: out && codec(out), sent: out?.packetsSent, gets: inward && codec(inward), got: inward?.packetsReceived, lost: inward?.packetsLost,
+      discarded: inward?.packetsDiscarded,
     };
   },
 
@@ -122,9 +123,16 @@ const rig = (window.rig = {
     const source = context.createMediaStreamSource(new MediaStream(element.srcObject.getAudioTracks()));
     const node = new AudioWorkletNode(context, "recorder", { numberOfInputs: 1, numberOfOutputs: 1, channelCount: 1, channelCountMode: "explicit" });
     const blocks = [];
-    node.port.onmessage = ({ data }) => blocks.push(data);
+    // For each 200 ms of the recording the least of what the wall's clock is ahead of it: the page is late now and then.
+    const lags = [];
+    node.port.onmessage = ({ data }) => {
+      const at = (blocks.length * 128000) / context.sampleRate;
+      const group = Math.floor(at / 200);
+      lags[group] = Math.min(lags[group] ?? Infinity, Date.now() - at);
+      blocks.push(data);
+    };
     source.connect(node).connect(new GainNode(context, { gain: 0 })).connect(context.destination);
-    rig.recording = { blocks, source, node };
+    rig.recording = { blocks, source, node, lags };
     rig.seconds = () => (blocks.length * 128) / context.sampleRate;
   },
   /** Ends the recording and hands it to the test under a name. */

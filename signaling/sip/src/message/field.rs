@@ -15,6 +15,7 @@ pub enum HeaderName {
     ContentType,
     ContentEncoding,
     CSeq,
+    Event,
     Expires,
     From,
     MaxForwards,
@@ -23,11 +24,15 @@ pub enum HeaderName {
     ProxyAuthorization,
     Reason,
     RecordRoute,
+    ReferredBy,
+    ReferTo,
+    Replaces,
     Require,
     RetryAfter,
     Route,
     RSeq,
     Subject,
+    SubscriptionState,
     Supported,
     To,
     Via,
@@ -35,7 +40,7 @@ pub enum HeaderName {
 }
 
 /// Name, its compact form (RFC 3261 §7.3.3), id.
-const NAMES: [(&str, u8, HeaderName); 26] = [
+const NAMES: [(&str, u8, HeaderName); 31] = [
     ("Via", b'v', HeaderName::Via),
     ("From", b'f', HeaderName::From),
     ("To", b't', HeaderName::To),
@@ -62,6 +67,11 @@ const NAMES: [(&str, u8, HeaderName); 26] = [
     ("RSeq", 0, HeaderName::RSeq),
     ("Subject", b's', HeaderName::Subject),
     ("WWW-Authenticate", 0, HeaderName::WwwAuthenticate),
+    ("Event", b'o', HeaderName::Event),
+    ("Refer-To", b'r', HeaderName::ReferTo),
+    ("Referred-By", b'b', HeaderName::ReferredBy),
+    ("Replaces", 0, HeaderName::Replaces),
+    ("Subscription-State", 0, HeaderName::SubscriptionState),
 ];
 
 impl HeaderName {

@@ -6,10 +6,13 @@
 
 mod address;
 mod blot;
+mod event;
 mod fault;
 mod field;
 mod lex;
 mod method;
+mod refer_to;
+mod replaces;
 mod scan;
 mod stream;
 mod uri;
@@ -18,10 +21,13 @@ mod write;
 
 pub use address::NameAddr;
 pub use blot::blotted;
+pub use event::{EventPackage, SubscriptionState, sipfrag_status};
 pub use fault::Fault;
 pub use field::{Field, HeaderName};
 pub use lex::{Params, is_token, quoted_text, split_list, trim, unfold};
 pub use method::Method;
+pub use refer_to::{ReferTarget, escape_header};
+pub use replaces::Replaces;
 pub use scan::{Framing, MAX_HEADERS, MAX_MESSAGE, Scan, scan};
 pub use stream::{StreamFramer, Unit};
 pub use uri::{Host, SipUri, Uri, escape_user, unescape};

@@ -334,7 +334,7 @@ pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn escape(text: &[u8], also: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape(text: &[u8], also: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text {
         if is_unreserved(*byte) || also.contains(byte) {

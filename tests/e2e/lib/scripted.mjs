@@ -1,0 +1,96 @@
+// The scripted phones of tests/peers as objects: commands go in and come back done, with the times at which they began and ended.
+import { spawn } from "node:child_process";
+import { createWriteStream } from "node:fs";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { until } from "./runner.mjs";
+
+const peers = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "peers");
+
+/** A process that takes JSON lines and gives JSON lines; all that it said is kept in a file. */
+class Scripted {
+  events = [];
+  seen = 0;
+  number = 0;
+
+  run(script, args, log) {
+    const file = createWriteStream(log);
+    this.child = spawn("python3", [join(peers, script), ...args.map(String)], { stdio: ["pipe", "pipe", "pipe"] });
+    this.gone = new Promise((resolve) => this.child.on("exit", resolve).on("error", resolve));
+    this.child.stderr.on("data", (data) => file.write(data));
+    this.child.stdin.on("error", () => {});
+    createInterface({ input: this.child.stdout }).on("line", (line) => {
+      if (line.length < 4000) file.write(`${line}\n`);
+      try {
+        this.events.push(JSON.parse(line));
+      } catch {
+        // Not an event.
+      }
+    });
+  }
+
+  say(command) {
+    this.child.stdin.write(`${JSON.stringify(command)}\n`);
+  }
+
+  /** Has a command done; times are in milliseconds. */
+  async do(what, more = {}, seconds = 10) {
+    const n = ++this.number;
+    this.say({ do: what, n, ...more });
+    let done;
+    await until(`the scripted phone has done ${what}`, seconds, () => {
+      done = this.events.find((event) => event.event === "done" && event.n === n);
+      return done ?? (this.child.exitCode !== null ? {} : null);
+    });
+    if (!done) throw new Error("the scripted phone has ended");
+    if (done.error) throw new Error(`the scripted phone could not ${what}: ${done.error}`);
+    if (done.status >= 300) throw new Error(`the phone's ${what} was answered ${done.status}`);
+    return { ...done, begun: done.begun * 1000, ended: done.ended * 1000 };
+  }
+
+  /** The next event of that kind since the last that was waited for. */
+  async expect(kind, seconds = 10, is = () => true) {
+    let found;
+    await until(`the scripted phone says ${kind}`, seconds, () => {
+      const at = this.events.findIndex((event, i) => i >= this.seen && event.event === kind && is(event));
+      if (at < 0) return null;
+      this.seen = at + 1;
+      found = this.events[at];
+      return true;
+    });
+    return found;
+  }
+
+  async stop() {
+    if (this.child.exitCode !== null) return;
+    this.child.stdin.end('{"do": "quit"}\n');
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), 3000);
+    await this.gone;
+    clearTimeout(timer);
+  }
+}
+
+/** A phone at the PBX: SIP and RTP of tests/peers/sip_phone.py. */
+export class SipPhone extends Scripted {
+  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto" } = {}) {
+    const phone = new SipPhone();
+    phone.name = pbx.user();
+    phone.run("sip_phone.py", [
+      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer,
+    ], join(pbx.folder, `sip-phone-${phone.name}.log`));
+    const { code } = await phone.expect("register");
+    if (code !== 200) throw new Error(`the scripted phone's REGISTER was answered ${code}`);
+    return phone;
+  }
+}
+
+/** Only the RTP of one, for a phone that SIPp signals. */
+export class RtpPhone extends Scripted {
+  static async start(folder, { remote = 0, hz = 1010, db = -20, listen = 620, codec = 0 } = {}) {
+    const phone = new RtpPhone();
+    phone.run("rtp_phone.py", ["127.0.0.1", remote, "--hz", hz, "--db", db, "--listen", listen, "--codec", codec], join(folder, `rtp-phone-${Date.now()}-${hz}.log`));
+    phone.port = (await phone.expect("ready")).port;
+    return phone;
+  }
+}

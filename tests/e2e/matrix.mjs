@@ -1,0 +1,79 @@
+// Sound that never breaks: everything that can happen in a call, measured. One call for each road and direction, in which
+// one cell follows another; what happens before the answer and at a transfer is in before_answer.mjs and transfer.mjs.
+import { measured, table } from "./lib/matrix.mjs";
+import { check, sleep, test } from "./lib/runner.mjs";
+
+/** How long a hold lasts. */
+const HELD_MS = 700;
+/** A re-INVITE with nothing new for the sound may be heard as little as a network's own jitter. */
+const SEAMLESS = { seamless: ["page", "phone"], maxGapMs: 60 };
+
+for (const road of ["relayed", "transcoded"]) {
+  for (const direction of ["outgoing", "incoming"]) {
+    test(`whatever happens in an ${direction} call, ${road}, both hear each other again within 300 ms`, async (t) => {
+      await measured(t, { road, direction }, script);
+    }, 150);
+  }
+}
+
+async function script(scene) {
+  const { page, phone } = scene;
+
+  await scene.cell("hold by the page", async () => {
+    await page.run(() => rig.call.hold());
+    await page.expect("call", "HOLD");
+    const held = Date.now();
+    await sleep(HELD_MS);
+    const until = Date.now();
+    await page.run(() => rig.call.unhold());
+    const { ended } = { ended: await scene.clock(await page.expect("call", "ESTABLISHED")) };
+    scene.held = { who: "phone", from: held + 100, to: until, most: 0.2, why: "while it is on hold" };
+    return { ended };
+  });
+
+  for (const [name, how, alone] of [
+    ["hold by the phone, sendonly", { direction: "sendonly" }, true],
+    ["hold by the phone, inactive", { direction: "inactive" }, false],
+    ["hold by the phone, 0.0.0.0", { zero: true }, true],
+  ]) {
+    const also = [];
+    await scene.cell(name, async () => {
+      await phone.do("reinvite", how);
+      await page.expect("call", "HOLD");
+      const held = Date.now();
+      await sleep(HELD_MS);
+      // Music on hold is heard; who is on hold is not.
+      if (alone) also.push({ who: "page", from: held + 300, to: Date.now(), least: 0.8, why: "music on hold" });
+      also.push({ who: "phone", from: held + 300, to: Date.now(), most: 0.2, why: "while the page is on hold" });
+      const { ended } = await phone.do("reinvite");
+      await page.expect("call", "ESTABLISHED");
+      return { ended };
+    }, { also });
+  }
+
+  await scene.cell("re-INVITE with a new port", () => phone.do("reinvite", { port: "new" }));
+  await scene.cell("re-INVITE with a new codec", () => phone.do("reinvite", { codecs: [8] }));
+  await scene.cell("re-INVITE with the old codec", () => phone.do("reinvite", { codecs: [0, 8] }));
+  await scene.cell("re-INVITE, new SSRC, same sequence", () => phone.do("reinvite", { ssrc: "new" }));
+  await scene.cell("re-INVITE, same SSRC, new sequence", () => phone.do("reinvite", { seq: 20_000 }));
+  await scene.cell("same SSRC, sequence back by 30,000", () => phone.do("rtp", { seq: -30_000 }));
+  await scene.cell("new SSRC, no re-INVITE", () => phone.do("rtp", { ssrc: "new" }));
+  await scene.cell("UPDATE refresh with a description", () => phone.do("update"), SEAMLESS);
+  await scene.cell("UPDATE refresh without one", () => phone.do("update", { bare: true }), SEAMLESS);
+  await scene.cell("late-offer re-INVITE", () => phone.do("reinvite", { late: true }), SEAMLESS);
+
+  for (const [name, mode, ms] of [["3 s of silence, then sound", "off", 3000], ["DTX (comfort noise), then sound", "dtx", 1000]]) {
+    const also = [];
+    await scene.cell(name, async () => {
+      const { begun } = await phone.do("rtp", { mode });
+      await sleep(ms);
+      also.push({ who: "phone", from: begun, to: Date.now(), least: 0.9, why: "while it is silent itself" });
+      return phone.do("rtp", { mode: "tone" });
+    }, { also });
+  }
+}
+
+test("the table of the matrix", async () => {
+  console.log(table().split("\n").map((line) => `# ${line}`).join("\n"));
+  check(true, "");
+});
