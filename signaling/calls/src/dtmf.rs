@@ -15,7 +15,9 @@ const DIGIT_MS: u32 = 160;
 
 impl Switchboard {
     /// An INFO of the far side.
-    pub(crate) fn info(&mut self, _invite: InviteId, _content_type: &str, _body: &[u8]) {}
+    pub(crate) fn info(&mut self, invite: InviteId, content_type: &str, body: &[u8]) {
+        self.picture_info(invite, content_type, body);
+    }
 
     pub(crate) fn info_refused(&mut self, _invite: InviteId, _failure: &Failure) {}
 

@@ -26,6 +26,10 @@ impl Switchboard {
             return;
         };
         let mut remote = theirs.remote(chosen, source.ip());
+        if let Some(local) = sip.local.as_mut() {
+            theirs.show(&mut remote, local, source.ip());
+            local.lines.clone_from(&theirs.lines);
+        }
         if sip.held_by_us {
             for media in &mut remote.media {
                 media.direction = Direction::Inactive;

@@ -10,7 +10,9 @@ use crate::callee::Callee;
 use crate::connecting::info_of;
 use crate::ending::How;
 use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
-use crate::negotiate::{NegotiationError, SipLocal, answer_browser, codecs, offer_sip, read_sip};
+use crate::negotiate::{
+    NegotiationError, SipLocal, answer_browser, codecs, offer_sip, pictures, read_sip,
+};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -143,7 +145,7 @@ impl Switchboard {
             FarLeg::Sip(_) => LegSpec::Rtp {
                 face: Face::Inside,
                 sdes: false,
-                video: false,
+                video: call.wants_pictures(),
             },
         };
         self.media(key, make(key.first_far_leg(), far));
@@ -163,14 +165,20 @@ impl Switchboard {
         } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, .. }) => {
+                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, video, .. }) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
+                    let source = call
+                        .sips()
+                        .find(|sip| sip.leg == leg)
+                        .and_then(|s| s.source);
+                    let near = source.or(known);
+                    let video = call.video_local(&video, near);
                     let Some(sip) = call.sips_mut().find(|sip| sip.leg == leg) else {
                         return;
                     };
-                    let Some(address) = addresses::nearest(&rtp, sip.source.or(known)) else {
+                    let Some(address) = addresses::nearest(&rtp, near) else {
                         return;
                     };
                     let extra = sip
@@ -183,6 +191,8 @@ impl Switchboard {
                         session_id: leg.0 + NUMBERS_PER_CALL,
                         version: 1,
                         extra,
+                        video,
+                        lines: Vec::new(),
                     });
                 }
                 (FarLeg::Sip(_), _) => return,
@@ -210,6 +220,15 @@ impl Switchboard {
         // What goes round comes back as it went, so the browser's own first choice is right.
         let formats = codecs::for_browser(policy, &description.formats, &description.formats);
         call.browser.formats = formats;
+        if let Some(page) = call
+            .browser
+            .description
+            .as_ref()
+            .and_then(|d| d.pictures.as_ref())
+        {
+            let shown = pictures::for_page(&page.formats, &page.formats);
+            call.browser.formats.extend(shown);
+        }
         self.answer_page(key, None, now);
         self.join(key, key.first_far_leg());
         let seconds = u64::from(self.config.max_echo_seconds);
@@ -459,6 +478,7 @@ impl Switchboard {
         }
         if open {
             call.browser.formats = codecs::for_browser(policy, &browser, &agreed);
+            call.settle_pictures(&description);
         }
         let browser_sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
         let chosen = codecs::for_sip(&agreed, browser_sends.as_ref());

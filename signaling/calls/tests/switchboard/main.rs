@@ -6,3 +6,4 @@ mod rig;
 mod sessions;
 mod snapshots;
 mod talking;
+mod video;
