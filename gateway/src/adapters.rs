@@ -1,7 +1,7 @@
 //! One adapter for each role: from settings, sockets and links as they stand here to what the role's own
 //! package wants. Each holds both ends of its links until its loop ends, since a link ends with them.
 
-use crate::config::{CodecPolicy, Config};
+use crate::config::{CodecPolicy, Config, InbandDtmf};
 use crate::link::{LinkEvent, Receiver, Sender, draw};
 use crate::metrics::{Kind, Metrics};
 use crate::opened::SipKind;
@@ -211,6 +211,10 @@ pub fn signaling(
             codec_policy: match config.calls.codec_policy {
                 CodecPolicy::Relay => signaling_calls::CodecPolicy::Relay,
                 CodecPolicy::Opus => signaling_calls::CodecPolicy::Opus,
+            },
+            inband_dtmf: match config.calls.inband_dtmf {
+                InbandDtmf::Auto => signaling_calls::InbandDtmf::Auto,
+                InbandDtmf::Off => signaling_calls::InbandDtmf::Off,
             },
             max_echo_calls: config.calls.max_echo_calls,
             max_echo_seconds: u32::try_from(config.calls.max_echo.as_secs()).unwrap_or(u32::MAX),

@@ -75,9 +75,17 @@ pub enum CodecPolicy {
     Opus,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InbandDtmf {
+    /// Heard and made as tones where a SIP peer has no telephone-event.
+    Auto,
+    Off,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calls {
     pub codec_policy: CodecPolicy,
+    pub inband_dtmf: InbandDtmf,
     pub max_echo_calls: usize,
     pub max_echo: Duration,
 }
@@ -291,10 +299,21 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
             _ => Err("is neither \"relay\" nor \"opus\"".to_owned()),
         },
     );
+    let inband_dtmf = reader.text(
+        "calls.inband_dtmf",
+        "auto",
+        Shown::Plainly,
+        |text| match text {
+            "auto" => Ok(InbandDtmf::Auto),
+            "off" => Ok(InbandDtmf::Off),
+            _ => Err("is neither \"auto\" nor \"off\"".to_owned()),
+        },
+    );
     let max_echo_calls = reader.integer("calls.max_echo_calls", 16, 0..=100_000, "");
     let max_echo = reader.integer("calls.max_echo_seconds", 180, 1..=86_400, " seconds");
     Some(Calls {
         codec_policy: codec_policy?,
+        inband_dtmf: inband_dtmf?,
         max_echo_calls: usize::try_from(max_echo_calls?).ok()?,
         max_echo: seconds(max_echo?)?,
     })

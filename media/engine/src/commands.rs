@@ -1,7 +1,10 @@
 //! What each command does to the legs.
 
 use crate::datagram::SocketId;
-use crate::forward::{Forward, Line, Outcome, first_speech, payload_types, roads, takes_sound};
+use crate::forward::{
+    Forward, Line, Outcome, first_event, first_speech, inband, payload_types, roads, speaks_inband,
+    takes_sound,
+};
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
 use crate::leg::{Leg, Timer};
 use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
@@ -10,9 +13,10 @@ use crate::source::SourceState;
 use crate::transport::{
     Expected, Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
 };
+use media_codec::chord::{MAX_STEPS, MAX_TONES};
 use media_control::{
     Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
-    MediaKind, Remote, RemoteTransport,
+    MediaKind, Remote, RemoteTransport, Source,
 };
 use std::collections::HashSet;
 use std::time::Instant;
@@ -68,6 +72,23 @@ impl Legs {
                 reason: LegFailure::NoResources,
             });
             return;
+        }
+        if let LegSpec::Source(Source::Ringback {
+            tones_hz,
+            on_off_ms,
+            dbm0,
+        }) = &spec
+        {
+            let is_sound = |hz: &f32| (20.0..=20_000.0).contains(hz);
+            if tones_hz.len() > MAX_TONES
+                || on_off_ms.len() > MAX_STEPS
+                || !tones_hz.iter().all(is_sound)
+                || !dbm0.is_finite()
+            {
+                let reason = LegFailure::Unsupported("no tone that can be made".to_owned());
+                self.tell(Event::LegFailed { leg: id, reason });
+                return;
+            }
         }
         let transport = match &spec {
             LegSpec::WebRtc { face } => {
@@ -462,10 +483,17 @@ impl Legs {
             let far = if b.is_echo() { a } else { b };
             let target = if b.is_echo() { from } else { to };
             let planned = (!a.media.is_empty() && !far.media.is_empty()).then(|| {
-                let roads = roads(&a.media, a.is_split(), &far.media);
-                (roads, first_speech(&far.media))
+                let (roads, outcome) = roads(&a.media, a.is_split(), &far.media);
+                let fresh = Forward {
+                    to: target,
+                    roads,
+                    speech: first_speech(&far.media),
+                    ear: speaks_inband(&a.media).then(|| first_event(&far.media).is_some()),
+                    tones: target != from && inband(&far.media).is_some(),
+                };
+                (fresh, outcome)
             });
-            let Some(((roads, outcome), speech)) = planned else {
+            let Some((fresh, outcome)) = planned else {
                 if let Some(leg) = self.leg_mut(from) {
                     leg.set_forward(None);
                     leg.end_pace();
@@ -478,11 +506,6 @@ impl Legs {
             }
             let Some(leg) = self.leg_mut(from) else {
                 continue;
-            };
-            let fresh = Forward {
-                to: target,
-                roads,
-                speech,
             };
             let before = leg.forward();
             let changed = before.is_some_and(|before| *before != fresh);

@@ -1,5 +1,6 @@
 //! What goes into the switchboard and what comes out.
 
+use crate::dtmf::InbandDtmf;
 use crate::negotiate::codecs::CodecPolicy;
 use crate::record::CallRecord;
 use media_control as media;
@@ -16,6 +17,8 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     pub codec_policy: CodecPolicy,
+    #[serde(default)]
+    pub inband_dtmf: InbandDtmf,
     /// Sessions at once; one more is closed.
     pub max_sessions: usize,
     /// Calls at once; one more gets 503.
@@ -35,6 +38,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             codec_policy: CodecPolicy::Relay,
+            inband_dtmf: InbandDtmf::Auto,
             max_sessions: 20_000,
             max_calls: 5_000,
             max_echo_calls: 20,

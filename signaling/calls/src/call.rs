@@ -137,6 +137,9 @@ pub(crate) struct SipLeg {
     pub reoffer: Option<Reoffer>,
     /// A re-INVITE of theirs without offer: the number of ours that waits for the ACK.
     pub awaits_answer: Option<OfferId>,
+    /// A digit of the page's went out by INFO, whose refusal it has not been told.
+    #[serde(default)]
+    pub digits_by_info: bool,
     pub held_by_us: bool,
     pub held_by_peer: bool,
     /// The trunk knows of it: our INVITE went out, or theirs came in.
@@ -243,7 +246,6 @@ impl Call {
     }
 
     /// Whether the invite is that of the leg that the page talks with.
-    #[expect(dead_code, reason = "for transfers and ringback")]
     pub fn is_current(&self, invite: InviteId) -> bool {
         self.sip().is_some_and(|sip| sip.invite == invite)
     }
@@ -281,6 +283,7 @@ impl SipLeg {
             wish,
             reoffer: None,
             awaits_answer: None,
+            digits_by_info: false,
             held_by_us: false,
             held_by_peer: false,
             placed: false,

@@ -27,6 +27,7 @@ mod transfer;
 mod video;
 
 pub use api::{Config, Input, Link, Output, SessionId};
+pub use dtmf::InbandDtmf;
 pub use negotiate::codecs::CodecPolicy;
 pub use record::CallRecord;
 pub use switchboard::{Counts, Switchboard};

@@ -3,9 +3,10 @@
 
 use crate::api::SessionId;
 use crate::call::{CallKey, Reoffer, Stage};
+use crate::dtmf::InbandDtmf;
 use crate::negotiate::{SipDescription, answer_sip, codecs, offer_sip, read_sip};
 use crate::switchboard::Switchboard;
-use media_control::{Command as Media, Direction, Format};
+use media_control::{Codec, Command as Media, Direction, Format, MediaKind};
 use signaling_protocol::ServerMessage;
 use signaling_protocol::call::CallStatus;
 use signaling_trunk::api::{Command as Trunk, Failure, InviteId, OfferId};
@@ -21,6 +22,11 @@ impl Switchboard {
         chosen: Vec<Format>,
         source: SocketAddr,
     ) {
+        let no_events = !theirs
+            .formats
+            .iter()
+            .any(|f| f.codec == Codec::TelephoneEvent);
+        let inband_dtmf = no_events && self.config.inband_dtmf == InbandDtmf::Auto;
         let call = self.calls.get_mut(&key);
         let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
@@ -29,6 +35,9 @@ impl Switchboard {
         if let Some(local) = sip.local.as_mut() {
             theirs.show(&mut remote, local, source.ip());
             local.lines.clone_from(&theirs.lines);
+        }
+        for media in &mut remote.media {
+            media.inband_dtmf = inband_dtmf && media.kind == MediaKind::Audio;
         }
         if sip.held_by_us {
             for media in &mut remote.media {

@@ -365,11 +365,9 @@ impl Switchboard {
             Event::LegClosed { leg, stats } => self.leg_closed(leg, stats, now),
             Event::MediaSilent { leg, seconds } => self.media_silent(leg, seconds, now),
             Event::KeyFrameWanted { leg } => self.key_frame_wanted(leg),
+            Event::Digit { leg, digit, .. } => self.digit_heard(leg, digit),
             // Told for the record and the backend, who have no ear for them yet.
-            Event::LegConnected { .. }
-            | Event::MediaStarted { .. }
-            | Event::Digit { .. }
-            | Event::Load(_) => {}
+            Event::LegConnected { .. } | Event::MediaStarted { .. } | Event::Load(_) => {}
         }
     }
 

@@ -140,16 +140,11 @@ impl Switchboard {
         );
     }
 
-    /// An INFO of the far side: `true` if it was about pictures.
-    pub(crate) fn picture_info(
-        &mut self,
-        invite: InviteId,
-        content_type: &str,
-        body: &[u8],
-    ) -> bool {
+    /// An INFO of the far side that is no digit: perhaps about pictures.
+    pub(crate) fn picture_info(&mut self, invite: InviteId, content_type: &str, body: &[u8]) {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case(MEDIA_CONTROL) {
-            return false;
+            return;
         }
         if asks_for_picture(body)
             && let Some(key) = self.by_invite.get(&invite).copied()
@@ -161,7 +156,6 @@ impl Switchboard {
             let leg = key.browser_leg();
             self.media(key, Media::RequestKeyFrame { leg });
         }
-        true
     }
 }
 

@@ -72,6 +72,7 @@ pub async fn run(
         others: config.others,
         user_agent: config.user_agent,
         register_expires_s: config.register_expires_s,
+        ..Config::default()
     };
     let (answered, answers) = mpsc::channel(1024);
     let shell = Shell {

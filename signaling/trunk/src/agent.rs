@@ -2,7 +2,7 @@
 //! open and what happened comes out.
 
 use crate::allowed::Entry;
-use crate::api::{AccountId, Command, Event, InviteId, Refusal};
+use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
 use crate::invite::Invite;
 use crate::limits::{
@@ -11,9 +11,11 @@ use crate::limits::{
 };
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::registration::Account;
+use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
+use crate::session_timer::MIN_SE_S;
 use crate::stranger::Strangers;
 use crate::targets::{Answer, Question};
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the operator decided, and what the shell found out at its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Bound addresses, never wildcards.
     pub listeners: Vec<Listener>,
@@ -36,6 +38,27 @@ pub struct Config {
     /// Asked of registrars; 0: 60 s. Half of it is the longest time for which a registrar that forgot
     /// everything goes unnoticed.
     pub register_expires_s: u32,
+    pub reliable_provisional: ReliableProvisional,
+    /// The session interval that we ask for (RFC 4028); 0: none. Who asks us for one is answered in any case.
+    pub session_expires_s: u32,
+    /// The least that we bear; below 90 it counts as 90.
+    pub min_se_s: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listeners: Vec::new(),
+            interfaces: Vec::new(),
+            allowed: Vec::new(),
+            others: Vec::new(),
+            user_agent: String::new(),
+            register_expires_s: 0,
+            reliable_provisional: ReliableProvisional::WhenSdp,
+            session_expires_s: 1800,
+            min_se_s: MIN_SE_S,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -107,6 +130,10 @@ pub(crate) enum Due {
     AccountKeepAlive(AccountId),
     /// A 2xx of ours is repeated.
     Repeat(InviteId),
+    /// A reliable provisional response of ours is.
+    Progress(InviteId),
+    /// A session is to be refreshed, or was not.
+    Session(InviteId),
     /// A re-INVITE of ours is tried again.
     Offer(InviteId),
     /// It rang too long, or the end of it never came.
@@ -114,6 +141,10 @@ pub(crate) enum Due {
     Request(u64),
     Stream(StreamId),
     Late(u64),
+    /// The next NOTIFY of a REFER of ours.
+    Notify(InviteId, ReferId),
+    /// A REFER of theirs waits for a decision, or for the end of its subscription.
+    Referral(InviteId, ReferId),
 }
 
 /// What a snapshot holds.
@@ -233,11 +264,15 @@ impl Agent {
                 Due::Account(account) => self.on_account_due(account, now),
                 Due::AccountKeepAlive(account) => self.on_account_keep_alive(account, now),
                 Due::Repeat(invite) => self.on_repeat_due(invite, now),
+                Due::Session(invite) => self.on_session_due(invite, now),
+                Due::Progress(invite) => self.on_progress_due(invite, now),
                 Due::Offer(invite) => self.on_offer_due(invite, now),
                 Due::Patience(invite) => self.on_patience_over(invite, now),
                 Due::Request(request) => self.on_request_due(request, now),
                 Due::Stream(stream) => self.on_stream_due(stream, now),
                 Due::Late(number) => self.on_late_answer(number),
+                Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
+                Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
             }
         }
     }

@@ -36,7 +36,7 @@ impl Agent {
                     if let Some(request) = request {
                         self.drop_request(request);
                     }
-                    return self.end(invite, End::ByUs { raw: String::new() });
+                    return self.end(invite, End::ByUs { raw: String::new() }, now);
                 }
                 self.s
                     .schedule
@@ -54,7 +54,7 @@ impl Agent {
                     603
                 };
                 self.answer_invite(invite, status, &reason, now);
-                self.end(invite, End::ByUs { raw: String::new() });
+                self.end(invite, End::ByUs { raw: String::new() }, now);
             }
             Phase::Talking => {
                 let Some(main) = entry.main else { return };
@@ -130,18 +130,25 @@ impl Agent {
             if let Some(theirs) = theirs {
                 self.respond(&theirs.key, 487, "Request Terminated", Vec::new(), b"", now);
             }
+            self.answer_undecided_refers(invite, now);
         }
         self.request(Purpose::Bye(invite, fork), account, draft, &next_hop, now);
     }
 
-    pub(crate) fn on_bye_done(&mut self, invite: InviteId, fork: ForkId, raw: String) {
+    pub(crate) fn on_bye_done(
+        &mut self,
+        invite: InviteId,
+        fork: ForkId,
+        raw: String,
+        now: Instant,
+    ) {
         if self
             .s
             .invites
             .get(&invite)
             .is_some_and(|i| i.main == Some(fork))
         {
-            self.end(invite, End::ByUs { raw });
+            self.end(invite, End::ByUs { raw }, now);
         }
     }
 
@@ -158,11 +165,11 @@ impl Agent {
         match entry.phase {
             Phase::Calling if entry.hung_up => {
                 self.forget_calling(invite);
-                self.end(invite, End::ByUs { raw: String::new() });
+                self.end(invite, End::ByUs { raw: String::new() }, now);
             }
             Phase::Calling => {
                 self.hang_up(invite, None, now);
-                self.end(invite, End::Failed(failure));
+                self.end(invite, End::Failed(failure), now);
                 // Told already; a final response may still come after the CANCEL.
                 if self.s.invites.contains_key(&invite) {
                     self.s
@@ -172,7 +179,7 @@ impl Agent {
             }
             Phase::Ringing => {
                 self.answer_invite(invite, 480, "Temporarily Unavailable", now);
-                self.end(invite, End::Failed(failure));
+                self.end(invite, End::Failed(failure), now);
             }
             Phase::Over => {
                 self.forget_calling(invite);

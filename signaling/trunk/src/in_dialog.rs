@@ -3,6 +3,7 @@
 use crate::agent::Agent;
 use crate::api::{End, Event, InviteId, OfferId};
 use crate::inbound::reason_header;
+use crate::inside::Inside;
 use crate::invite::{Phase, TheirOffer};
 use crate::net::Path;
 use crate::validate::Refusal;
@@ -74,6 +75,12 @@ impl Agent {
                 Refusal::capabilities(),
                 b"",
             ),
+            Method::Prack => self.on_prack(invite, message, key, path, now),
+            Method::Update
+                if matches!(phase, Phase::Calling | Phase::Ringing) && !entry.hung_up =>
+            {
+                self.on_early_update(invite, id, message, key, path, now);
+            }
             Method::Invite | Method::Update => {
                 let is_invite = *method == Method::Invite;
                 if !is_main
@@ -89,6 +96,19 @@ impl Agent {
                 }
                 self.on_their_offer(invite, message, key, path, is_invite, now);
             }
+            Method::Refer | Method::Notify | Method::Info => {
+                let inside = Inside {
+                    invite,
+                    is_main,
+                    key,
+                    path,
+                };
+                match method {
+                    Method::Refer => self.on_refer(message, inside, now),
+                    Method::Notify => self.on_notify(message, inside, now),
+                    _ => self.on_info(message, inside, now),
+                }
+            }
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
     }
@@ -103,6 +123,7 @@ impl Agent {
         } else {
             None
         };
+        self.answer_undecided_refers(invite, now);
         for key in theirs.into_iter().chain(pending) {
             self.respond(&key, 487, "Request Terminated", Vec::new(), b"", now);
         }
@@ -114,6 +135,7 @@ impl Agent {
                 reason,
                 raw: blotted(message.raw()),
             },
+            now,
         );
     }
 
@@ -163,6 +185,12 @@ impl Agent {
             let refusal = Refusal::new(491, "Request Pending");
             return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
         }
+        if let Some(refusal) = self.session_too_brief(message) {
+            return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
+        }
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let refreshed = entry.main().map(|f| f.dialog.refresh_target(message));
         if refreshed.is_some_and(|r| r.is_err()) {
             let refusal = Refusal::bad("Bad Request: malformed Contact");
@@ -185,6 +213,7 @@ impl Agent {
             key,
             is_invite,
             had_sdp: sdp.is_some(),
+            sdp: sdp.clone(),
         };
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.their_offer = Some(their_offer);
@@ -202,7 +231,7 @@ impl Agent {
 
     /// Refused with a transaction of its own: the ACK is absorbed, and the same request gets the same answer.
     #[expect(clippy::too_many_arguments, reason = "all of a request and its answer")]
-    fn refuse_in_dialog(
+    pub(crate) fn refuse_in_dialog(
         &mut self,
         invite: InviteId,
         message: &Message<'_>,

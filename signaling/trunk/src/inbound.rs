@@ -5,6 +5,7 @@ use crate::api::{End, Event, ForkId, Header, Identity, InviteId};
 use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
+use crate::reliable::Reliability;
 use crate::validate::Refusal;
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{HeaderName, Message, NameAddr, Uri, blotted};
@@ -37,6 +38,13 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return self.refuse(message, path, &Refusal::overloaded());
         }
+        let replaces = match self.replaced_by(account, message) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.refuse(message, path, &refusal),
+        };
+        if let Some(refusal) = self.session_too_brief(message) {
+            return self.refuse(message, path, &refusal);
+        }
         let tag = self.s.dice.hex(8);
         let Ok(dialog) = Dialog::from_request(message, tag.as_bytes()) else {
             return self.refuse(
@@ -64,11 +72,10 @@ impl Agent {
             message.sdp().is_none(),
         );
         entry.transaction = Some(key.clone());
-        entry.forks.push(Fork {
-            id: ForkId(0),
-            dialog,
-            ack: None,
-        });
+        entry.cseq = message.cseq().map_or(0, |(number, _)| number);
+        entry.reliability = Reliability::of(message);
+        entry.their_sdp = message.sdp().unwrap_or_default().to_vec();
+        entry.forks.push(Fork::new(ForkId(0), dialog));
         entry.main = Some(ForkId(0));
         self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
@@ -85,7 +92,7 @@ impl Agent {
             headers: extra_headers(message),
             source: path.remote(),
             raw: blotted(message.raw()),
-            replaces: None,
+            replaces,
         });
     }
 
@@ -100,40 +107,6 @@ impl Agent {
         same_flow || account.peers.iter().any(|ip| unmapped(*ip) == source)
     }
 
-    pub(crate) fn progress(
-        &mut self,
-        invite: InviteId,
-        status: u16,
-        sdp: Option<Vec<u8>>,
-        now: Instant,
-    ) {
-        let Some(entry) = self.s.invites.get(&invite) else {
-            return;
-        };
-        let (Phase::Ringing, Some(key)) = (entry.phase, entry.transaction.clone()) else {
-            return;
-        };
-        let status = if (101..200).contains(&status) {
-            status
-        } else {
-            183
-        };
-        let reason = match status {
-            180 => "Ringing",
-            181 => "Call Is Being Forwarded",
-            182 => "Queued",
-            _ => "Session Progress",
-        };
-        self.respond(
-            &key,
-            status,
-            reason,
-            Vec::new(),
-            &sdp.unwrap_or_default(),
-            now,
-        );
-    }
-
     pub(crate) fn accept(&mut self, invite: InviteId, sdp: Vec<u8>, now: Instant) {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
@@ -141,8 +114,16 @@ impl Agent {
         let (Phase::Ringing, Some(key)) = (entry.phase, entry.transaction.clone()) else {
             return;
         };
+        if self.is_held_by_progress(invite, &sdp) {
+            return;
+        }
+        self.stop_progress(invite);
+        let sdp = self.sdp_for_200(invite, sdp);
         self.respond_200(invite, &key, &sdp, None, now);
         if let Some(entry) = self.s.invites.get_mut(&invite) {
+            if !sdp.is_empty() {
+                entry.last_sdp = sdp;
+            }
             entry.phase = Phase::Talking;
             self.s.schedule.set(Due::Patience(invite), None);
         }
@@ -189,6 +170,7 @@ impl Agent {
         else {
             return;
         };
+        self.stop_progress(invite);
         self.respond(&key, status, reason, Vec::new(), b"", now);
     }
 
@@ -221,6 +203,7 @@ impl Agent {
             } else {
                 End::NoAck
             },
+            now,
         );
     }
 
@@ -249,6 +232,13 @@ impl Agent {
             return;
         };
         let (hung_up, main) = (entry.hung_up, entry.main.unwrap_or(ForkId(0)));
+        let sdp = match repeat.offer {
+            None => sdp.or(entry.reliability.answer.take()),
+            Some(_) => sdp,
+        };
+        if let (Some(sdp), Some(entry)) = (&sdp, self.s.invites.get_mut(&invite)) {
+            entry.their_sdp.clone_from(sdp);
+        }
         self.s.schedule.set(Due::Repeat(invite), None);
         match repeat.offer {
             None if hung_up => return self.send_bye(invite, main, now),
@@ -310,6 +300,7 @@ impl Agent {
                 reason,
                 raw: blotted(message.raw()),
             },
+            now,
         );
     }
 }
@@ -334,7 +325,10 @@ fn extra_headers(message: &Message<'_>) -> Vec<Header> {
     message
         .fields()
         .filter(|(id, name, _)| {
-            let listed = matches!(id, HeaderName::Other | HeaderName::Subject);
+            let listed = matches!(
+                id,
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
+            );
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

@@ -2,8 +2,13 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, End, Event, ForkId, InviteId, OfferId};
+use crate::info::Infos;
 use crate::net::Path;
+use crate::refer::OurRefer;
+use crate::referral::Referral;
+use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
+use crate::session_timer::SessionTimer;
 use serde::{Deserialize, Serialize};
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::Method;
@@ -39,6 +44,29 @@ pub(crate) struct Invite {
     /// An offer of ours that came while another was under way.
     pub waiting_offer: Option<Vec<u8>>,
     pub their_offer: Option<TheirOffer>,
+    #[serde(default)]
+    pub refers: Vec<OurRefer>,
+    /// Theirs; they may outlive the call.
+    #[serde(default)]
+    pub referrals: Vec<Referral>,
+    #[serde(default)]
+    pub infos: Infos,
+    /// Number of their INVITE, for the PRACKs that name it.
+    #[serde(default)]
+    pub cseq: u32,
+    /// Forks are numbered on, also when early dialogs were forgotten.
+    #[serde(default)]
+    pub next_fork: u32,
+    #[serde(default)]
+    pub reliability: Reliability,
+    /// What we last described to the peer in an exchange that came about.
+    #[serde(default)]
+    pub last_sdp: Vec<u8>,
+    /// What the peer last described to us.
+    #[serde(default)]
+    pub their_sdp: Vec<u8>,
+    #[serde(default)]
+    pub timer: SessionTimer,
     ended: bool,
 }
 
@@ -61,6 +89,32 @@ pub(crate) struct Fork {
     pub dialog: Dialog,
     /// Number of the INVITE that the ACK is for, where it went, and its bytes.
     pub ack: Option<(u32, Path, Vec<u8>)>,
+    /// Number of the INVITE whose ACK is due: requests in between have higher ones (RFC 3261 §13.2.2.4).
+    #[serde(default)]
+    pub ack_for: u32,
+    /// RSeq of the last reliable provisional response (RFC 3262 §4).
+    #[serde(default)]
+    pub rseq: Option<u32>,
+    /// Their last description before the 2xx: the answer in a reliable response, or an UPDATE's offer.
+    #[serde(default)]
+    pub early_sdp: Option<Vec<u8>>,
+    /// An UPDATE before anybody answered.
+    #[serde(default)]
+    pub their_offer: Option<TheirOffer>,
+}
+
+impl Fork {
+    pub fn new(id: ForkId, dialog: Dialog) -> Fork {
+        Fork {
+            id,
+            dialog,
+            ack: None,
+            ack_for: 0,
+            rseq: None,
+            early_sdp: None,
+            their_offer: None,
+        }
+    }
 }
 
 /// A 2xx of ours, repeated until its ACK (RFC 3261 §13.3.1.4).
@@ -79,10 +133,15 @@ pub(crate) struct Repeat {
 pub(crate) enum OurOffer {
     Sent {
         sdp: Vec<u8>,
+        /// Not the calls' offer but one that keeps the session alive.
+        #[serde(default)]
+        refresh: bool,
     },
     /// Met one of theirs (491): tried again at its time.
     Backoff {
         sdp: Vec<u8>,
+        #[serde(default)]
+        refresh: bool,
     },
 }
 
@@ -93,6 +152,9 @@ pub(crate) struct TheirOffer {
     pub key: String,
     pub is_invite: bool,
     pub had_sdp: bool,
+    /// What it offers.
+    #[serde(default)]
+    pub sdp: Option<Vec<u8>>,
 }
 
 impl Invite {
@@ -126,6 +188,15 @@ impl Invite {
             reinvite: None,
             waiting_offer: None,
             their_offer: None,
+            refers: Vec::new(),
+            referrals: Vec::new(),
+            infos: Infos::default(),
+            cseq: 0,
+            next_fork: 0,
+            reliability: Reliability::default(),
+            last_sdp: Vec::new(),
+            their_sdp: Vec::new(),
+            timer: SessionTimer::default(),
             ended: false,
         }
     }
@@ -154,14 +225,19 @@ impl Agent {
     ) -> Option<(Draft, Vec<u8>)> {
         let entry = self.s.invites.get_mut(&invite)?;
         let contact_user = entry.contact_user.clone();
-        let dialog = &mut entry.fork(fork)?.dialog;
+        let fork = entry.fork(fork)?;
+        let ack_for = fork.ack_for;
+        let dialog = &mut fork.dialog;
         let cseq = if method == Method::Ack {
-            dialog.local_cseq
+            ack_for
         } else {
             dialog.next_cseq()
         };
         let routing = dialog.routing();
-        let has_contact = matches!(method, Method::Invite | Method::Update);
+        let has_contact = matches!(
+            method,
+            Method::Invite | Method::Update | Method::Refer | Method::Notify
+        );
         let draft = Draft {
             method,
             uri: routing.uri,
@@ -172,35 +248,49 @@ impl Agent {
             cseq,
             contact: has_contact.then_some((contact_user, Vec::new())),
             headers: Vec::new(),
+            content_type: None,
             sdp: Vec::new(),
         };
         Some((draft, routing.next_hop))
     }
 
-    /// A digest retry took a number of its own.
-    pub(crate) fn on_cseq_used(&mut self, purpose: &Purpose, cseq: u32) {
-        match purpose {
+    /// The number of a digest retry: in a dialog the next one, for other requests may have taken some meanwhile.
+    pub(crate) fn cseq_of_retry(&mut self, purpose: &Purpose, cseq: u32) -> u32 {
+        let next = cseq.saturating_add(1);
+        let main = |i: &Invite| i.main.unwrap_or(ForkId(0));
+        let (invite, fork) = match purpose {
             Purpose::Register(account) => {
                 if let Some(account) = self.s.accounts.get_mut(account) {
-                    account.cseq = cseq;
+                    account.cseq = next;
                 }
+                return next;
             }
-            Purpose::Reinvite(invite) => {
-                if let Some(fork) = self.s.invites.get_mut(invite).and_then(Invite::main) {
-                    fork.dialog.local_cseq = cseq;
-                }
-            }
-            Purpose::Bye(invite, fork) => {
-                if let Some(fork) = self.s.invites.get_mut(invite).and_then(|i| i.fork(*fork)) {
-                    fork.dialog.local_cseq = cseq;
-                }
-            }
-            Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+            Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
+            Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
+            | Purpose::Refer(invite, _)
+            | Purpose::Notify(invite, _)
+            | Purpose::Info(invite) => match self.s.invites.get(invite) {
+                Some(entry) => (*invite, main(entry)),
+                None => return next,
+            },
+        };
+        let entry = self.s.invites.get_mut(&invite);
+        let Some(fork) = entry.and_then(|i| i.fork(fork)) else {
+            return next;
+        };
+        let next = fork.dialog.next_cseq();
+        if let Purpose::Refer(_, refer) = purpose
+            && let Some(ours) = self.our_refer(invite, *refer)
+        {
+            ours.cseq = next;
         }
+        next
     }
 
     /// Tells the end, once, and forgets what is no longer needed.
-    pub(crate) fn end(&mut self, invite: InviteId, end: End) {
+    pub(crate) fn end(&mut self, invite: InviteId, end: End, now: Instant) {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
@@ -208,13 +298,22 @@ impl Agent {
         entry.repeat = None;
         entry.our_offer = None;
         entry.waiting_offer = None;
-        entry.their_offer = None;
+        let theirs = entry.their_offer.take();
         let first = !std::mem::replace(&mut entry.ended, true);
-        if let Some(reinvite) = entry.reinvite.take() {
+        let reinvite = entry.reinvite.take();
+        self.drop_our_refers(invite);
+        self.drop_infos(invite);
+        if let Some(reinvite) = reinvite {
             // Its peer has stopped repeating the 2xx: none may ever come.
             self.abandon(reinvite);
         }
+        if let Some(theirs) = theirs {
+            self.respond(&theirs.key, 487, "Request Terminated", Vec::new(), b"", now);
+        }
+        self.settle_early_offers(invite, None, now);
         for due in [
+            Due::Progress(invite),
+            Due::Session(invite),
             Due::Repeat(invite),
             Due::Offer(invite),
             Due::Patience(invite),
@@ -237,7 +336,7 @@ impl Agent {
                 .transaction
                 .as_ref()
                 .is_some_and(|b| self.s.client.contains_key(b));
-        if entry.phase != Phase::Over || waits {
+        if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }
         let (tag, account) = (entry.tag.clone(), entry.account);

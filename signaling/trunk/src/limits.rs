@@ -30,8 +30,32 @@ pub const MAX_LOOKUPS: usize = 4_096;
 pub const MAX_QUEUED_PER_STREAM: usize = 256;
 /// Digest nonces kept for one account.
 pub const MAX_DIGEST_SESSIONS: usize = 8;
+/// Reliable provisional responses that wait for the PRACK of the one before; the newest take the last place.
+pub const MAX_WAITING_PROGRESS: usize = 8;
+/// 422s taken up before a request succeeds: a proxy and a callee may each want longer.
+pub const MAX_SESSION_ROUNDS: u8 = 3;
+/// Sessions are refreshed no more often than in half of this, whatever a peer agrees on …
+pub const LEAST_SESSION_S: u32 = 20;
+/// … and end within a day, refreshed or not.
+pub const MAX_SESSION_S: u32 = 86_400;
 /// Rounds of 401 and 407 for one request.
 pub const MAX_DIGEST_ROUNDS: u8 = 5;
+
+/// REFERs of either side in one dialog that are not over; one more is refused.
+pub const MAX_REFERS: usize = 4;
+/// INFOs waiting in one dialog behind the one under way; one more fails with `Overloaded`.
+pub const MAX_INFOS: usize = 64;
+/// The longest body of an INFO; a longer one of theirs gets 413.
+pub const MAX_INFO_BODY: usize = 4_096;
+
+/// The calls have this long to decide on a REFER, then it gets 500: its sender waits for 32 s.
+pub const REFER_DECISION: Duration = Duration::from_secs(30);
+/// The peer hears of its REFER for this long: a little longer than anything may ring.
+pub const REFER_LASTS: Duration = Duration::from_secs(250);
+/// The NOTIFY that follows a 202 has this long (RFC 6665 §4.1.2.4: 64 T1) …
+pub const FIRST_NOTIFY: Duration = Duration::from_secs(32);
+/// … and each later one this long, or as much less as the peer says.
+pub const MAX_NOTIFY_PAUSE: Duration = Duration::from_secs(300);
 
 /// A connection that is not up by then has failed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use crate::requests::{Draft, Purpose};
 use crate::responses::{failure_of, told};
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
-    HeaderName, Message, Method, SipUri, Uri, WriteFault, Writer, addr_spec,
+    HeaderName, Message, Method, NameAddr, Replaces, SipUri, Uri, WriteFault, Writer, addr_spec,
 };
 use signaling_sip::time::Instant;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ impl Agent {
         from_display: &str,
         headers: Vec<Header>,
         sdp: Vec<u8>,
-        _options: InviteOptions,
+        options: InviteOptions,
         now: Instant,
     ) {
         if self.s.invites.contains_key(&invite) {
@@ -62,7 +62,8 @@ impl Agent {
             let mut from = addr_spec(display, &aor)?;
             from.extend_from_slice(format!(";tag={tag}").as_bytes());
             let to = addr_spec("", &uri)?;
-            Ok((uri, from, to, checked_headers(headers)?))
+            let headers = [checked_headers(headers)?, option_headers(&options)?].concat();
+            Ok((uri, from, to, headers))
         });
         let (uri, from, to, headers) = match written {
             Ok(written) => written,
@@ -78,13 +79,13 @@ impl Agent {
             cseq: 1,
             contact: Some((contact_user.clone(), Vec::new())),
             headers,
+            content_type: None,
             sdp,
         };
         let late = draft.sdp.is_empty();
-        self.s.invites.insert(
-            invite,
-            Invite::new(account, false, tag.clone(), contact_user, late),
-        );
+        let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
+        entry.last_sdp.clone_from(&draft.sdp);
+        self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
         self.s
             .schedule
@@ -96,7 +97,9 @@ impl Agent {
             &next_hop(&spec),
             now,
         );
-        if let Some(entry) = self.s.invites.get_mut(&invite) {
+        if self.s.requests.contains_key(&number)
+            && let Some(entry) = self.s.invites.get_mut(&invite)
+        {
             entry.request = Some(number);
         }
     }
@@ -134,6 +137,16 @@ impl Agent {
         let Some(fork) = self.fork_of(invite, response, head, false) else {
             return;
         };
+        // As long as somebody says that it rings, it may (RFC 3261 §16.7, timer C).
+        self.s
+            .schedule
+            .set(Due::Patience(invite), Some(now + MAX_RINGING));
+        if !self.take_reliable(invite, fork, response, now) {
+            return;
+        }
+        if response.status() == 199 {
+            self.forget_early(invite, fork, now);
+        }
         let (status, reason, sdp, source, raw) = told(response, source);
         self.event(Event::Progress {
             invite,
@@ -168,12 +181,9 @@ impl Agent {
             return None;
         }
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
-        let id = ForkId(u32::try_from(entry.forks.len()).ok()?);
-        entry.forks.push(Fork {
-            id,
-            dialog,
-            ack: None,
-        });
+        let id = ForkId(entry.next_fork);
+        entry.next_fork = entry.next_fork.saturating_add(1);
+        entry.forks.push(Fork::new(id, dialog));
         Some(id)
     }
 
@@ -198,14 +208,14 @@ impl Agent {
                 End::Failed(failure_of(response))
             };
             if entry.phase == Phase::Calling {
-                self.end(invite, end);
+                self.end(invite, end, now);
             }
             return;
         }
         let calling = entry.phase == Phase::Calling;
         let Some(id) = self.fork_of(invite, response, head, true) else {
             if calling {
-                self.end(invite, End::Failed(failure_of(response)));
+                self.end(invite, End::Failed(failure_of(response)), now);
             }
             return;
         };
@@ -226,15 +236,25 @@ impl Agent {
             return;
         }
         let Some(fork) = entry.fork(id) else { return };
+        fork.ack_for = response.cseq().map_or(0, |(number, _)| number);
         if fork.dialog.confirm(response).is_err() && calling {
-            return self.end(invite, End::Failed(failure_of(response)));
+            return self.end(invite, End::Failed(failure_of(response)), now);
         }
         if calling && !hung_up {
             entry.phase = Phase::Talking;
             entry.main = Some(id);
             entry.ack_due = late;
+            let early = entry.fork(id).and_then(|f| f.early_sdp.take());
             self.s.schedule.set(Due::Patience(invite), None);
+            self.settle_early_offers(invite, Some(id), now);
             let (status, reason, sdp, source, raw) = told(response, source);
+            // Without a description of its own it stands for the one that a reliable response brought. One that differs
+            // from that should not be there (RFC 3261 §13.2.1), but is what its sender means.
+            let sdp = sdp.or(early.filter(|_| !late));
+            if let Some(entry) = self.s.invites.get_mut(&invite) {
+                entry.their_sdp = sdp.clone().unwrap_or_default();
+            }
+            self.on_session_response(invite, response, now);
             self.event(Event::Answered {
                 invite,
                 fork: id,
@@ -258,7 +278,7 @@ impl Agent {
         self.send_bye(invite, id, now);
     }
 
-    pub(crate) fn on_invite_failed(&mut self, invite: InviteId, failure: Failure) {
+    pub(crate) fn on_invite_failed(&mut self, invite: InviteId, failure: Failure, now: Instant) {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
@@ -270,7 +290,7 @@ impl Agent {
             } else {
                 End::Failed(failure)
             };
-            self.end(invite, end);
+            self.end(invite, end, now);
         }
     }
 
@@ -285,6 +305,7 @@ impl Agent {
             return;
         };
         if entry.main == Some(fork) && std::mem::take(&mut entry.ack_due) {
+            entry.last_sdp.clone_from(&sdp);
             self.send_ack(invite, fork, sdp, now);
         }
     }
@@ -323,7 +344,7 @@ impl Agent {
     }
 
     /// The peer's Contact or Route leads where we may not send: there is no way to go on.
-    pub(crate) fn on_ack_unsendable(&mut self, invite: InviteId, failure: Failure, _now: Instant) {
+    pub(crate) fn on_ack_unsendable(&mut self, invite: InviteId, failure: Failure, now: Instant) {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
@@ -335,11 +356,15 @@ impl Agent {
             } else {
                 End::Failed(failure)
             },
+            now,
         );
     }
 }
 
-fn target_uri(spec: &crate::api::AccountSpec, target: &Target) -> Result<Vec<u8>, WriteFault> {
+pub(crate) fn target_uri(
+    spec: &crate::api::AccountSpec,
+    target: &Target,
+) -> Result<Vec<u8>, WriteFault> {
     let (mut uri, params) = match target {
         Target::User { user, params } => {
             if user.is_empty() || user.chars().any(char::is_control) {
@@ -380,6 +405,22 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
             .push((name, value.as_ref().map(|v| v.clone().into_bytes())));
     }
     Ok(())
+}
+
+/// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
+fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+    let mut headers = Vec::new();
+    if let Some(replaces) = &options.replaces {
+        let replaces = Replaces::parse(replaces.as_bytes())
+            .map_err(|_| WriteFault::Param("Replaces".into()))?;
+        headers.push(("Require".into(), b"replaces".to_vec()));
+        headers.push(("Replaces".into(), replaces.to_bytes()));
+    }
+    if let Some(referred_by) = &options.referred_by {
+        NameAddr::parse(referred_by.as_bytes())?;
+        headers.push(("Referred-By".into(), referred_by.clone().into_bytes()));
+    }
+    Ok(headers)
 }
 
 /// Headers that we write ourselves, beyond those with an id.

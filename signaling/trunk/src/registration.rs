@@ -410,6 +410,7 @@ fn register_draft(account: &Account, expires_s: u32) -> Result<Draft, WriteFault
         cseq: account.cseq,
         contact: Some((account.contact_user.clone(), params)),
         headers: vec![("Expires".into(), expires_s.to_string().into_bytes())],
+        content_type: None,
         sdp: Vec::new(),
     })
 }

@@ -1,13 +1,15 @@
 //! Our requests: written, sent to one address after the other, authorized, and their transactions.
 
 use crate::agent::{Agent, Due};
-use crate::api::{AccountId, Cause, Failure, ForkId, InviteId};
+use crate::api::{AccountId, Cause, Failure, ForkId, InviteId, ReferId};
 use crate::invite::Phase as InvitePhase;
 use crate::limits::{
     MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
 };
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
+use crate::reliable::ReliableProvisional;
 use crate::targets::Lookup;
+use crate::validate::SUPPORTED;
 use serde::{Deserialize, Serialize};
 use signaling_sip::digest::{self, Proof};
 use signaling_sip::message::{Message, Method, WriteFault, Writer};
@@ -20,7 +22,8 @@ use std::time::Duration;
 /// An INVITE whose connection broke while it rang.
 const AFTER_FLOW_LOST: Duration = Duration::from_secs(32);
 
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
 
 /// Whom a request is for, and so who hears of its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,11 +34,17 @@ pub(crate) enum Purpose {
     Cancel(InviteId),
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
+    Prack(InviteId, ForkId),
+    /// An UPDATE that keeps the session alive.
+    Refresh(InviteId),
     /// The ACK of a 2xx: no transaction, repeated with the 2xx.
     Ack {
         invite: InviteId,
         fork: ForkId,
     },
+    Refer(InviteId, ReferId),
+    Notify(InviteId, ReferId),
+    Info(InviteId),
 }
 
 /// A request but for what depends on where it goes: Via, Contact, Authorization.
@@ -51,6 +60,9 @@ pub(crate) struct Draft {
     /// User part and parameters behind the `>` of our Contact.
     pub contact: Option<(String, Vec<u8>)>,
     pub headers: Vec<(String, Vec<u8>)>,
+    /// What the body is, where it is not SDP.
+    #[serde(default)]
+    pub content_type: Option<String>,
     pub sdp: Vec<u8>,
 }
 
@@ -345,6 +357,10 @@ impl Agent {
                 credentials.push((session.header_name(), session.authorize(proof)?));
             }
         }
+        let Some(entry) = self.s.requests.get(&request) else {
+            return Ok(Vec::new());
+        };
+        let draft = &entry.draft;
         let public = listener.public();
         let mut out = Vec::with_capacity(1024 + draft.sdp.len());
         let mut writer = Writer::request(&mut out, &draft.method, &draft.uri);
@@ -377,13 +393,29 @@ impl Agent {
         if matches!(draft.method, Method::Invite | Method::Update) {
             writer
                 .text("Allow", ALLOW)
-                .text("Accept", "application/sdp");
+                .text("Accept", "application/sdp")
+                .text("Supported", &self.supported(draft));
+            for (name, value) in self.session_request(&entry.purpose) {
+                writer.text(name, &value);
+            }
         }
         if !self.config.user_agent.is_empty() {
             writer.text("User-Agent", &self.config.user_agent);
         }
-        writer.end("application/sdp", &draft.sdp)?;
+        let content_type = draft.content_type.as_deref();
+        writer.end(content_type.unwrap_or("application/sdp"), &draft.sdp)?;
         Ok(out)
+    }
+
+    /// Without an offer of ours a reliable response would bring theirs, and its PRACK would have to bring an answer
+    /// that nobody has yet: such an INVITE waits for the 2xx.
+    fn supported(&self, draft: &Draft) -> String {
+        let reliably = self.config.reliable_provisional != ReliableProvisional::Off;
+        let has_offer = draft.method != Method::Invite || !draft.sdp.is_empty();
+        let tags = SUPPORTED.iter().copied();
+        tags.filter(|tag| *tag != "100rel" || reliably && has_offer)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Answers a 401 or 407; false if there is nothing better to answer with.
@@ -429,14 +461,24 @@ impl Agent {
             return false;
         }
         entry.rounds += 1;
-        entry.draft.cseq = entry.draft.cseq.saturating_add(1);
+        self.send_again(request, now);
+        true
+    }
+
+    /// The same to the same address, as a request of its own.
+    pub(crate) fn send_again(&mut self, request: u64, now: Instant) {
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
         if let Some(hop) = entry.hop {
             entry.hops.push_front(hop);
         }
         let (purpose, cseq) = (entry.purpose.clone(), entry.draft.cseq);
-        self.on_cseq_used(&purpose, cseq);
+        let cseq = self.cseq_of_retry(&purpose, cseq);
+        if let Some(entry) = self.s.requests.get_mut(&request) {
+            entry.draft.cseq = cseq;
+        }
         self.try_next_hop(request, Failure::default(), now);
-        true
     }
 
     pub(crate) fn on_hop_failed(&mut self, request: u64, now: Instant) {

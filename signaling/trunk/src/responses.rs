@@ -82,12 +82,19 @@ impl Agent {
             return;
         }
         let dropped = !self.s.requests.contains_key(&request);
-        if dropped && matches!(purpose, Purpose::Register(_) | Purpose::Bye(..)) {
+        let is_once = !matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        if dropped && is_once {
             return;
         }
         let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
+        }
+        if let (false, 422, Purpose::Invite(invite)) = (given_up, status, &purpose)
+            && !dropped
+            && self.take_min_se(*invite, response)
+        {
+            return self.send_again(request, now);
         }
         let more_hops = self
             .s
@@ -104,8 +111,15 @@ impl Agent {
             Purpose::Invite(invite) => self.on_invite_final(invite, response, head, source, now),
             Purpose::Reinvite(invite) if dropped => self.acknowledge_again(invite, response),
             Purpose::Reinvite(invite) => self.on_reinvite_final(invite, response, source, now),
-            Purpose::Bye(invite, fork) => self.on_bye_done(invite, fork, blotted(response.raw())),
-            Purpose::Cancel(_) | Purpose::Ack { .. } => {}
+            Purpose::Bye(invite, fork) => {
+                self.on_bye_done(invite, fork, blotted(response.raw()), now);
+            }
+            Purpose::Refer(invite, refer) => self.on_refer_final(invite, refer, response, now),
+            Purpose::Notify(invite, refer) => self.on_notify_done(invite, refer, status < 300, now),
+            Purpose::Info(invite) => self.on_info_final(invite, response, now),
+            Purpose::Refresh(invite) => self.on_refresh_final(invite, response, now),
+            // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
+            Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
     }
 
@@ -113,11 +127,15 @@ impl Agent {
     pub(crate) fn on_failure(&mut self, purpose: &Purpose, failure: Failure, now: Instant) {
         match purpose {
             Purpose::Register(account) => self.on_register_failed(*account, failure, now),
-            Purpose::Invite(invite) => self.on_invite_failed(*invite, failure),
+            Purpose::Invite(invite) => self.on_invite_failed(*invite, failure, now),
             Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
-            Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new()),
+            Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
-            Purpose::Cancel(_) => {}
+            Purpose::Refer(invite, refer) => self.on_refer_failed(*invite, *refer, failure),
+            Purpose::Notify(invite, refer) => self.on_notify_done(*invite, *refer, false, now),
+            Purpose::Info(invite) => self.on_info_failed(*invite, failure),
+            Purpose::Refresh(invite) => self.on_refresh_refused(*invite, failure, now),
+            Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }
 }

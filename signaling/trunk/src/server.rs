@@ -4,6 +4,7 @@ use crate::agent::{Agent, Due};
 use crate::api::InviteId;
 use crate::limits::MAX_SERVER_TRANSACTIONS;
 use crate::net::{Listener, Path, Transport};
+use crate::refer::package_of;
 use crate::requests::contact_uri;
 use crate::validate::{Refusal, check};
 use serde::{Deserialize, Serialize};
@@ -102,12 +103,21 @@ impl Agent {
             Method::Options => {
                 self.reply(message, path, 200, "OK", None, Refusal::capabilities(), b"")
             }
-            Method::Bye | Method::Update | Method::Prack => {
+            Method::Bye | Method::Update | Method::Prack | Method::Info => {
                 self.refuse(
                     message,
                     path,
                     &Refusal::new(481, "Call/Transaction Does Not Exist"),
                 );
+            }
+            // Only inside a call may somebody send us elsewhere.
+            Method::Refer => self.refuse(message, path, &Refusal::new(403, "Forbidden")),
+            Method::Notify => {
+                let refusal = match package_of(message) {
+                    Ok(_) => Refusal::new(481, "Subscription Does Not Exist"),
+                    Err(refusal) => refusal,
+                };
+                self.refuse(message, path, &refusal);
             }
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
@@ -183,6 +193,7 @@ impl Agent {
         now: Instant,
     ) -> Option<(Path, Vec<u8>)> {
         let tx = self.s.server.get(key)?;
+        let tx_invite = tx.invite;
         let invite = tx.invite.and_then(|i| self.s.invites.get(&i));
         let tag = invite.map(|i| i.tag.clone());
         let contact_user = invite.map(|i| i.contact_user.clone());
@@ -190,13 +201,18 @@ impl Agent {
         let message = Message::parse(&head).ok()?;
         let mut headers = headers;
         let method = message.method();
-        let makes_dialog =
-            matches!(method, Method::Invite | Method::Update) && (101..300).contains(&status);
+        let makes_dialog = matches!(method, Method::Invite | Method::Update | Method::Refer)
+            && (101..300).contains(&status);
         if let (true, Some(user)) = (makes_dialog, contact_user)
             && let Some(listener) = self.listener_of(path)
         {
             headers.push(("Contact", contact_uri(&user, &listener)));
             headers.push(("Allow", crate::requests::ALLOW.into()));
+            headers.push(("Supported", crate::validate::SUPPORTED.join(", ").into()));
+        }
+        let begins_session = makes_dialog && status >= 200 && method != Method::Refer;
+        if let (true, Some(invite)) = (begins_session, tx_invite) {
+            headers.extend(self.session_answer(invite, &message, now));
         }
         let bytes = self.write_response(
             &message,

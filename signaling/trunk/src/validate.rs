@@ -36,15 +36,24 @@ impl Refusal {
         Refusal::new(405, "Method Not Allowed").with("Allow", crate::requests::ALLOW)
     }
 
+    pub fn unsupported_type(accept: &str) -> Refusal {
+        Refusal::new(415, "Unsupported Media Type").with("Accept", accept)
+    }
+
+    /// A package of events that is not ours (RFC 6665 §8.2.1, §8.3.2).
+    pub fn bad_event() -> Refusal {
+        Refusal::new(489, "Bad Event").with("Allow-Events", "refer")
+    }
+
     /// What an OPTIONS is answered with (RFC 3261 §11.2).
     pub fn capabilities() -> Vec<(&'static str, Vec<u8>)> {
         [
-            ("Allow", crate::requests::ALLOW),
-            ("Accept", "application/sdp"),
-            ("Accept-Encoding", "identity"),
-            ("Supported", ""),
+            ("Allow", crate::requests::ALLOW.into()),
+            ("Accept", "application/sdp".into()),
+            ("Accept-Encoding", "identity".into()),
+            ("Supported", SUPPORTED.join(", ")),
         ]
-        .map(|(name, value)| (name, value.as_bytes().to_vec()))
+        .map(|(name, value)| (name, value.into_bytes()))
         .to_vec()
     }
 }
@@ -55,8 +64,14 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Options that we support and a peer may require: none yet.
-const SUPPORTED: [&[u8]; 0] = [];
+/// Option tags that we support and a peer may require.
+pub(crate) const SUPPORTED: [&str; 4] = ["100rel", "timer", "199", "replaces"];
+
+fn is_supported(tag: &[u8]) -> bool {
+    SUPPORTED
+        .iter()
+        .any(|own| own.as_bytes().eq_ignore_ascii_case(tag))
+}
 
 /// `Err`: the response that the request deserves.
 pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
@@ -81,11 +96,14 @@ pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
     if method == Method::Register {
         check_scheme(message)?;
     }
-    if matches!(method, Method::Invite | Method::Update) {
+    if matches!(method, Method::Invite | Method::Update | Method::Prack) {
         check_body(message)?;
     }
     if method == Method::Invite {
         check_accept(message)?;
+    } else if message.value(HeaderName::Replaces).is_some() {
+        // RFC 3891 §3.
+        return Err(Refusal::bad("Bad Request: Replaces outside an INVITE"));
     }
     Ok(())
 }
@@ -134,7 +152,7 @@ fn check_form(message: &Message<'_>) -> Result<(), Fault> {
 fn check_extensions(message: &Message<'_>) -> Result<(), Refusal> {
     let unknown: Vec<&[u8]> = message
         .list(HeaderName::Require)
-        .filter(|tag| !tag.is_empty() && !SUPPORTED.contains(tag))
+        .filter(|tag| !tag.is_empty() && !is_supported(tag))
         .collect();
     if unknown.is_empty() {
         return Ok(());

@@ -1,5 +1,6 @@
 //! What pages, PBXs and media nodes see of the switchboard.
 
+mod digits;
 mod outcomes;
 mod resuming;
 mod rig;

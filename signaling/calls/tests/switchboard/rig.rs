@@ -4,7 +4,7 @@ use media_control as media;
 use media_control::{Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
 use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
-use signaling_protocol::{ClientMessage, ServerMessage};
+use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{self as trunk, AccountId, Event, ForkId, Identity, InviteId};
 use std::collections::VecDeque;
@@ -32,6 +32,8 @@ pub struct Rig {
     pub trunk_keys: Vec<u64>,
     pub media: VecDeque<media::Command>,
     pub records: Vec<CallRecord>,
+    /// What only the backend is told.
+    pub hooks: Vec<HookMessage>,
     pub closed: Vec<SessionId>,
     /// Media makes and closes legs by itself.
     pub media_works: bool,
@@ -54,6 +56,7 @@ impl Rig {
             trunk_keys: Vec::new(),
             media: VecDeque::new(),
             records: Vec::new(),
+            hooks: Vec::new(),
             closed: Vec::new(),
             media_works: true,
             lives: true,
@@ -159,7 +162,8 @@ impl Rig {
                         self.media.push_back(command);
                     }
                     Output::Record(record) => self.records.push(*record),
-                    Output::Hook { .. } | Output::Moved { .. } | Output::Over { .. } => {}
+                    Output::Hook { message, .. } => self.hooks.push(*message),
+                    Output::Moved { .. } | Output::Over { .. } => {}
                 }
             }
             if self.reincarnates {

@@ -20,8 +20,10 @@ pub enum HeaderName {
     From,
     MaxForwards,
     MinExpires,
+    MinSe,
     ProxyAuthenticate,
     ProxyAuthorization,
+    RAck,
     Reason,
     RecordRoute,
     ReferredBy,
@@ -31,6 +33,7 @@ pub enum HeaderName {
     RetryAfter,
     Route,
     RSeq,
+    SessionExpires,
     Subject,
     SubscriptionState,
     Supported,
@@ -40,7 +43,7 @@ pub enum HeaderName {
 }
 
 /// Name, its compact form (RFC 3261 §7.3.3), id.
-const NAMES: [(&str, u8, HeaderName); 31] = [
+const NAMES: [(&str, u8, HeaderName); 34] = [
     ("Via", b'v', HeaderName::Via),
     ("From", b'f', HeaderName::From),
     ("To", b't', HeaderName::To),
@@ -60,11 +63,14 @@ const NAMES: [(&str, u8, HeaderName); 31] = [
     ("Content-Encoding", b'e', HeaderName::ContentEncoding),
     ("Expires", 0, HeaderName::Expires),
     ("Min-Expires", 0, HeaderName::MinExpires),
+    ("Min-SE", 0, HeaderName::MinSe),
     ("Proxy-Authenticate", 0, HeaderName::ProxyAuthenticate),
     ("Proxy-Authorization", 0, HeaderName::ProxyAuthorization),
+    ("RAck", 0, HeaderName::RAck),
     ("Reason", 0, HeaderName::Reason),
     ("Retry-After", 0, HeaderName::RetryAfter),
     ("RSeq", 0, HeaderName::RSeq),
+    ("Session-Expires", b'x', HeaderName::SessionExpires),
     ("Subject", b's', HeaderName::Subject),
     ("WWW-Authenticate", 0, HeaderName::WwwAuthenticate),
     ("Event", b'o', HeaderName::Event),

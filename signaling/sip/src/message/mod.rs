@@ -228,6 +228,36 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Whether a list of option tags (Supported, Require) or methods (Allow) names this one.
+    pub fn names(&self, list: HeaderName, tag: &str) -> bool {
+        self.list(list)
+            .any(|element| trim(element).eq_ignore_ascii_case(tag.as_bytes()))
+    }
+
+    /// RAck: RSeq and CSeq number of a provisional response, and its method (RFC 3262 §7.2).
+    pub fn rack(&self) -> Option<(u32, u32, &'a [u8])> {
+        let mut words = self
+            .value(HeaderName::RAck)?
+            .split(|b| lex::is_lws(*b))
+            .filter(|word| !word.is_empty());
+        let rseq = lex::number(words.next()?)?;
+        let cseq = lex::number(words.next()?)?;
+        let method = words.next()?;
+        words.next().is_none().then_some((rseq, cseq, method))
+    }
+
+    /// Session-Expires in seconds, and who refreshes in lower case (RFC 4028 §4).
+    pub fn session_expires(&self) -> Option<(u32, Option<Vec<u8>>)> {
+        let value = self.value(HeaderName::SessionExpires)?;
+        let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+        let (seconds, params) = value.split_at(end);
+        let refresher = Params::parse(params)
+            .ok()
+            .and_then(|p| p.get("refresher"))
+            .map(<[u8]>::to_ascii_lowercase);
+        Some((lex::number(trim(seconds))?, refresher))
+    }
+
     /// Type and subtype of the body in lower case, without parameters.
     pub fn content_type(&self) -> Option<String> {
         let value = trim(self.value(HeaderName::ContentType)?);

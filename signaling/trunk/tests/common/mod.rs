@@ -225,6 +225,49 @@ impl Desk {
         (invite, ack)
     }
 
+    /// Written down and restored before each step from now on.
+    pub fn restored_at_each_step(mut self) -> Desk {
+        self.snapshots = true;
+        self
+    }
+
+    /// All messages sent since, without those that only keep the registration alive.
+    pub fn all(&mut self) -> Vec<Vec<u8>> {
+        let sent = self.sent.drain(..).map(|(_, bytes)| bytes);
+        sent.filter(|b| b.len() > 4 && !b.starts_with(b"REGISTER "))
+            .collect()
+    }
+
+    /// A request of the PBX in the dialog of an INVITE of ours;
+    pub fn callee_request(
+        &self,
+        method: &str,
+        invite: &[u8],
+        tag: &str,
+        cseq: u32,
+        headers: &str,
+        body: &str,
+    ) -> Vec<u8> {
+        let message = Message::parse(invite).unwrap();
+        let field = |id| text(message.value(id).unwrap());
+        let kind = if body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/sdp\r\n"
+        };
+        format!(
+            "{method} sip:{}@{US} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{method}{tag}{cseq};rport\r\n\
+             From: {};tag={tag}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n\
+             Contact: <sip:bob@192.0.2.1>\r\nMax-Forwards: 70\r\n{headers}{kind}Content-Length: {}\r\n\r\n{body}",
+            self.contact_user(invite),
+            field(HeaderName::To),
+            field(HeaderName::From),
+            field(HeaderName::CallId),
+            body.len()
+        )
+        .into_bytes()
+    }
+
     pub fn contact_user(&self, register_or_invite: &[u8]) -> String {
         let message = Message::parse(register_or_invite).unwrap();
         let uri = String::from_utf8_lossy(message.contact().unwrap().unwrap().uri).into_owned();
@@ -265,14 +308,57 @@ impl Desk {
         .into_bytes()
     }
 
+    /// The same with header lines of its own.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request")]
+    pub fn inbound_with(
+        &self,
+        method: &str,
+        user: &str,
+        branch: &str,
+        cseq: u32,
+        to_tag: &str,
+        headers: &str,
+        body: &str,
+    ) -> Vec<u8> {
+        let plain = text(&self.inbound(method, user, branch, cseq, to_tag, body));
+        plain.replacen("X-Trace: 7\r\n", headers, 1).into_bytes()
+    }
+
+    /// A request of the PBX inside the dialog that a request of ours made or is in. `more`: header lines.
+    pub fn inside(&self, ours: &[u8], method: &str, cseq: u32, more: &str, body: &str) -> Vec<u8> {
+        let ours = Message::parse(ours).unwrap();
+        let line = |id| text(ours.value(id).unwrap());
+        let (from, to, id) = (
+            line(HeaderName::To),
+            line(HeaderName::From),
+            line(HeaderName::CallId),
+        );
+        let tag = if from.contains(";tag=") {
+            ""
+        } else {
+            ";tag=b1"
+        };
+        format!(
+            "{method} sip:x@{US} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{method}{cseq};rport\r\nFrom: {from}{tag}\r\n\
+             To: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:bob@192.0.2.1>\r\nMax-Forwards: 70\r\n\
+             {more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
     /// An INVITE of the PBX, rung through; the contact user and our number for it.
     pub fn ringing(&mut self) -> (String, InviteId) {
+        self.ringing_with("X-Trace: 7\r\n", "v=0 offer")
+    }
+
+    pub fn ringing_with(&mut self, headers: &str, sdp: &str) -> (String, InviteId) {
         let invite = self.call();
         let user = self.contact_user(&invite);
         self.answer(&invite, "486 Busy", "", "");
         self.sent.clear();
         self.events.clear();
-        let message = self.inbound("INVITE", &user, "in", 1, "", "v=0 offer");
+        let message = self.inbound_with("INVITE", &user, "in", 1, "", headers, sdp);
         self.receive(PBX, &message);
         let Some(Event::Incoming { invite, .. }) = self.events.last() else {
             panic!("{:?}", self.events)
@@ -294,6 +380,21 @@ impl Desk {
                 .into_owned();
         (user, invite, tag)
     }
+}
+
+/// A header of a message as text; empty where there is none.
+pub fn header(bytes: &[u8], name: &str) -> String {
+    let message = Message::parse(bytes).unwrap();
+    let value = message
+        .fields()
+        .find(|(_, n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, _, value)| value);
+    text(value.unwrap_or_default())
+}
+
+pub fn to_tag(bytes: &[u8]) -> String {
+    let message = Message::parse(bytes).unwrap();
+    text(message.to().unwrap().tag().unwrap_or_default())
 }
 
 pub fn text(bytes: &[u8]) -> String {

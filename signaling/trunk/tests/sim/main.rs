@@ -167,6 +167,27 @@ fn a_late_offer_is_answered_in_the_ack() {
 }
 
 #[test]
+fn a_description_before_the_answer_is_acknowledged_over_a_bad_wire() {
+    for seed in 0..20 {
+        let world = play(Plan {
+            seed,
+            loss_percent: 30,
+            jitter_ms: 300,
+            early: true,
+            answer_after: Some(ms(200)),
+            caller_hangs_up: Some(ms(60_000)),
+            ..Plan::good()
+        });
+        check_nothing_is_left(&world);
+        let pracked = world.log().contains("PRACK");
+        let answered = |e: &Event| matches!(e, Event::Answered { .. });
+        if world.events(Side::Caller).any(answered) {
+            assert!(pracked, "seed {seed}\n{}", world.log());
+        }
+    }
+}
+
+#[test]
 fn offers_that_meet_are_both_answered_in_the_end() {
     let plan = Plan {
         answer_after: Some(ms(500)),

@@ -31,6 +31,8 @@ pub struct Plan {
     /// Each agent is dropped and restored from its snapshot after each step.
     pub restore: bool,
     pub late: bool,
+    /// The callee sends a description before it answers: reliably, since the caller supports it.
+    pub early: bool,
     pub min_expires: u32,
     pub answer_after: Option<Duration>,
     pub refuse: Option<Refusal>,
@@ -72,6 +74,7 @@ impl Plan {
             loss_percent: dice.below(25),
             jitter_ms: 1 + dice.below(400),
             late: dice.below(4) == 0,
+            early: dice.below(3) == 0,
             ..Plan::default()
         }
     }
@@ -478,6 +481,16 @@ impl World {
                         sdp: None,
                     },
                 ));
+                if self.plan.early {
+                    reactions.push((
+                        Duration::from_millis(50),
+                        Command::Progress {
+                            invite,
+                            status: 183,
+                            sdp: Some(b"v=0 early".to_vec()),
+                        },
+                    ));
+                }
                 if let Some(refusal) = self.plan.refuse.clone() {
                     reactions.push((
                         Duration::from_millis(900),
@@ -584,10 +597,9 @@ fn config(address: SocketAddr) -> Config {
     Config {
         listeners: listeners.to_vec(),
         interfaces: vec![(address.ip(), 24)],
-        others: Vec::new(),
         allowed: vec![Entry::parse("192.0.2.0/24").unwrap()],
         user_agent: "Trunkgate".into(),
-        register_expires_s: 0,
+        ..Config::default()
     }
 }
 
