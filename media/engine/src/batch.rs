@@ -6,6 +6,7 @@ use crate::forward::{Line, Road};
 use crate::latch::Origin;
 use crate::leg::Leg;
 use crate::legs::{Legs, MAX_WAITING_PACKETS, Output, SocketUse};
+use crate::pictures::PAUSE;
 use crate::rewrite::SourceKey;
 use crate::transport::{Crypto, Transport};
 use media_control::{Event, MediaKind};
@@ -217,8 +218,11 @@ impl Legs {
             ..
         } = road
         {
-            let before = self.leg(target).and_then(|to| to.video_out.source());
-            self.watch_picture(index, target, before != Some(source), datagram, now);
+            let fresh = self.leg(target).is_some_and(|to| {
+                let idle = to.video_out.idle(now);
+                to.video_out.source() != Some(source) || idle.is_none_or(|idle| idle >= PAUSE)
+            });
+            self.watch_picture(index, target, fresh, datagram, now);
         }
         let Some(to) = self.leg_mut(target) else {
             return Step::Done;

@@ -463,6 +463,7 @@ impl Legs {
         let Some(other) = self.leg(index).and_then(|leg| leg.joined) else {
             return;
         };
+        let mut opened = false;
         for (from, to) in [(index, other), (other, index)] {
             let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else {
                 continue;
@@ -519,9 +520,12 @@ impl Legs {
                     leg.video_out.detach(now);
                 }
             }
-            if shows {
-                self.shows_from_now(target, now);
-            }
+            opened |= shows;
+        }
+        // Both ways, whichever has opened: a peer that was held may have gone on making pictures that it did not send.
+        if opened {
+            self.shows_from_now(index, now);
+            self.shows_from_now(other, now);
         }
     }
 

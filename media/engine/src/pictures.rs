@@ -20,6 +20,9 @@ const SIGNALLED_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests for a road that has opened; a sender that never makes a key frame (it may refresh its picture bit by bit) is
 /// let be after so many.
 const TRIES: u8 = 6;
+/// After a pause this long a stream is watched as a new one is: an encoder that was not listened to may have gone on
+/// without it, so that what comes next shows nothing.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 /// A receiver report, a CNAME and a request are less.
 const MAX_REQUEST: usize = 128;
 
@@ -123,7 +126,7 @@ impl Legs {
         }
     }
 
-    /// A packet of a picture is about to leave from `target`. `fresh`: the first of its stream.
+    /// A packet of a picture is about to leave from `target`. `fresh`: the first of its stream, or after a pause.
     pub(crate) fn watch_picture(
         &mut self,
         index: u32,

@@ -277,6 +277,11 @@ impl OutStream {
         }
     }
 
+    /// How long nothing has been sent; `None` if nothing ever was.
+    pub fn idle(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.last_at?))
+    }
+
     /// Where the packets come from at present.
     pub fn source(&self) -> Option<SourceKey> {
         self.mapping.as_ref().map(|mapping| mapping.source)

@@ -549,6 +549,36 @@ fn both_are_asked_at_once_after_hold() {
 }
 
 #[test]
+fn one_ways_hold_is_enough_for_both_to_be_asked() {
+    let mut call = Call::new(vec![vp8(96)], vec![vp8(96)], PLI);
+    call.page_shows(KEY);
+    call.phone_shows(KEY);
+    // The phone holds: it could go on sending, and does not.
+    call.connect_phone(Some(Direction::RecvOnly));
+    call.bed.pass(Duration::from_millis(600));
+    call.left();
+    call.page_hears();
+    call.connect_phone(None);
+    assert_eq!(call.asked_of_phone(), [(None, 9)]);
+    assert_eq!(call.asked_of_page(), [0xb0b]);
+}
+
+#[test]
+fn a_stream_that_goes_on_after_a_pause_without_a_whole_picture_is_asked_for_one() {
+    let mut call = Call::new(vec![vp8(96)], vec![vp8(96)], PLI);
+    call.phone_shows(KEY);
+    call.phone_shows(DELTA);
+    call.bed.pass(Duration::from_secs(2));
+    call.left();
+    call.phone_shows(DELTA);
+    assert_eq!(call.asked_of_phone(), [(None, 9)]);
+    call.phone_shows(KEY);
+    call.bed.pass(Duration::from_secs(2));
+    call.phone_shows(KEY);
+    assert_eq!(call.asked_of_phone(), []);
+}
+
+#[test]
 fn a_phone_that_never_makes_a_whole_picture_is_let_be() {
     let mut call = Call::new(vec![vp8(96)], vec![vp8(96)], PLI);
     let mut asked = 0;

@@ -81,7 +81,7 @@ impl Call {
             let told = pictures::for_page(&page.formats, &far.formats);
             self.browser.formats.extend(told);
         }
-        self.pictures_settled();
+        self.pictures_settled(far.pictures.as_ref().map_or(&[], |p| &p.formats));
     }
 
     /// The page's answer to our offer settles what it shows.
@@ -94,11 +94,12 @@ impl Call {
             let agreed = pictures::agreed(&offered, &page.formats, true);
             self.browser.formats.extend(agreed);
         }
-        self.pictures_settled();
+        self.pictures_settled(&[]);
     }
 
-    /// From now on far ends are offered and answered what was settled with the page.
-    fn pictures_settled(&mut self) {
+    /// From now on far ends are offered and answered what was settled with the page. `answer`: what one of them has just
+    /// answered to our offer.
+    fn pictures_settled(&mut self, answer: &[Format]) {
         let (formats, direction) = self.page_pictures();
         let shows = self.browser_shows();
         for sip in self.sips_mut() {
@@ -109,7 +110,8 @@ impl Call {
                 video.formats = match theirs {
                     _ if !shows => Vec::new(),
                     Some(theirs) => pictures::answer(&formats, &theirs.formats),
-                    None => formats.clone(),
+                    None if answer.is_empty() => formats.clone(),
+                    None => pictures::kept(&formats, answer, &video.formats),
                 };
                 video.direction = direction;
             }

@@ -112,12 +112,13 @@ pub fn answer(ours: &[Format], theirs: &[Format]) -> Vec<Format> {
         .collect()
 }
 
-/// What was agreed, as media is told it. In an answer of theirs what we receive has our numbers (RFC 3264 §6.1).
+/// What was agreed, as media is told it. In an answer of theirs what we receive has our numbers (RFC 3264 §6.1): the very
+/// number that they repeat, whatever profile they write beside it.
 pub fn agreed(ours: &[Format], theirs: &[Format], their_answer: bool) -> Vec<Format> {
     common(ours, theirs)
         .into_iter()
         .map(|(our, their)| Format {
-            receive_pt: if their_answer {
+            receive_pt: if their_answer && !repeats(ours, their) {
                 our.receive_pt
             } else {
                 their.receive_pt
@@ -125,6 +126,31 @@ pub fn agreed(ours: &[Format], theirs: &[Format], their_answer: bool) -> Vec<For
             ..their.clone()
         })
         .collect()
+}
+
+/// What we go on offering in a dialog after their first answer: ours of what both have, under the number that they repeat
+/// of those offered, whichever it was (RFC 3264 §8.3.2: a number keeps its meaning).
+pub fn kept(ours: &[Format], theirs: &[Format], offered: &[Format]) -> Vec<Format> {
+    common(ours, theirs)
+        .into_iter()
+        .map(|(our, their)| {
+            let pt = if repeats(offered, their) {
+                their.receive_pt
+            } else {
+                our.receive_pt
+            };
+            Format {
+                send_pt: pt,
+                receive_pt: pt,
+                ..our.clone()
+            }
+        })
+        .collect()
+}
+
+fn repeats(ours: &[Format], their: &Format) -> bool {
+    ours.iter()
+        .any(|our| our.receive_pt == their.receive_pt && our.codec == their.codec)
 }
 
 /// Our own list for an offer to a page: what the far end has, under numbers of ours.

@@ -496,3 +496,16 @@ fn an_info_of_the_phone_asks_the_page_for_a_picture() {
     let (mut rig, invite) = answered("");
     assert_eq!(info(&mut rig, invite, wish), 0);
 }
+
+#[test]
+fn a_phone_that_repeats_one_of_our_numbers_sends_under_it_whatever_profile_it_writes() {
+    // baresip takes the last H.264 that it is offered, and writes its own profile beside it.
+    let (rig, _) = answered(
+        "m=video 20002 RTP/AVP 104\r\na=rtpmap:104 H264/90000\r\n\
+         a=fmtp:104 packetization-mode=0;profile-level-id=42e01f\r\n",
+    );
+    let (_, theirs) = shown(&rig, rig_base(&rig) + 1).unwrap();
+    let numbers = (theirs.formats[0].send_pt, theirs.formats[0].receive_pt);
+    assert_eq!(numbers, (104, 104));
+    assert!(page_sdp(&rig).contains("m=video 31000 UDP/TLS/RTP/SAVPF 106\r\n"));
+}
