@@ -7,6 +7,7 @@
 mod codec;
 mod description;
 mod ids;
+pub mod picture;
 mod stats;
 
 pub use codec::{Codec, Format};

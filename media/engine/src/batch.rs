@@ -2,10 +2,11 @@
 //! one step stay in the cache (measured, this halves what the crypto costs).
 
 use crate::datagram::{Buf, Datagram, Path, Step};
-use crate::forward::Road;
+use crate::forward::{Line, Road};
 use crate::latch::Origin;
 use crate::leg::Leg;
 use crate::legs::{Legs, MAX_WAITING_PACKETS, Output, SocketUse};
+use crate::pictures::PAUSE;
 use crate::rewrite::SourceKey;
 use crate::transport::{Crypto, Transport};
 use media_control::{Event, MediaKind};
@@ -24,22 +25,22 @@ impl Legs {
         self.touch(batch);
         for datagram in batch.iter_mut() {
             match datagram.step {
-                Step::Rtp { leg } => datagram.step = self.open(leg, datagram, now),
-                Step::Rtcp { leg } => {
-                    self.open_rtcp(leg, datagram, now);
+                Step::Rtp { leg, line } => datagram.step = self.open(leg, line, datagram, now),
+                Step::Rtcp { leg, line } => {
+                    self.open_rtcp(leg, line, datagram, now);
                     datagram.step = Step::Done;
                 }
                 _ => {}
             }
         }
         for datagram in batch.iter_mut() {
-            if let Step::Opened { leg } = datagram.step {
-                datagram.step = self.forward(leg, datagram, now);
+            if let Step::Opened { leg, line } = datagram.step {
+                datagram.step = self.forward(leg, line, datagram, now);
             }
         }
         for datagram in batch.iter_mut() {
-            if let Step::Leaving { leg } = datagram.step {
-                datagram.step = self.seal(leg, datagram);
+            if let Step::Leaving { leg, kind } = datagram.step {
+                datagram.step = self.seal(leg, kind, datagram);
             }
         }
     }
@@ -49,7 +50,7 @@ impl Legs {
         let touched: u64 = batch
             .iter()
             .filter_map(|datagram| match datagram.step {
-                Step::Rtp { leg } => self.leg(leg),
+                Step::Rtp { leg, .. } => self.leg(leg),
                 _ => None,
             })
             .map(|leg| {
@@ -80,18 +81,24 @@ impl Legs {
                         self.dtls(leg, datagram.buf.data(), now);
                         Step::Done
                     }
-                    Class::Rtp => Step::Rtp { leg },
-                    Class::Rtcp => Step::Rtcp { leg },
+                    Class::Rtp => Step::Rtp {
+                        leg,
+                        line: Line::First,
+                    },
+                    Class::Rtcp => Step::Rtcp {
+                        leg,
+                        line: Line::First,
+                    },
                     Class::Stun | Class::Unknown => Step::Done,
                 }
             }
-            SocketUse::Rtp { leg } => match class {
-                Class::Rtp => Step::Rtp { leg },
-                Class::Rtcp => Step::Rtcp { leg },
+            SocketUse::Rtp { leg, line } => match class {
+                Class::Rtp => Step::Rtp { leg, line },
+                Class::Rtcp => Step::Rtcp { leg, line },
                 Class::Stun | Class::Dtls | Class::Unknown => self.stranger(leg),
             },
-            SocketUse::Rtcp { leg } => match class {
-                Class::Rtcp => Step::Rtcp { leg },
+            SocketUse::Rtcp { leg, line } => match class {
+                Class::Rtcp => Step::Rtcp { leg, line },
                 Class::Stun | Class::Dtls | Class::Rtp | Class::Unknown => self.stranger(leg),
             },
         }
@@ -114,7 +121,7 @@ impl Legs {
     }
 
     /// From encrypted, and perhaps a stranger's, to open and the peer's.
-    fn open(&mut self, index: u32, datagram: &mut Datagram, now: Instant) -> Step {
+    fn open(&mut self, index: u32, line: Line, datagram: &mut Datagram, now: Instant) -> Step {
         let path = datagram.path;
         let Some(leg) = self.leg_mut(index) else {
             return Step::Done;
@@ -122,10 +129,10 @@ impl Legs {
         let Ok(header) = RtpHeader::parse(datagram.buf.data()) else {
             return Step::Done;
         };
-        let known = leg.look_up(header.pt).map(|recent| recent.known);
+        let known = leg.look_up(line, header.pt).map(|recent| recent.known);
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
-            Transport::Rtp(rtp) => match &mut rtp.remote {
+            Transport::Rtp(rtp) => match rtp.remote_mut(line) {
                 Some(remote) => {
                     let before = remote.rtp.path();
                     let origin = remote.rtp.judge(path, known.map(|_| header.ssrc));
@@ -152,7 +159,7 @@ impl Legs {
         datagram.buf.set_len(len);
         if origin == Origin::Unproven
             && let Transport::Rtp(rtp) = &mut leg.transport
-            && let Some(remote) = &mut rtp.remote
+            && let Some(remote) = rtp.remote_mut(line)
         {
             remote.rtp.proven(path);
             leg.renew_paths();
@@ -161,7 +168,9 @@ impl Legs {
             return Step::Done;
         };
         datagram.header = header;
-        let first = leg.inbound.count(&header, len, known.clock_hz, now);
+        let first = leg
+            .inbound
+            .count(&header, len, (known.kind, known.clock_hz), now);
         if first {
             let id = leg.id;
             self.tell(Event::MediaStarted { leg: id });
@@ -169,27 +178,34 @@ impl Legs {
         if known.event {
             self.hear_event(index, datagram, known.clock_hz, now);
         }
-        Step::Opened { leg: index }
+        Step::Opened { leg: index, line }
     }
 
     /// Takes the road chosen at set-up.
-    fn forward(&mut self, index: u32, datagram: &mut Datagram, now: Instant) -> Step {
+    fn forward(&mut self, index: u32, line: Line, datagram: &mut Datagram, now: Instant) -> Step {
         let Some(leg) = self.leg_mut(index) else {
             return Step::Done;
         };
         let header = datagram.header;
-        let Some(recent) = leg.look_up(header.pt) else {
+        let Some(recent) = leg.look_up(line, header.pt) else {
             return Step::Done;
         };
         let (road, target, clock_hz) = (recent.road, recent.to, recent.known.clock_hz);
         match road {
-            Road::Relay { kind, .. } => {
+            Road::Relay {
+                kind: MediaKind::Audio,
+                ..
+            } => {
                 leg.road = "relayed";
-                if kind == MediaKind::Audio && leg.pace.is_some() {
+                if leg.pace.is_some() {
                     // The peer changed to a codec that needs no help.
                     leg.end_pace();
                 }
             }
+            Road::Relay {
+                kind: MediaKind::Video,
+                ..
+            } => {}
             Road::Transcode => leg.road = "transcoded",
             Road::Event { .. } | Road::Noise | Road::Drop => {}
         }
@@ -197,6 +213,17 @@ impl Legs {
             leg: index,
             ssrc: header.ssrc,
         };
+        if let Road::Relay {
+            kind: MediaKind::Video,
+            ..
+        } = road
+        {
+            let fresh = self.leg(target).is_some_and(|to| {
+                let idle = to.video_out.idle(now);
+                to.video_out.source() != Some(source) || idle.is_none_or(|idle| idle >= PAUSE)
+            });
+            self.watch_picture(index, target, fresh, datagram, now);
+        }
         let Some(to) = self.leg_mut(target) else {
             return Step::Done;
         };
@@ -234,7 +261,7 @@ impl Legs {
                 datagram.header = header;
                 to.out(kind)
                     .count(datagram.buf.len().saturating_sub(header.header_len));
-                Step::Leaving { leg: target }
+                Step::Leaving { leg: target, kind }
             }
             Road::Event {
                 out_pt,
@@ -252,18 +279,18 @@ impl Legs {
             Road::Drop => {
                 // Sound of which nothing goes out (comfort noise that the far side did not ask for) must
                 // not look lost there.
-                to.audio_out.skip(source, header.seq);
+                to.out(recent.known.kind).skip(source, header.seq);
                 Step::Done
             }
         }
     }
 
     /// Closes a packet for the leg that it leaves from.
-    fn seal(&mut self, index: u32, datagram: &mut Datagram) -> Step {
+    fn seal(&mut self, index: u32, kind: MediaKind, datagram: &mut Datagram) -> Step {
         let Some(leg) = self.leg_mut(index) else {
             return Step::Done;
         };
-        match leg.seal(&mut datagram.buf, &datagram.header) {
+        match leg.seal(kind, &mut datagram.buf, &datagram.header) {
             Some(path) => {
                 datagram.path = path;
                 self.totals.sent += 1;
@@ -273,7 +300,7 @@ impl Legs {
         }
     }
 
-    fn open_rtcp(&mut self, index: u32, datagram: &mut Datagram, now: Instant) {
+    fn open_rtcp(&mut self, index: u32, line: Line, datagram: &mut Datagram, now: Instant) {
         let path = datagram.path;
         let muxed = matches!(self.socket_use(path.socket), SocketUse::Rtp { .. });
         let Some(leg) = self.leg_mut(index) else {
@@ -282,7 +309,7 @@ impl Legs {
         let ssrc = rtcp_sender(datagram.buf.data());
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
-            Transport::Rtp(rtp) => match &mut rtp.remote {
+            Transport::Rtp(rtp) => match rtp.remote_mut(line) {
                 Some(remote) => {
                     let latch = if muxed {
                         &mut remote.rtp
@@ -310,7 +337,7 @@ impl Legs {
         };
         datagram.buf.set_len(len);
         if let Transport::Rtp(rtp) = &mut leg.transport
-            && let Some(remote) = &mut rtp.remote
+            && let Some(remote) = rtp.remote_mut(line)
             && origin == Origin::Unproven
         {
             let latch = if muxed {
@@ -321,7 +348,7 @@ impl Legs {
             latch.proven(path);
         }
         leg.renew_paths();
-        self.reported(index, datagram.buf.data(), now);
+        self.reported(index, line, datagram.buf.data(), now);
     }
 
     pub(crate) fn transmit_buf(&mut self, path: Path, buf: Buf) {
@@ -340,8 +367,13 @@ fn rtcp_sender(packet: &[u8]) -> Option<u32> {
 
 impl Leg {
     /// Closes an RTP packet in its buffer and says where it goes; `None` if it cannot leave.
-    pub(crate) fn seal(&mut self, buf: &mut Buf, header: &RtpHeader) -> Option<Path> {
-        let path = self.rtp_path?;
+    pub(crate) fn seal(
+        &mut self,
+        kind: MediaKind,
+        buf: &mut Buf,
+        header: &RtpHeader,
+    ) -> Option<Path> {
+        let path = self.path(kind)?;
         let len = buf.len();
         match self.transport.crypto() {
             Crypto::Plain => {}
@@ -353,7 +385,9 @@ impl Leg {
         }
         self.sent += 1;
         self.sent_bytes += u64::try_from(len).unwrap_or(0);
-        self.sending_pt = Some(header.pt);
+        if kind == MediaKind::Audio {
+            self.sending_pt = Some(header.pt);
+        }
         Some(path)
     }
 }

@@ -211,6 +211,7 @@ impl Legs {
         let id = leg.id;
         self.tell(Event::LegConnected { leg: id });
         self.listen(index, now);
+        self.shows_from_now(index, now);
     }
 
     pub(crate) fn connect_timeout(&mut self, index: u32, now: Instant) {

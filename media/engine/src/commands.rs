@@ -2,7 +2,7 @@
 
 use crate::datagram::SocketId;
 use crate::forward::{
-    Forward, Outcome, first_event, first_speech, inband, payload_types, roads, speaks_inband,
+    Forward, Line, Outcome, first_event, first_speech, inband, payload_types, roads, speaks_inband,
     takes_sound,
 };
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
@@ -16,7 +16,7 @@ use crate::transport::{
 use media_codec::chord::{MAX_STEPS, MAX_TONES};
 use media_control::{
     Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
-    Remote, RemoteTransport, Source,
+    MediaKind, Remote, RemoteTransport, Source,
 };
 use std::collections::HashSet;
 use std::time::Instant;
@@ -41,7 +41,9 @@ impl Legs {
                 self.send_digits(leg, &digits, duration_ms, now);
             }
             Command::RequestKeyFrame { leg } => {
-                tracing::debug!(%leg, "there are no pictures yet to be asked for");
+                if let Some(index) = self.by_id.get(&leg).copied() {
+                    self.request_picture(index, now);
+                }
             }
             Command::Retain { groups } => {
                 let kept: HashSet<GroupId> = groups.into_iter().collect();
@@ -121,8 +123,10 @@ impl Legs {
                 };
                 Transport::Rtp(Box::new(RtpPort {
                     ports: Vec::new(),
+                    second: Vec::new(),
                     offered,
                     remote: None,
+                    second_remote: None,
                     keys: None,
                     agreed: None,
                 }))
@@ -143,8 +147,12 @@ impl Legs {
         );
         let index = self.insert(leg);
         match spec {
-            LegSpec::Rtp { face, .. } => {
-                self.outputs.push_back(Output::OpenPorts { leg: id, face });
+            LegSpec::Rtp { face, video, .. } => {
+                self.outputs.push_back(Output::OpenPorts {
+                    leg: id,
+                    face,
+                    second: video,
+                });
             }
             LegSpec::WebRtc { .. } | LegSpec::Source(_) => self.tell_created(index),
         }
@@ -198,24 +206,31 @@ impl Legs {
         index
     }
 
-    pub(crate) fn ports_opened(&mut self, id: LegId, ports: Vec<PortPair>) {
+    pub(crate) fn ports_opened(&mut self, id: LegId, ports: Vec<PortPair>, second: Vec<PortPair>) {
         let Some(index) = self.by_id.get(&id).copied() else {
             // Closed meanwhile.
+            let ports = [ports, second].concat();
             self.outputs.push_back(Output::ClosePorts { ports });
             return;
         };
-        for pair in &ports {
-            self.use_socket(pair.rtp, SocketUse::Rtp { leg: index });
-            self.use_socket(pair.rtcp, SocketUse::Rtcp { leg: index });
-        }
+        self.use_ports(index, Line::First, &ports);
+        self.use_ports(index, Line::Second, &second);
         if let Some(Leg {
             transport: Transport::Rtp(rtp),
             ..
         }) = self.leg_mut(index)
         {
             rtp.ports = ports;
+            rtp.second = second;
         }
         self.tell_created(index);
+    }
+
+    pub(crate) fn use_ports(&mut self, leg: u32, line: Line, ports: &[PortPair]) {
+        for pair in ports {
+            self.use_socket(pair.rtp, SocketUse::Rtp { leg, line });
+            self.use_socket(pair.rtcp, SocketUse::Rtcp { leg, line });
+        }
     }
 
     fn tell_created(&mut self, index: u32) {
@@ -233,7 +248,7 @@ impl Legs {
             Transport::Rtp(rtp) => LocalTransport::Rtp {
                 rtp: rtp.ports.iter().map(|pair| pair.announced).collect(),
                 sdes: rtp.offered.clone(),
-                video: Vec::new(),
+                video: rtp.second.iter().map(|pair| pair.announced).collect(),
             },
             Transport::Source(_) => LocalTransport::Source,
         };
@@ -261,7 +276,7 @@ impl Legs {
             .collect()
     }
 
-    fn connect(&mut self, id: LegId, remote: Remote, now: Instant) {
+    fn connect(&mut self, id: LegId, mut remote: Remote, now: Instant) {
         let Some(index) = self.by_id.get(&id).copied() else {
             self.tell(Event::LegFailed {
                 leg: id,
@@ -312,9 +327,23 @@ impl Legs {
                     rtcp,
                     signalling,
                     sdes,
-                    video: _,
+                    video,
                 },
             ) => {
+                // Each m-line has keys of its own (RFC 4568 §5), and these are the sound's.
+                let video = video.filter(|_| sdes.is_none() && !port.second.is_empty());
+                if video.is_none() {
+                    remote.media.retain(|media| media.kind != MediaKind::Video);
+                }
+                let before = port.second_remote.take();
+                port.second_remote = video.map(|video| {
+                    let mut remote = RtpRemote::new(video.rtp, video.rtcp, signalling, false);
+                    if let Some(before) = &before {
+                        remote.rtp.follow(&before.rtp);
+                        remote.rtcp.follow(&before.rtcp);
+                    }
+                    remote
+                });
                 let keys = match &sdes {
                     // The same keys go on where they are: counters, windows and all.
                     Some(agreed) if port.agreed.as_ref() == Some(agreed) => Ok(()),
@@ -348,8 +377,9 @@ impl Legs {
         let Some(leg) = self.leg_mut(index) else {
             return;
         };
-        leg.set_types(payload_types(&remote.media));
+        leg.set_types(payload_types(&remote.media, leg.is_split()));
         leg.media = remote.media;
+        let shown_before = leg.picture_path();
         leg.renew_paths();
         let ready = match &leg.transport {
             Transport::Rtp(rtp) => rtp
@@ -366,6 +396,12 @@ impl Legs {
         self.listen(index, now);
         self.begin_handshake(index, now);
         self.replan(index, now);
+        if self
+            .leg(index)
+            .is_some_and(|leg| leg.picture_path() != shown_before)
+        {
+            self.shows_from_now(index, now);
+        }
         self.arm(index);
     }
 
@@ -427,6 +463,7 @@ impl Legs {
         let Some(other) = self.leg(index).and_then(|leg| leg.joined) else {
             return;
         };
+        let mut opened = false;
         for (from, to) in [(index, other), (other, index)] {
             let (Some(a), Some(b)) = (self.leg(from), self.leg(to)) else {
                 continue;
@@ -447,7 +484,7 @@ impl Legs {
             let far = if b.is_echo() { a } else { b };
             let target = if b.is_echo() { from } else { to };
             let planned = (!a.media.is_empty() && !far.media.is_empty()).then(|| {
-                let (roads, outcome) = roads(&a.media, &far.media);
+                let (roads, outcome) = roads(&a.media, a.is_split(), &far.media);
                 let fresh = Forward {
                     to: target,
                     roads,
@@ -471,7 +508,9 @@ impl Legs {
             let Some(leg) = self.leg_mut(from) else {
                 continue;
             };
-            let changed = leg.forward().is_some_and(|before| *before != fresh);
+            let before = leg.forward();
+            let changed = before.is_some_and(|before| *before != fresh);
+            let shows = fresh.shows() && !before.is_some_and(Forward::shows);
             leg.set_forward(Some(fresh));
             if changed {
                 leg.end_pace();
@@ -481,6 +520,12 @@ impl Legs {
                     leg.video_out.detach(now);
                 }
             }
+            opened |= shows;
+        }
+        // Both ways, whichever has opened: a peer that was held may have gone on making pictures that it did not send.
+        if opened {
+            self.shows_from_now(index, now);
+            self.shows_from_now(other, now);
         }
     }
 
@@ -514,7 +559,7 @@ impl Legs {
             }
             Transport::Rtp(rtp) => {
                 if !rtp.ports.is_empty() {
-                    let ports = rtp.ports.clone();
+                    let ports = [rtp.ports.as_slice(), &rtp.second].concat();
                     for pair in &ports {
                         self.use_socket(pair.rtp, SocketUse::Free);
                         self.use_socket(pair.rtcp, SocketUse::Free);

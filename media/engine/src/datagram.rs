@@ -1,5 +1,7 @@
 //! A datagram on its way through: where it came from, where it goes, and the one buffer it lives in.
 
+use crate::forward::Line;
+use media_control::MediaKind;
 use media_packet::rtp::RtpHeader;
 use std::net::{IpAddr, SocketAddr};
 
@@ -114,18 +116,22 @@ pub(crate) enum Step {
     /// RTP of this leg, still closed.
     Rtp {
         leg: u32,
+        line: Line,
     },
     /// RTCP of this leg, still closed.
     Rtcp {
         leg: u32,
+        line: Line,
     },
     /// RTP of this leg, open.
     Opened {
         leg: u32,
+        line: Line,
     },
     /// RTP to leave from this leg, still open.
     Leaving {
         leg: u32,
+        kind: MediaKind,
     },
     /// Complete, to be sent to `path`.
     Ready,

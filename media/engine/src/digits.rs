@@ -239,7 +239,10 @@ impl Legs {
         if let Some(to) = self.leg_mut(target) {
             to.audio_out.count(event.to_bytes().len());
         }
-        Step::Leaving { leg: target }
+        Step::Leaving {
+            leg: target,
+            kind: MediaKind::Audio,
+        }
     }
 
     /// Sends a packet of our own making out of a leg.
@@ -255,7 +258,7 @@ impl Legs {
         let header = write_packet(&mut buf, pt, stamp, payload);
         let sent = self.leg_mut(index).and_then(|leg| {
             leg.out(kind).count(payload.len());
-            leg.seal(&mut buf, &header)
+            leg.seal(kind, &mut buf, &header)
         });
         match sent {
             Some(path) => {

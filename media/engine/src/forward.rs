@@ -1,5 +1,6 @@
 //! Which way a packet goes: chosen when legs are joined or described, looked up per packet.
 
+use media_control::picture::best_match;
 use media_control::{Codec, Format, MediaKind, RemoteMedia};
 
 /// What happens to packets of one payload type.
@@ -33,13 +34,47 @@ pub(crate) struct PayloadType {
     pub format: u8,
 }
 
-pub(crate) type PayloadTypes = [Option<PayloadType>; 128];
+/// Which port pair a packet came to. A browser bundles all on one; a SIP leg may have a second pair for pictures, and
+/// there payload types begin anew: 96 may be Opus on the one and VP8 on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    First,
+    Second,
+}
+
+impl Line {
+    /// The place of a payload type in a leg's tables.
+    pub fn slot(self, pt: u8) -> u8 {
+        match self {
+            Line::First => pt & 0x7f,
+            Line::Second => pt | 0x80,
+        }
+    }
+
+    /// Where a leg carries that kind of media; `split` if it has a second pair.
+    pub fn of(kind: MediaKind, split: bool) -> Line {
+        if split && kind == MediaKind::Video {
+            Line::Second
+        } else {
+            Line::First
+        }
+    }
+}
+
+/// By [`Line::slot`]: 128 entries, or 256 where there is a second line.
+pub(crate) type PayloadTypes = Box<[Option<PayloadType>]>;
+pub(crate) type Roads = Box<[Road]>;
+
+/// As many as the lines of a leg need.
+fn slots(split: bool) -> usize {
+    if split { 256 } else { 128 }
+}
 
 /// What was looked up last. Nearly every packet has the payload type of the one before, and the tables are
 /// cold by then: at 500 calls each look into them is a cache miss of 100 ns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
-    pub pt: u8,
+    pub slot: u8,
     pub known: PayloadType,
     pub road: Road,
     /// Of no meaning where the road is `Drop`.
@@ -51,7 +86,7 @@ pub(crate) struct Recent {
 pub(crate) struct Forward {
     /// The leg that packets leave from; for an echo the one that they came to.
     pub to: u32,
-    pub roads: Box<[Road; 128]>,
+    pub roads: Roads,
     /// What a transcoder would make.
     pub speech: Option<SpeechOut>,
     /// Digits are listened for in the sound, since its sender has no events for them; `Some(true)`: and taken out
@@ -71,8 +106,24 @@ pub(crate) struct SpeechOut {
 }
 
 impl Forward {
-    pub fn road(&self, pt: u8) -> Road {
-        self.roads.get(usize::from(pt)).copied().unwrap_or_default()
+    pub fn road(&self, slot: u8) -> Road {
+        self.roads
+            .get(usize::from(slot))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Whether pictures pass.
+    pub fn shows(&self) -> bool {
+        self.roads.iter().any(|road| {
+            matches!(
+                road,
+                Road::Relay {
+                    kind: MediaKind::Video,
+                    ..
+                }
+            )
+        })
     }
 }
 
@@ -145,11 +196,12 @@ pub(crate) fn takes_sound(media: &[RemoteMedia]) -> bool {
         .any(|m| m.kind == MediaKind::Audio && m.direction.sends())
 }
 
-pub(crate) fn payload_types(media: &[RemoteMedia]) -> PayloadTypes {
-    let mut types = [None; 128];
+pub(crate) fn payload_types(media: &[RemoteMedia], split: bool) -> PayloadTypes {
+    let mut types = vec![None; slots(split)].into_boxed_slice();
     for (line, m) in (0u8..).zip(media) {
         for (index, format) in (0u8..).zip(&m.formats) {
-            let Some(slot) = types.get_mut(usize::from(format.receive_pt)) else {
+            let slot = Line::of(m.kind, split).slot(format.receive_pt);
+            let Some(slot) = types.get_mut(usize::from(slot)) else {
                 continue;
             };
             slot.get_or_insert(PayloadType {
@@ -174,9 +226,10 @@ pub(crate) enum Outcome {
     Impossible,
 }
 
-/// The roads from a leg described by `from` to one described by `to`.
-pub(crate) fn roads(from: &[RemoteMedia], to: &[RemoteMedia]) -> (Box<[Road; 128]>, Outcome) {
-    let mut table = Box::new([Road::Drop; 128]);
+/// The roads from a leg described by `from` to one described by `to`. Only sound decides what it comes to: where the
+/// two sides have no picture format in common there are no pictures.
+pub(crate) fn roads(from: &[RemoteMedia], split: bool, to: &[RemoteMedia]) -> (Roads, Outcome) {
+    let mut table = vec![Road::Drop; slots(split)].into_boxed_slice();
     let mut wanted = false;
     let mut relayed = false;
     let mut transcoded = false;
@@ -187,14 +240,16 @@ pub(crate) fn roads(from: &[RemoteMedia], to: &[RemoteMedia]) -> (Box<[Road; 128
         if !incoming.direction.receives() || !outgoing.direction.sends() {
             continue;
         }
-        wanted = true;
+        let sound = incoming.kind == MediaKind::Audio;
+        wanted |= sound;
         for format in &incoming.formats {
             let road = road_of(format, incoming, outgoing);
-            if !format.codec.is_auxiliary() {
+            if sound && !format.codec.is_auxiliary() {
                 relayed |= matches!(road, Road::Relay { .. });
                 transcoded |= road == Road::Transcode;
             }
-            if let Some(slot) = table.get_mut(usize::from(format.receive_pt))
+            let slot = Line::of(incoming.kind, split).slot(format.receive_pt);
+            if let Some(slot) = table.get_mut(usize::from(slot))
                 && *slot == Road::Drop
             {
                 *slot = road;
@@ -216,7 +271,7 @@ fn road_of(format: &Format, incoming: &RemoteMedia, outgoing: &RemoteMedia) -> R
     let can_make = outgoing.formats.iter().any(|f| f.codec.is_transcodable());
     // To hear digits in it, sound is decoded even where it could pass as it is.
     let as_it_is = |format: &Format| {
-        let equal = outgoing.formats.iter().find(|f| same(f, format));
+        let equal = best_match(&outgoing.formats, format);
         equal.filter(|_| !(incoming.inband_dtmf && format.codec.is_transcodable() && can_make))
     };
     match format.codec {
@@ -250,11 +305,6 @@ fn road_of(format: &Format, incoming: &RemoteMedia, outgoing: &RemoteMedia) -> R
             None => Road::Drop,
         },
     }
-}
-
-fn same(a: &Format, b: &Format) -> bool {
-    // An absent channel count is one (RFC 8866 §6.6).
-    a.codec == b.codec && a.clock_hz == b.clock_hz && a.channels.max(1) == b.channels.max(1)
 }
 
 #[cfg(test)]
@@ -293,7 +343,7 @@ mod tests {
             format(Codec::Pcmu, 0, 8000),
         ]);
         let phone = audio(vec![format(Codec::Opus, 96, 48_000)]);
-        let (roads, outcome) = roads(&browser, &phone);
+        let (roads, outcome) = roads(&browser, false, &phone);
         assert_eq!(
             roads[111],
             Road::Relay {
@@ -316,7 +366,7 @@ mod tests {
             format(Codec::Pcmu, 0, 8000),
             format(Codec::TelephoneEvent, 101, 8000),
         ]);
-        let (roads, outcome) = roads(&browser, &phone);
+        let (roads, outcome) = roads(&browser, false, &phone);
         assert_eq!(roads[111], Road::Transcode);
         assert_eq!(
             roads[110],
@@ -333,7 +383,7 @@ mod tests {
     fn what_cannot_be_decoded_has_no_road() {
         let a = audio(vec![format(Codec::Other("G729".into()), 18, 8000)]);
         let b = audio(vec![format(Codec::Pcmu, 0, 8000)]);
-        assert_eq!(roads(&a, &b).1, Outcome::Impossible);
+        assert_eq!(roads(&a, false, &b).1, Outcome::Impossible);
     }
 
     #[test]
@@ -341,7 +391,7 @@ mod tests {
         let a = audio(vec![format(Codec::Pcmu, 0, 8000)]);
         let mut held = a.clone();
         held[0].direction = Direction::RecvOnly;
-        assert_eq!(roads(&a, &held).0[0], Road::Drop);
-        assert_ne!(roads(&held, &a).0[0], Road::Drop);
+        assert_eq!(roads(&a, false, &held).0[0], Road::Drop);
+        assert_ne!(roads(&held, false, &a).0[0], Road::Drop);
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::datagram::Path;
 use crate::digits::{Digits, Translated};
-use crate::forward::{Forward, PayloadTypes, Recent, Road};
+use crate::forward::{Forward, Line, PayloadTypes, Recent, Road};
 use crate::pace::Pace;
+use crate::pictures::Pictures;
 use crate::rewrite::OutStream;
 use crate::stats::Inbound;
 use crate::transport::{Keys, Transport};
@@ -26,9 +27,11 @@ pub(crate) enum Timer {
     Detect,
     /// The next packet of a tone, or of transcoded sound.
     Pace,
+    /// A request for a whole picture that came too soon after the one before.
+    Picture,
 }
 
-const TIMERS: [Timer; 8] = [
+const TIMERS: [Timer; 9] = [
     Timer::Connect,
     Timer::Handshake,
     Timer::Consent,
@@ -37,6 +40,7 @@ const TIMERS: [Timer; 8] = [
     Timer::Digits,
     Timer::Detect,
     Timer::Pace,
+    Timer::Picture,
 ];
 
 #[derive(Clone, Debug, Default)]
@@ -82,13 +86,14 @@ pub(crate) struct Leg {
     pub transport: Transport,
     /// The peer's m-lines; empty until they are known.
     pub media: Vec<RemoteMedia>,
-    types: Box<PayloadTypes>,
+    types: PayloadTypes,
     /// ICE and DTLS are up, or a SIP remote is known.
     pub connected: bool,
     /// The leg at the other end of the join.
     pub joined: Option<u32>,
     forward: Option<Forward>,
-    recent: Option<Recent>,
+    /// Of sound and pictures, whichever way they alternate.
+    recent: [Option<Recent>; 2],
     /// What incoming sound last took: "relayed", "transcoded", or nothing yet.
     pub road: &'static str,
     pub audio_out: OutStream,
@@ -100,6 +105,11 @@ pub(crate) struct Leg {
     /// Where packets of this leg go; renewed whenever that may have changed.
     pub rtp_path: Option<Path>,
     pub rtcp_path: Option<Path>,
+    /// The same of a SIP leg's second pair.
+    pub second_rtp_path: Option<Path>,
+    pub second_rtcp_path: Option<Path>,
+    /// What is known of the pictures that this leg's peer sends.
+    pub pictures: Pictures,
     pub timers: Timers,
     /// When the leg stands in the queue of timers.
     pub armed: Option<Instant>,
@@ -141,20 +151,23 @@ impl Leg {
             spec,
             transport,
             media: Vec::new(),
-            types: Box::new([None; 128]),
+            types: Box::default(),
             connected: false,
             joined: None,
             forward: None,
-            recent: None,
+            recent: [None; 2],
             road: "",
             audio_out,
-            video_out,
+            video_out: video_out.of_pictures(),
             inbound: Inbound::new(),
             sent: 0,
             sent_bytes: 0,
             sending_pt: None,
             rtp_path: None,
             rtcp_path: None,
+            second_rtp_path: None,
+            second_rtcp_path: None,
+            pictures: Pictures::default(),
             timers: Timers::default(),
             armed: None,
             listening_since: None,
@@ -181,13 +194,13 @@ impl Leg {
     }
 
     pub fn set_types(&mut self, types: PayloadTypes) {
-        *self.types = types;
-        self.recent = None;
+        self.types = types;
+        self.recent = [None; 2];
     }
 
     pub fn set_forward(&mut self, forward: Option<Forward>) {
         self.forward = forward;
-        self.recent = None;
+        self.recent = [None; 2];
     }
 
     pub fn forward(&self) -> Option<&Forward> {
@@ -195,23 +208,48 @@ impl Leg {
     }
 
     /// What an incoming payload type is and where it goes; `None` if it was not negotiated.
-    pub fn look_up(&mut self, pt: u8) -> Option<Recent> {
-        if let Some(recent) = self.recent.filter(|recent| recent.pt == pt) {
+    pub fn look_up(&mut self, line: Line, pt: u8) -> Option<Recent> {
+        let slot = line.slot(pt);
+        let seen = |recent: &Option<Recent>| recent.filter(|recent| recent.slot == slot);
+        if let Some(recent) = self.recent.iter().find_map(seen) {
             return Some(recent);
         }
-        let known = self.types.get(usize::from(pt)).copied().flatten()?;
+        let known = self.types.get(usize::from(slot)).copied().flatten()?;
         let (road, to) = match &self.forward {
-            Some(forward) => (forward.road(pt), forward.to),
+            Some(forward) => (forward.road(slot), forward.to),
             None => (Road::Drop, u32::MAX),
         };
         let recent = Recent {
-            pt,
+            slot,
             known,
             road,
             to,
         };
-        self.recent = Some(recent);
+        let place = usize::from(known.kind == MediaKind::Video);
+        if let Some(place) = self.recent.get_mut(place) {
+            *place = Some(recent);
+        }
         Some(recent)
+    }
+
+    /// Has a second port pair.
+    pub fn is_split(&self) -> bool {
+        matches!(&self.transport, Transport::Rtp(rtp) if !rtp.second.is_empty())
+    }
+
+    /// Where packets of that kind of media leave.
+    pub fn path(&self, kind: MediaKind) -> Option<Path> {
+        match Line::of(kind, matches!(self.transport, Transport::Rtp(_))) {
+            Line::First => self.rtp_path,
+            Line::Second => self.second_rtp_path,
+        }
+    }
+
+    pub fn report_path(&self, line: Line) -> Option<Path> {
+        match line {
+            Line::First => self.rtcp_path,
+            Line::Second => self.second_rtcp_path,
+        }
     }
 
     /// Looks at the memory that a packet of this leg will need. Done for a whole batch, the waits for
@@ -229,7 +267,7 @@ impl Leg {
             + self.sent
             + self.inbound.touch()
             + u64::from(self.audio_out.state().highest_seq)
-            + u64::from(self.recent.is_some())
+            + u64::from(self.recent[0].is_some())
             + u64::from(self.rtp_path.is_some())
     }
 
@@ -240,8 +278,10 @@ impl Leg {
                 self.rtcp_path = self.rtp_path;
             }
             Transport::Rtp(rtp) => {
-                self.rtp_path = rtp.rtp_path();
-                self.rtcp_path = rtp.rtcp_path();
+                self.rtp_path = rtp.rtp_path(Line::First);
+                self.rtcp_path = rtp.rtcp_path(Line::First);
+                self.second_rtp_path = rtp.rtp_path(Line::Second);
+                self.second_rtcp_path = rtp.rtcp_path(Line::Second);
             }
             Transport::Source(_) => {}
         }

@@ -2,6 +2,7 @@
 
 use crate::datagram::{Buf, Datagram, Path, SocketId};
 use crate::dtls::DtlsIdentity;
+use crate::forward::Line;
 use crate::leg::{Leg, Timer};
 use crate::rtcp::WallClock;
 use crate::transport::PortPair;
@@ -17,6 +18,8 @@ pub const MAX_LEGS: usize = 20_000;
 pub(crate) const MAX_WAITING_PACKETS: usize = 4096;
 /// Buffers kept for packets of our own making.
 const MAX_SPARE_BUFS: usize = 256;
+/// And there from the start, so that reports of several legs that fall due together need no new ones.
+const SPARE_BUFS: usize = 16;
 /// A leg that expects media is reported silent after each of these.
 const SILENCES: [Duration; 3] = [
     Duration::from_secs(10),
@@ -50,6 +53,8 @@ pub enum Input<'a> {
     PortsOpened {
         leg: LegId,
         ports: Vec<PortPair>,
+        /// As many again, if they were asked for.
+        second: Vec<PortPair>,
     },
     PortsRefused {
         leg: LegId,
@@ -67,6 +72,8 @@ pub enum Output {
     OpenPorts {
         leg: LegId,
         face: Face,
+        /// A second pair on each address, for pictures.
+        second: bool,
     },
     /// These are not used any more.
     ClosePorts {
@@ -82,9 +89,11 @@ pub(crate) enum SocketUse {
     Browsers,
     Rtp {
         leg: u32,
+        line: Line,
     },
     Rtcp {
         leg: u32,
+        line: Line,
     },
 }
 
@@ -128,7 +137,7 @@ impl Legs {
             sockets: Vec::new(),
             outputs: VecDeque::with_capacity(64),
             waiting_packets: 0,
-            spare: Vec::new(),
+            spare: (0..SPARE_BUFS).map(|_| Buf::new()).collect(),
             timers: BinaryHeap::with_capacity(64),
             reply: Vec::new(),
             totals: Totals::default(),
@@ -143,7 +152,7 @@ impl Legs {
         match input {
             Input::Command(command) => self.command(command, now),
             Input::Datagrams(batch) => self.batch(batch, now),
-            Input::PortsOpened { leg, ports } => self.ports_opened(leg, ports),
+            Input::PortsOpened { leg, ports, second } => self.ports_opened(leg, ports, second),
             Input::PortsRefused { leg } => {
                 if let Some(index) = self.by_id.get(&leg).copied() {
                     self.fail(index, LegFailure::NoResources, now);
@@ -221,6 +230,7 @@ impl Legs {
             Timer::Digits => self.digits_timeout(index, now),
             Timer::Detect => self.tell_digits(index, now),
             Timer::Pace => self.pace_timeout(index, now),
+            Timer::Picture => self.request_picture(index, now),
         }
     }
 

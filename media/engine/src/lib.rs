@@ -17,6 +17,7 @@ mod latch;
 mod leg;
 mod legs;
 mod pace;
+mod pictures;
 mod rewrite;
 mod rtcp;
 mod snapshot;

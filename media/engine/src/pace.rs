@@ -1,7 +1,7 @@
 //! Sound that we make ourselves, a packet every packet time: transcoded, or of a tone or silence.
 
 use crate::datagram::Datagram;
-use crate::forward::{Road, SpeechOut};
+use crate::forward::{Line, Road, SpeechOut};
 use crate::leg::{Leg, Timer};
 use crate::legs::Legs;
 use crate::rewrite::Stamp;
@@ -161,7 +161,9 @@ impl Legs {
         let Ok(payload) = header.payload(datagram.buf.data()) else {
             return;
         };
-        let known = leg.look_up(header.pt).map(|recent| recent.known);
+        let known = leg
+            .look_up(Line::First, header.pt)
+            .map(|recent| recent.known);
         let codec = known.and_then(|known| {
             let line = leg.media.get(usize::from(known.media))?;
             Some(&line.formats.get(usize::from(known.format))?.codec)
@@ -270,7 +272,7 @@ impl Legs {
                 header.write(buf.receive_area()).ok()?;
                 buf.set_received(FIXED_LEN + made.len);
                 leg.out(MediaKind::Audio).count(made.len);
-                leg.seal(&mut buf, &header)
+                leg.seal(MediaKind::Audio, &mut buf, &header)
             });
             match path {
                 Some(path) => {
@@ -319,7 +321,7 @@ impl Leg {
         {
             return false;
         }
-        let Some(recent) = self.look_up(header.pt) else {
+        let Some(recent) = self.look_up(Line::First, header.pt) else {
             return false;
         };
         let Some(out) = self.forward().and_then(|forward| forward.speech.as_ref()) else {

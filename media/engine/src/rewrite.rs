@@ -75,6 +75,9 @@ pub(crate) struct OutStream {
     retired: Option<Retired>,
     /// The last packet was our own making, without a mapping.
     own: bool,
+    /// Its packets are parts of pictures: the marker ends one and is never ours to set (RFC 7741 §4.1, RFC 6184 §5.1),
+    /// and a new source leaves a number out, so that the decoder knows that it lacks what came between.
+    pictures: bool,
 }
 
 impl OutStream {
@@ -93,7 +96,13 @@ impl OutStream {
             mapping: None,
             retired: None,
             own: false,
+            pictures: false,
         }
+    }
+
+    pub fn of_pictures(mut self) -> OutStream {
+        self.pictures = true;
+        self
     }
 
     pub fn restore(state: OutStreamState, now: Instant) -> OutStream {
@@ -104,6 +113,7 @@ impl OutStream {
             mapping: None,
             retired: None,
             own: false,
+            pictures: false,
         }
     }
 
@@ -150,6 +160,9 @@ impl OutStream {
         }
         let seq = header.seq.wrapping_add(mapping.seq_offset);
         let timestamp = header.timestamp.wrapping_add(mapping.timestamp_offset);
+        if self.pictures {
+            marker = header.marker;
+        }
         Some(self.sent(seq, timestamp, marker, now))
     }
 
@@ -264,6 +277,11 @@ impl OutStream {
         }
     }
 
+    /// How long nothing has been sent; `None` if nothing ever was.
+    pub fn idle(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.last_at?))
+    }
+
     /// Where the packets come from at present.
     pub fn source(&self) -> Option<SourceKey> {
         self.mapping.as_ref().map(|mapping| mapping.source)
@@ -305,7 +323,12 @@ impl OutStream {
         if let Some(mapping) = self.mapping.take() {
             self.retire(mapping, now);
         }
-        let seq = self.state.highest_seq.wrapping_add(1);
+        let step = if self.pictures && self.last_at.is_some() {
+            2
+        } else {
+            1
+        };
+        let seq = self.state.highest_seq.wrapping_add(step);
         let timestamp = continued(&self.state, self.last_at, clock_hz, now);
         self.state.clock_hz = clock_hz;
         self.own = false;

@@ -2,6 +2,7 @@
 //!
 //! A goodbye ends nothing: only signaling ends a leg, and plain RTCP could be anybody's (RFC 3550 §6.6).
 
+use crate::forward::Line;
 use crate::leg::{Leg, Timer};
 use crate::legs::Legs;
 use crate::rewrite::OutStream;
@@ -17,6 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(10);
 /// Two sender reports, two descriptions and eight blocks are less.
 const MAX_REPORT: usize = 512;
+/// Packet type of RFC 2032's full intra request.
+const OLD_FIR: u8 = 192;
 
 /// Ties the engine's clock to the one on the wall, which reports carry.
 #[derive(Clone, Copy, Debug)]
@@ -77,15 +80,33 @@ impl Legs {
             return;
         };
         leg.timers.set(Timer::Report, now + interval);
-        let Some(path) = leg.rtcp_path else { return };
-        let len = leg.write_report(&mut packet[..MAX_REPORT], ntp, now);
-        if let Some(len) = leg.seal_rtcp(&mut packet, len) {
-            self.transmit(path, &packet[..len]);
+        // A report for each port that media comes to, about what comes there.
+        let each: &[(Line, &[MediaKind])] = if leg.is_split() {
+            &[
+                (Line::First, &[MediaKind::Audio]),
+                (Line::Second, &[MediaKind::Video]),
+            ]
+        } else {
+            &[(Line::First, &[MediaKind::Audio, MediaKind::Video])]
+        };
+        for (line, kinds) in each {
+            let Some(leg) = self.leg_mut(index) else {
+                return;
+            };
+            let Some(path) = leg.report_path(*line) else {
+                continue;
+            };
+            let len = leg.write_report(&mut packet[..MAX_REPORT], kinds, ntp, now);
+            if len > 0
+                && let Some(len) = leg.seal_rtcp(&mut packet, len)
+            {
+                self.transmit(path, &packet[..len]);
+            }
         }
     }
 
     /// Takes in an opened compound packet of a leg's peer.
-    pub(crate) fn reported(&mut self, index: u32, packet: &[u8], now: Instant) {
+    pub(crate) fn reported(&mut self, index: u32, line: Line, packet: &[u8], now: Instant) {
         let Ok(compound) = Compound::parse(packet) else {
             return;
         };
@@ -94,10 +115,17 @@ impl Legs {
             return;
         };
         let mut picture_wanted = false;
+        let split = leg.is_split();
+        let kind = split.then_some(match line {
+            Line::First => MediaKind::Audio,
+            Line::Second => MediaKind::Video,
+        });
+        // On a port of their own there is nothing else to ask about, whatever SSRC a phone writes.
+        let of_pictures = split && line == Line::Second;
         for part in compound {
             match part {
                 Packet::SenderReport(report) => {
-                    if let Some(stream) = leg.inbound.stream(report.ssrc) {
+                    if let Some(stream) = leg.inbound.stream(report.ssrc, kind) {
                         stream.last_report = Some((report.info.middle(), now));
                     }
                     report
@@ -110,11 +138,17 @@ impl Legs {
                         .for_each(|block| leg.hear_block(&block, middle));
                 }
                 Packet::Pli(feedback) => {
-                    picture_wanted |= feedback.media == leg.video_out.ssrc();
+                    picture_wanted |= of_pictures || feedback.media == leg.video_out.ssrc();
                 }
                 Packet::Fir(fir) => {
-                    picture_wanted |= fir.requests().any(|(ssrc, _)| ssrc == leg.video_out.ssrc());
+                    picture_wanted |=
+                        of_pictures || fir.requests().any(|(ssrc, _)| ssrc == leg.video_out.ssrc());
                 }
+                // As older phones ask (RFC 2032 §5.2.1).
+                Packet::Other {
+                    packet_type: OLD_FIR,
+                    ..
+                } => picture_wanted |= of_pictures,
                 Packet::Sdes(_)
                 | Packet::Bye(_)
                 | Packet::Nack(_)
@@ -124,28 +158,7 @@ impl Legs {
             }
         }
         if picture_wanted {
-            self.ask_for_picture(index);
-        }
-    }
-
-    /// Passes on that the peer of `index` needs a key frame, to where its picture comes from.
-    fn ask_for_picture(&mut self, index: u32) {
-        let Some(leg) = self.leg(index) else { return };
-        let Some(source) = leg.video_out.source() else {
-            return;
-        };
-        let mut packet = [0u8; MAX_REPORT];
-        let Some(from) = self.leg_mut(source.leg) else {
-            return;
-        };
-        let Some(path) = from.rtcp_path else { return };
-        let sender = from.video_out.ssrc();
-        let mut writer = Writer::new(&mut packet[..64]);
-        writer.receiver_report(sender, &[]);
-        writer.pli(sender, source.ssrc);
-        let len = writer.len();
-        if let Some(len) = from.seal_rtcp(&mut packet, len) {
-            self.transmit(path, &packet[..len]);
+            self.picture_wanted(index, now);
         }
     }
 }
@@ -162,11 +175,17 @@ impl Leg {
         }
     }
 
-    fn write_report(&mut self, packet: &mut [u8], ntp: u64, now: Instant) -> usize {
+    fn write_report(
+        &mut self,
+        packet: &mut [u8],
+        kinds: &[MediaKind],
+        ntp: u64,
+        now: Instant,
+    ) -> usize {
         let mut blocks = [ReportBlock::default(); MAX_STREAMS];
         let mut count = 0;
         for (stream, block) in self.inbound.streams.iter_mut().zip(&mut blocks) {
-            if stream.is_stale(now, STALE) {
+            if stream.is_stale(now, STALE) || !kinds.contains(&stream.kind) {
                 continue;
             }
             let reception = stream.report();
@@ -195,8 +214,16 @@ impl Leg {
         let mut first = true;
         let [audio_reported, video_reported] = &mut self.reported_packets;
         for (out, reported, present) in [
-            (&self.audio_out, audio_reported, true),
-            (&self.video_out, video_reported, has_video),
+            (
+                &self.audio_out,
+                audio_reported,
+                kinds.contains(&MediaKind::Audio),
+            ),
+            (
+                &self.video_out,
+                video_reported,
+                has_video && kinds.contains(&MediaKind::Video),
+            ),
         ] {
             if !present {
                 continue;

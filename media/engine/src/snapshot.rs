@@ -4,11 +4,11 @@
 //! hold keys and passwords: they are for no log, and to be sealed when they leave the process.
 
 use crate::datagram::{Path, SocketId};
-use crate::forward::payload_types;
+use crate::forward::{Line, payload_types};
 use crate::ice::{CONSENT_TIMEOUT, IceCreds, IceLite};
 use crate::latch::{Latch, LatchState};
 use crate::leg::{Leg, Timer};
-use crate::legs::{Legs, SocketUse};
+use crate::legs::Legs;
 use crate::rewrite::{OutStream, OutStreamState};
 use crate::source::SourceState;
 use crate::stats::{Inbound, InboundState};
@@ -54,6 +54,11 @@ pub enum TransportSnapshot {
         agreed: Option<(SdesKey, SdesKey)>,
         keys: Option<KeysSnapshot>,
         remote: Option<Box<RemoteSnapshot>>,
+        /// The same of a second pair, for pictures.
+        #[serde(default)]
+        second_bound: Vec<SocketAddr>,
+        #[serde(default)]
+        second_remote: Option<Box<RemoteSnapshot>>,
     },
     Source,
 }
@@ -118,21 +123,15 @@ impl Legs {
                 offered: rtp.offered.clone(),
                 agreed: rtp.agreed.clone(),
                 keys: rtp.keys.as_ref().map(Keys::snapshot),
-                remote: rtp.remote.as_ref().map(|remote| {
-                    Box::new(RemoteSnapshot {
-                        rtp: remote.rtp.state(),
-                        rtp_path: remote
-                            .rtp
-                            .path()
-                            .and_then(|path| self.place(path, &rtp.ports)),
-                        rtcp: remote.rtcp.state(),
-                        rtcp_path: remote
-                            .rtcp
-                            .path()
-                            .and_then(|path| self.place(path, &rtp.ports)),
-                        muxed: remote.muxed,
-                    })
-                }),
+                remote: rtp
+                    .remote
+                    .as_ref()
+                    .map(|r| self.remote_snapshot(r, &rtp.ports)),
+                second_bound: rtp.second.iter().map(|pair| pair.bound).collect(),
+                second_remote: rtp
+                    .second_remote
+                    .as_ref()
+                    .map(|r| self.remote_snapshot(r, &rtp.second)),
             },
             Transport::Source(_) => TransportSnapshot::Source,
         };
@@ -157,11 +156,11 @@ impl Legs {
     }
 
     /// Rebuilds a leg, and its join if the other leg is here. `ports` are the sockets of a SIP leg, in the
-    /// order of the snapshot's `bound`.
+    /// order of the snapshot's `bound`, then those of its `second_bound`.
     pub fn restore(
         &mut self,
         snapshot: LegSnapshot,
-        ports: Vec<PortPair>,
+        mut ports: Vec<PortPair>,
         now: Instant,
     ) -> Result<(), RestoreError> {
         if snapshot.version > SNAPSHOT_VERSION {
@@ -197,21 +196,24 @@ impl Legs {
                 agreed,
                 keys,
                 remote,
+                second_bound,
+                second_remote,
             } => {
-                if bound.len() != ports.len() {
+                if bound.len() + second_bound.len() != ports.len() {
                     return Err(RestoreError::Sockets);
                 }
+                let second = ports.split_off(bound.len());
                 let connected = remote.is_some();
-                let remote = remote.map(|remote| RtpRemote {
-                    rtp: Latch::restore(remote.rtp, self.find_some(remote.rtp_path, &ports)),
-                    rtcp: Latch::restore(remote.rtcp, self.find_some(remote.rtcp_path, &ports)),
-                    muxed: remote.muxed,
-                });
+                let remote = remote.map(|remote| self.restore_remote(&remote, &ports));
+                let second_remote =
+                    second_remote.map(|remote| self.restore_remote(&remote, &second));
                 let keys = keys.map(|keys| keys.restore()).transpose()?;
                 let rtp = RtpPort {
                     ports,
+                    second,
                     offered,
                     remote,
+                    second_remote,
                     keys,
                     agreed,
                 };
@@ -233,7 +235,7 @@ impl Legs {
             OutStream::restore(snapshot.video_out, now),
             snapshot.cname,
         );
-        leg.set_types(payload_types(&snapshot.media));
+        leg.set_types(payload_types(&snapshot.media, leg.is_split()));
         leg.media = snapshot.media;
         leg.connected = connected;
         leg.inbound = Inbound::restore(&snapshot.inbound, now);
@@ -243,15 +245,13 @@ impl Legs {
         if address.is_some() {
             leg.timers.set(Timer::Consent, now + CONSENT_TIMEOUT);
         }
-        let pairs = match &leg.transport {
-            Transport::Rtp(rtp) => rtp.ports.clone(),
-            Transport::WebRtc(_) | Transport::Source(_) => Vec::new(),
+        let (first, second) = match &leg.transport {
+            Transport::Rtp(rtp) => (rtp.ports.clone(), rtp.second.clone()),
+            Transport::WebRtc(_) | Transport::Source(_) => (Vec::new(), Vec::new()),
         };
         let index = self.insert(leg);
-        for pair in pairs {
-            self.use_socket(pair.rtp, SocketUse::Rtp { leg: index });
-            self.use_socket(pair.rtcp, SocketUse::Rtcp { leg: index });
-        }
+        self.use_ports(index, Line::First, &first);
+        self.use_ports(index, Line::Second, &second);
         if let Some(path) = address {
             self.by_address.insert((path.socket, path.remote), index);
         }
@@ -260,6 +260,25 @@ impl Legs {
             self.join(snapshot.leg, other, now);
         }
         Ok(())
+    }
+
+    fn remote_snapshot(&self, remote: &RtpRemote, ports: &[PortPair]) -> Box<RemoteSnapshot> {
+        let place = |path: Option<Path>| path.and_then(|path| self.place(path, ports));
+        Box::new(RemoteSnapshot {
+            rtp: remote.rtp.state(),
+            rtp_path: place(remote.rtp.path()),
+            rtcp: remote.rtcp.state(),
+            rtcp_path: place(remote.rtcp.path()),
+            muxed: remote.muxed,
+        })
+    }
+
+    fn restore_remote(&self, remote: &RemoteSnapshot, ports: &[PortPair]) -> RtpRemote {
+        RtpRemote {
+            rtp: Latch::restore(remote.rtp, self.find_some(remote.rtp_path, ports)),
+            rtcp: Latch::restore(remote.rtcp, self.find_some(remote.rtcp_path, ports)),
+            muxed: remote.muxed,
+        }
     }
 
     fn place(&self, path: Path, ports: &[PortPair]) -> Option<PathSnapshot> {

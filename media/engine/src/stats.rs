@@ -1,7 +1,8 @@
 //! What arrived: loss and jitter per stream (RFC 3550 A.3, A.8), and the record of a leg.
 
 use crate::rewrite::ticks;
-use media_packet::rtp::seq_distance;
+use media_control::MediaKind;
+use media_packet::rtp::{RtpHeader, seq_distance};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ const MAX_MISORDER: i16 = 100;
 #[derive(Clone, Debug)]
 pub(crate) struct InStream {
     pub ssrc: u32,
+    pub kind: MediaKind,
     clock_hz: u32,
     /// Extended sequence numbers (RFC 3550 A.1): the first of this numbering, and the highest.
     base: u32,
@@ -43,15 +45,16 @@ pub(crate) struct Reception {
 }
 
 impl InStream {
-    fn new(ssrc: u32, seq: u16, timestamp: u32, clock_hz: u32, now: Instant) -> InStream {
+    fn new(kind: MediaKind, header: &RtpHeader, clock_hz: u32, now: Instant) -> InStream {
         InStream {
-            ssrc,
+            ssrc: header.ssrc,
+            kind,
             clock_hz,
-            base: u32::from(seq),
-            highest: u32::from(seq),
+            base: u32::from(header.seq),
+            highest: u32::from(header.seq),
             received: 0,
             lost_before: 0,
-            last_timestamp: timestamp,
+            last_timestamp: header.timestamp,
             last_arrival: now,
             jitter_ticks: 0.0,
             reported_expected: 0,
@@ -136,10 +139,12 @@ pub(crate) struct Inbound {
     pub unauthentic: u64,
     pub strangers: u64,
     pub last_at: Option<Instant>,
+    last_sound_at: Option<Instant>,
+    /// Of sound.
     pub longest_gap: Duration,
     /// Lost by streams no longer kept.
     lost_before: u64,
-    /// Payload type that came last, for the record.
+    /// Payload type of sound that came last, for the record.
     pub last_pt: Option<u8>,
 }
 
@@ -175,6 +180,7 @@ impl Inbound {
             strangers: state.strangers,
             longest_gap: state.longest_gap,
             last_at: (state.packets > 0).then_some(now),
+            last_sound_at: (state.packets > 0).then_some(now),
             ..Inbound::new()
         }
     }
@@ -189,21 +195,27 @@ impl Inbound {
     /// Counts an authentic RTP packet; `true` for the leg's first.
     pub fn count(
         &mut self,
-        header: &media_packet::rtp::RtpHeader,
+        header: &RtpHeader,
         len: usize,
-        clock_hz: u32,
+        (kind, clock_hz): (MediaKind, u32),
         now: Instant,
     ) -> bool {
         let first = self.last_at.is_none();
-        if let Some(last) = self.last_at.replace(now) {
-            self.longest_gap = self.longest_gap.max(now.saturating_duration_since(last));
+        self.last_at = Some(now);
+        if kind == MediaKind::Audio {
+            if let Some(last) = self.last_sound_at.replace(now) {
+                self.longest_gap = self.longest_gap.max(now.saturating_duration_since(last));
+            }
+            self.last_pt = Some(header.pt);
         }
         self.packets += 1;
         self.bytes += u64::try_from(len).unwrap_or(0);
-        self.last_pt = Some(header.pt);
-        let found = self.streams.iter().position(|s| s.ssrc == header.ssrc);
+        let found = self
+            .streams
+            .iter()
+            .position(|s| s.ssrc == header.ssrc && s.kind == kind);
         let index = found.unwrap_or_else(|| {
-            let fresh = InStream::new(header.ssrc, header.seq, header.timestamp, clock_hz, now);
+            let fresh = InStream::new(kind, header, clock_hz, now);
             self.add(fresh)
         });
         if let Some(stream) = self.streams.get_mut(index) {
@@ -230,8 +242,20 @@ impl Inbound {
         self.streams.len() - 1
     }
 
-    pub fn stream(&mut self, ssrc: u32) -> Option<&mut InStream> {
-        self.streams.iter_mut().find(|stream| stream.ssrc == ssrc)
+    /// `kind`: of that kind only, where each has its own port and so its own SSRCs.
+    pub fn stream(&mut self, ssrc: u32, kind: Option<MediaKind>) -> Option<&mut InStream> {
+        self.streams
+            .iter_mut()
+            .find(|stream| stream.ssrc == ssrc && kind.is_none_or(|kind| stream.kind == kind))
+    }
+
+    /// The SSRC of the pictures that came last.
+    pub fn pictures(&self) -> Option<u32> {
+        self.streams
+            .iter()
+            .filter(|stream| stream.kind == MediaKind::Video)
+            .max_by_key(|stream| stream.last_arrival)
+            .map(|stream| stream.ssrc)
     }
 
     pub fn lost(&self) -> u64 {
@@ -241,7 +265,7 @@ impl Inbound {
     pub fn jitter_ms(&self) -> f32 {
         self.streams
             .iter()
-            .max_by_key(|s| s.last_arrival)
+            .max_by_key(|s| (s.kind == MediaKind::Audio, s.last_arrival))
             .map_or(0.0, InStream::jitter_ms)
     }
 }
@@ -249,12 +273,16 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use media_packet::rtp::RtpHeader;
 
     fn feed(inbound: &mut Inbound, start: Instant, packets: &[(u16, u64)]) {
         for (seq, at_ms) in packets {
             let header = RtpHeader::new(0, *seq, u32::from(*seq).wrapping_mul(160), 1);
-            inbound.count(&header, 172, 8000, start + Duration::from_millis(*at_ms));
+            inbound.count(
+                &header,
+                172,
+                (MediaKind::Audio, 8000),
+                start + Duration::from_millis(*at_ms),
+            );
         }
     }
 

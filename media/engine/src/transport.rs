@@ -2,6 +2,7 @@
 
 use crate::datagram::{Path, SocketId};
 use crate::dtls::{ExportedKeys, Handshake};
+use crate::forward::Line;
 use crate::ice::IceLite;
 use crate::latch::Latch;
 use crate::source::SourceState;
@@ -116,9 +117,13 @@ pub struct PortPair {
 pub(crate) struct RtpPort {
     /// Empty until the shell has opened them.
     pub ports: Vec<PortPair>,
+    /// For pictures; empty where none were asked for.
+    pub second: Vec<PortPair>,
     /// What we offer, if SDES is wished.
     pub offered: Vec<SdesKey>,
     pub remote: Option<RtpRemote>,
+    /// Where its pictures come from and go to.
+    pub second_remote: Option<RtpRemote>,
     pub keys: Option<Keys>,
     /// The keys in force, to see whether a new description changes them.
     pub agreed: Option<(SdesKey, SdesKey)>,
@@ -149,46 +154,62 @@ impl RtpRemote {
 }
 
 impl RtpPort {
-    pub fn rtp_path(&self) -> Option<Path> {
-        let latch = &self.remote.as_ref()?.rtp;
-        latch
-            .path()
-            .or_else(|| self.path_to(latch.destination()?, false))
+    /// The peer's end of a line, and ours.
+    fn line(&self, line: Line) -> (Option<&RtpRemote>, &[PortPair]) {
+        match line {
+            Line::First => (self.remote.as_ref(), &self.ports),
+            Line::Second => (self.second_remote.as_ref(), &self.second),
+        }
     }
 
-    pub fn rtcp_path(&self) -> Option<Path> {
-        let remote = self.remote.as_ref()?;
+    pub fn remote_mut(&mut self, line: Line) -> Option<&mut RtpRemote> {
+        match line {
+            Line::First => self.remote.as_mut(),
+            Line::Second => self.second_remote.as_mut(),
+        }
+    }
+
+    pub fn rtp_path(&self, line: Line) -> Option<Path> {
+        let (remote, ports) = self.line(line);
+        let latch = &remote?.rtp;
+        latch
+            .path()
+            .or_else(|| path_to(ports, latch.destination()?, false))
+    }
+
+    pub fn rtcp_path(&self, line: Line) -> Option<Path> {
+        let (remote, ports) = self.line(line);
+        let remote = remote?;
         if remote.muxed {
-            return self.rtp_path();
+            return self.rtp_path(line);
         }
         remote
             .rtcp
             .path()
-            .or_else(|| self.path_to(remote.rtcp.destination()?, true))
+            .or_else(|| path_to(ports, remote.rtcp.destination()?, true))
     }
+}
 
-    /// From which of our addresses to speak first to a peer that has not spoken yet: one of its family,
-    /// and loopback only to loopback.
-    fn path_to(&self, remote: SocketAddr, rtcp: bool) -> Option<Path> {
-        let rank = |port: &PortPair| {
-            let bound = port.bound.ip();
-            (
-                bound.is_ipv4() == remote.is_ipv4(),
-                bound.is_unspecified() || bound.is_loopback() == remote.ip().is_loopback(),
-            )
-        };
-        let port = self
-            .ports
-            .iter()
-            .rev() // of equals, max_by_key takes the last, which is then the first
-            .max_by_key(|port| rank(port))
-            .filter(|port| port.bound.is_ipv4() == remote.is_ipv4())?;
-        Some(Path {
-            socket: if rtcp { port.rtcp } else { port.rtp },
-            local: None,
-            remote,
-        })
-    }
+/// From which of our addresses to speak first to a peer that has not spoken yet: one of its family,
+/// and loopback only to loopback.
+fn path_to(ports: &[PortPair], remote: SocketAddr, rtcp: bool) -> Option<Path> {
+    let rank = |port: &PortPair| {
+        let bound = port.bound.ip();
+        (
+            bound.is_ipv4() == remote.is_ipv4(),
+            bound.is_unspecified() || bound.is_loopback() == remote.ip().is_loopback(),
+        )
+    };
+    let port = ports
+        .iter()
+        .rev() // of equals, max_by_key takes the last, which is then the first
+        .max_by_key(|port| rank(port))
+        .filter(|port| port.bound.is_ipv4() == remote.is_ipv4())?;
+    Some(Path {
+        socket: if rtcp { port.rtcp } else { port.rtp },
+        local: None,
+        remote,
+    })
 }
 
 /// Keys to offer for every suite that we have, the best first (RFC 4568 §6.1, RFC 7714 §14.2).

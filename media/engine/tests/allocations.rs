@@ -5,7 +5,8 @@ mod bed;
 use bed::browser::{Browser, audio, format};
 use bed::{BROWSERS, Bed, addr};
 use media_control::{
-    Codec, Command, DtlsRole, Event, Face, LegId, LegSpec, Remote, RemoteTransport,
+    Codec, Command, Direction, DtlsRole, Event, Face, KeyFrameRequests, LegId, LegSpec, MediaKind,
+    Remote, RemoteMedia, RemoteTransport, VideoAddresses,
 };
 use media_engine::{Buf, Datagram, Input, Output, Path, SocketId};
 use media_packet::rtp::RtpHeader;
@@ -50,7 +51,9 @@ static ALLOCATOR: Counting = Counting;
 
 const BROWSER: &str = "198.51.100.7:50000";
 const PHONE: &str = "192.0.2.20:4000";
+const PHONE_VIDEO: &str = "192.0.2.20:4010";
 const RTP: SocketId = SocketId(1);
+const VIDEO: SocketId = SocketId(3);
 const WARM: u16 = 1000;
 const COUNTED: u16 = 2000;
 
@@ -78,7 +81,22 @@ fn moment(bed: &mut Bed, batch: &mut [Datagram], packets: &[(SocketId, &str, Vec
     batch.iter().filter(|slot| slot.is_ready()).count()
 }
 
-fn relay_without_heap(v13: bool) {
+fn video() -> Option<RemoteMedia> {
+    Some(RemoteMedia {
+        kind: MediaKind::Video,
+        direction: Direction::SendRecv,
+        formats: vec![format(Codec::Vp8, 96, 90_000)],
+        ptime_ms: 20,
+        mid: None,
+        key_frame: KeyFrameRequests {
+            pli: true,
+            fir: false,
+        },
+        inband_dtmf: false,
+    })
+}
+
+fn relay_without_heap(v13: bool, pictures: bool) {
     let mut bed = Bed::new();
     let mut browser = Browser::new(DtlsRole::Passive, v13, bed.now);
     let local = bed.create_browser(1);
@@ -88,11 +106,16 @@ fn relay_without_heap(v13: bool) {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
-            video: false,
+            video: pictures,
         },
     );
     let formats = vec![format(Codec::Pcmu, 0, 8000)];
-    let remote = browser.description(formats.clone());
+    let mut media = audio(formats.clone());
+    if pictures {
+        media.extend(video());
+    }
+    let mut remote = browser.description(formats);
+    remote.media = media.clone();
     bed.command(Command::ConnectLeg {
         leg: LegId(1),
         remote,
@@ -104,9 +127,14 @@ fn relay_without_heap(v13: bool) {
             rtcp: None,
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
-            video: None,
+            video: pictures.then(|| {
+                Box::new(VideoAddresses {
+                    rtp: Some(addr(PHONE_VIDEO)),
+                    rtcp: None,
+                })
+            }),
         },
-        media: audio(formats),
+        media,
     };
     bed.command(Command::ConnectLeg {
         leg: LegId(2),
@@ -114,7 +142,7 @@ fn relay_without_heap(v13: bool) {
     });
     bed.join(1, 2);
 
-    let mut batch = [Datagram::new(Buf::new()), Datagram::new(Buf::new())];
+    let mut batch: Vec<Datagram> = (0..4).map(|_| Datagram::new(Buf::new())).collect();
     let mut allocations = 0;
     let mut left = 0;
     for n in 0..WARM + COUNTED {
@@ -128,7 +156,21 @@ fn relay_without_heap(v13: bool) {
             },
             &[7; 160],
         );
-        let packets = [(RTP, PHONE, plain), (BROWSERS, BROWSER, sealed)];
+        let mut packets = vec![(RTP, PHONE, plain), (BROWSERS, BROWSER, sealed)];
+        if pictures {
+            let header = RtpHeader::new(96, n, u32::from(n) * 1800, 10);
+            let mut plain = vec![0x10; 1012];
+            header.write(&mut plain).unwrap();
+            let sealed = browser.rtp(
+                &RtpHeader {
+                    ssrc: 0xc0c,
+                    ..header
+                },
+                &[0x10; 1000],
+            );
+            packets.push((VIDEO, PHONE_VIDEO, plain));
+            packets.push((BROWSERS, BROWSER, sealed));
+        }
         // A check now and then, for consent; its answer may allocate and is not counted.
         if n % 250 == 0 {
             let check = browser.check(true);
@@ -143,17 +185,23 @@ fn relay_without_heap(v13: bool) {
         }
     }
     let profile = browser.keys.as_ref().unwrap().0;
-    assert_eq!(left, usize::from(COUNTED) * 2, "{profile:?}");
+    let each = if pictures { 4 } else { 2 };
+    assert_eq!(left, usize::from(COUNTED) * each, "{profile:?}");
     assert_eq!(allocations, 0, "{profile:?}");
     bed.command(Command::CloseLeg { leg: LegId(2) });
     let Some(Event::LegClosed { stats, .. }) = bed.events.last() else {
         panic!()
     };
-    assert_eq!(stats.sent, u64::from(WARM + COUNTED));
+    assert_eq!(stats.sent, u64::from(WARM + COUNTED) * each as u64 / 2);
 }
 
 #[test]
 fn a_relayed_packet_costs_no_allocation() {
-    relay_without_heap(false);
-    relay_without_heap(true);
+    relay_without_heap(false, false);
+    relay_without_heap(true, false);
+}
+
+#[test]
+fn a_relayed_picture_costs_no_allocation_either() {
+    relay_without_heap(true, true);
 }

@@ -6,6 +6,7 @@
 mod bytes;
 pub mod demux;
 pub mod dtmf;
+pub mod picture;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;

@@ -70,7 +70,7 @@ pub struct Worker {
     order: Vec<(SocketId, u32)>,
     own: Vec<(Path, Buf)>,
     /// Sockets to open, found while the engine is drained.
-    wanted: HashMap<LegId, Face>,
+    wanted: HashMap<LegId, (Face, bool)>,
     served: Instant,
     told: Instant,
     cpu: Duration,
@@ -264,8 +264,8 @@ impl Worker {
                 match output {
                     Output::Transmit { path, buf } => self.own.push((path, buf)),
                     Output::Event(event) => self.plan.shared.tell(event),
-                    Output::OpenPorts { leg, face } => {
-                        self.wanted.insert(leg, face);
+                    Output::OpenPorts { leg, face, second } => {
+                        self.wanted.insert(leg, (face, second));
                     }
                     Output::ClosePorts { ports } => {
                         for pair in ports {
@@ -279,10 +279,9 @@ impl Worker {
             if self.wanted.is_empty() {
                 return;
             }
-            for (leg, face) in std::mem::take(&mut self.wanted) {
-                let opened = self.open_ports(face, poll);
-                let input = match opened {
-                    Ok(ports) => Input::PortsOpened { leg, ports },
+            for (leg, (face, second)) in std::mem::take(&mut self.wanted) {
+                let input = match self.open_all(face, second, poll) {
+                    Ok((ports, second)) => Input::PortsOpened { leg, ports, second },
                     Err(error) => {
                         tracing::warn!(%error, %leg, "no ports for a leg");
                         Input::PortsRefused { leg }
@@ -309,6 +308,29 @@ impl Worker {
         }
         for (_, buf) in self.own.drain(..) {
             self.legs.recycle(buf);
+        }
+    }
+
+    /// A pair on each address, and a second one where the leg carries pictures; both or none.
+    fn open_all(
+        &mut self,
+        face: Face,
+        second: bool,
+        poll: &Poll,
+    ) -> io::Result<(Vec<PortPair>, Vec<PortPair>)> {
+        let ports = self.open_ports(face, poll)?;
+        if !second {
+            return Ok((ports, Vec::new()));
+        }
+        match self.open_ports(face, poll) {
+            Ok(second) => Ok((ports, second)),
+            Err(error) => {
+                for pair in ports {
+                    self.close(pair.rtp);
+                    self.close(pair.rtcp);
+                }
+                Err(error)
+            }
         }
     }
 

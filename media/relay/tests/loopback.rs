@@ -498,3 +498,50 @@ fn a_leg_without_ports_is_refused_and_a_taken_port_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn a_leg_with_pictures_has_two_even_ports_or_none() {
+    let mut config = config("127.0.0.1:0");
+    // The ports are the last two that are free: a third pair is not to be had.
+    let free: Vec<u16> = std::iter::repeat_with(|| {
+        std::net::UdpSocket::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .map_or(0, |address| address.port())
+    })
+    .take(64)
+    .collect();
+    let from = free.iter().filter(|port| **port < 65_000).max().copied();
+    let from = from.unwrap_or(40_000) / 2 * 2 + 2;
+    config.rtp_ports = from..=from + 5;
+    let bed = Bed::with_config(config);
+    let spec = LegSpec::Rtp {
+        face: Face::Inside,
+        sdes: false,
+        video: true,
+    };
+    let LocalTransport::Rtp { rtp, video, .. } = bed.create(1, 1, spec.clone()) else {
+        panic!()
+    };
+    assert_eq!((rtp[0].port() % 2, video[0].port() % 2), (0, 0));
+    assert_ne!(rtp[0].port(), video[0].port());
+    let one_more = |leg: u64| {
+        bed.node.handle(Command::CreateLeg {
+            leg: LegId(leg),
+            group: GroupId(1),
+            spec: spec.clone(),
+        });
+        bed.event()
+    };
+    let reason = LegFailure::NoResources;
+    assert_eq!(
+        one_more(2),
+        Event::LegFailed {
+            leg: LegId(2),
+            reason
+        }
+    );
+    // What the refused one had of the first pair is free again, and so are both of one that closes.
+    bed.node.handle(Command::CloseLeg { leg: LegId(1) });
+    assert!(matches!(bed.event(), Event::LegClosed { .. }));
+    assert!(matches!(one_more(3), Event::LegCreated { .. }));
+}

@@ -114,7 +114,7 @@ impl Switchboard {
     /// An INFO of the far side. Whatever is no digit is for others, or for nobody.
     pub(crate) fn info(&mut self, invite: InviteId, content_type: &str, body: &[u8]) {
         let Some((pressed, kind)) = read(content_type, body) else {
-            return;
+            return self.picture_info(invite, content_type, body);
         };
         let Some(key) = self.by_invite.get(&invite).copied() else {
             return;

@@ -269,7 +269,7 @@ impl Switchboard {
             source,
         } = early;
         self.learn_codec(key, &agreed);
-        self.settle_browser(key, &agreed, now);
+        self.settle_browser(key, &agreed, Some(&description), now);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -287,8 +287,15 @@ impl Switchboard {
         }
     }
 
-    /// Chooses what the browser is answered by what the SIP side has, unless it was answered before.
-    pub(crate) fn settle_browser(&mut self, key: CallKey, agreed: &[Format], now: Instant) {
+    /// Chooses what the browser is answered by what the SIP side has, unless it was answered before. `far`: what that
+    /// side said of pictures too, where it has spoken already.
+    pub(crate) fn settle_browser(
+        &mut self,
+        key: CallKey,
+        agreed: &[Format],
+        far: Option<&SipDescription>,
+        now: Instant,
+    ) {
         let policy = self.config.codec_policy;
         let Some(call) = self.calls.get_mut(&key) else {
             return;
@@ -300,6 +307,9 @@ impl Switchboard {
             return;
         }
         call.browser.formats = codecs::for_browser(policy, &description.formats, agreed);
+        if let Some(far) = far {
+            call.settle_pictures(far);
+        }
         let sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
         let chosen = codecs::for_sip(agreed, sends.as_ref());
         let narrow = narrow(sends.as_ref(), codecs::speech(&chosen));

@@ -435,7 +435,8 @@ impl Switchboard {
             Some(theirs) => theirs.formats.clone(),
             None => self.likely(key),
         };
-        self.settle_browser(key, &likely, now);
+        let theirs = theirs.cloned();
+        self.settle_browser(key, &likely, theirs.as_ref(), now);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };

@@ -6,7 +6,8 @@ use crate::ending::How;
 use crate::limits::{CALLS_PER_SESSION, NO_ANSWER_INCOMING, SDP_BYTES};
 use crate::negotiate::codecs::CodecPolicy;
 use crate::negotiate::{
-    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, read_browser, read_sip,
+    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, pictures, read_browser,
+    read_sip,
 };
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -141,10 +142,14 @@ impl Switchboard {
             .and_then(|s| s.description.as_ref())
             .map(|d| d.formats.clone())
             .unwrap_or_default();
-        let formats = match policy {
+        let mut formats = match policy {
             CodecPolicy::Opus => codecs::own(&[Codec::Opus]),
             CodecPolicy::Relay => codecs::own_ordered_by(&theirs),
         };
+        let shown = call.sip().and_then(|s| s.description.as_ref());
+        let shown = shown.and_then(|d| d.pictures.as_ref());
+        formats.extend(pictures::own(shown.map_or(&[], |p| &p.formats)));
+        let has_video = shown.is_some();
         let Some(local) = &call.browser.local else {
             return false;
         };
@@ -158,7 +163,7 @@ impl Switchboard {
             callee: call.callee.clone(),
             visible_name: call.visible_name.clone(),
             has_audio: true,
-            has_video: false,
+            has_video,
             is_msrp: false,
             invite_parameters: None,
             sip_message_raw: raw,
@@ -228,9 +233,10 @@ impl Switchboard {
         let sends = codecs::speech(&agreed)
             .map(|f| f.codec.clone())
             .ok_or(NegotiationError::NoCommonCodec)?;
-        let remote = description.remote(agreed.clone());
         call.browser.formats = agreed;
-        call.browser.description = Some(description);
+        call.browser.description = Some(description.clone());
+        call.settle_answered_pictures();
+        let remote = description.remote(call.browser.formats.clone());
         let browser_formats = call.browser.formats.clone();
         let Some(sip) = call.sip_mut() else {
             return Ok(());

@@ -52,6 +52,10 @@ impl Switchboard {
             return;
         };
         let mut remote = theirs.remote(chosen, source.ip());
+        if let Some(local) = sip.local.as_mut() {
+            theirs.show(&mut remote, local, source.ip());
+            local.lines.clone_from(&theirs.lines);
+        }
         for media in &mut remote.media {
             media.inband_dtmf = inband_dtmf && media.kind == MediaKind::Audio;
         }

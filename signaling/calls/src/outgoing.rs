@@ -8,7 +8,7 @@ use crate::callee::Callee;
 use crate::connecting::info_of;
 use crate::ending::How;
 use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
-use crate::negotiate::{SipLocal, answer_browser, codecs, offer_sip};
+use crate::negotiate::{SipLocal, answer_browser, codecs, offer_sip, pictures};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -116,7 +116,7 @@ impl Switchboard {
             FarLeg::Sip(_) => LegSpec::Rtp {
                 face: Face::Inside,
                 sdes: false,
-                video: false,
+                video: call.wants_pictures(),
             },
         };
         self.media(key, make(key.first_far_leg(), far));
@@ -136,14 +136,20 @@ impl Switchboard {
         } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, .. }) => {
+                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, video, .. }) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
+                    let source = call
+                        .sips()
+                        .find(|sip| sip.leg == leg)
+                        .and_then(|s| s.source);
+                    let near = source.or(known);
+                    let video = call.video_local(&video, near);
                     let Some(sip) = call.sips_mut().find(|sip| sip.leg == leg) else {
                         return;
                     };
-                    let Some(address) = addresses::nearest(&rtp, sip.source.or(known)) else {
+                    let Some(address) = addresses::nearest(&rtp, near) else {
                         return;
                     };
                     let extra = sip
@@ -156,6 +162,8 @@ impl Switchboard {
                         session_id: leg.0 + NUMBERS_PER_CALL,
                         version: 1,
                         extra,
+                        video,
+                        lines: Vec::new(),
                     });
                 }
                 (FarLeg::Sip(_), _) => return,
@@ -186,6 +194,15 @@ impl Switchboard {
         // What goes round comes back as it went, so the browser's own first choice is right.
         let formats = codecs::for_browser(policy, &description.formats, &description.formats);
         call.browser.formats = formats;
+        if let Some(page) = call
+            .browser
+            .description
+            .as_ref()
+            .and_then(|d| d.pictures.as_ref())
+        {
+            let shown = pictures::for_page(&page.formats, &page.formats);
+            call.browser.formats.extend(shown);
+        }
         self.answer_page(key, None, now);
         self.join(key, key.first_far_leg());
         let seconds = u64::from(self.config.max_echo_seconds);

@@ -33,8 +33,17 @@ impl Switchboard {
         if call.ringbacks >= RINGBACKS || call.incoming && call.stage != Stage::Established {
             return;
         }
+        // A page that shows pictures is answered once, too: not before it is known whether the far side has any.
+        let settled = !call.browser.formats.is_empty();
+        let shows = |call: &crate::call::Call| {
+            let page = call.browser.description.as_ref();
+            page.is_some_and(|page| page.pictures.is_some())
+        };
+        if !settled && shows(call) {
+            return;
+        }
         let likely = self.likely(key);
-        self.settle_browser(key, &likely, now);
+        self.settle_browser(key, &likely, None, now);
         let Some(call) = self
             .calls
             .get_mut(&key)

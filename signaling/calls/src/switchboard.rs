@@ -518,7 +518,7 @@ impl Switchboard {
         object.callee = Some(call.callee.clone());
         object.visible_name = Some(call.visible_name.clone());
         object.has_audio = Some(true);
-        object.has_video = Some(false);
+        object.has_video = Some(call.has_pictures());
         object.is_msrp = Some(false);
         object.hold_for_transfer = Some(call.hold_for_transfer);
         object.custom = call.custom.clone();

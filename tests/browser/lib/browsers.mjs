@@ -164,8 +164,8 @@ export class TestPage {
   dial(callee, more) {
     return this.run((callee, more) => rig.dial(callee, more ?? {}), callee, more ?? null);
   }
-  answer() {
-    return this.run(() => rig.answer());
+  answer(more) {
+    return this.run((more) => rig.answer(more ?? {}), more ?? null);
   }
   hangup() {
     return this.run(() => rig.hangup());

@@ -22,7 +22,25 @@ const rig = (window.rig = {
     // A page that was given a microphone may use all addresses of its machine for media; Firefox gives no other page
     // the loopback address.
     rig.granted ??= await ownGetUserMedia({ audio: true });
-    rig.give = async () => new MediaStream(speaker.stream.getAudioTracks().map((track) => track.clone()));
+    rig.give = async (constraints) => {
+      const lens = constraints?.video && rig.lens ? rig.lens.getVideoTracks() : [];
+      return new MediaStream([...speaker.stream.getAudioTracks(), ...lens].map((track) => track.clone()));
+    };
+  },
+  /** From now on there is a camera too: one colour, and a bar that moves across it. */
+  camera({ width, height, colour, fps = 15 }) {
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const context = canvas.getContext("2d");
+    let n = 0;
+    const draw = () => {
+      context.fillStyle = colour;
+      context.fillRect(0, 0, width, height);
+      context.fillStyle = "black";
+      context.fillRect((n++ * 4) % width, 0, 8, height / 8);
+    };
+    draw();
+    setInterval(draw, 1000 / fps);
+    rig.lens = canvas.captureStream(fps);
   },
   /** From now on the user refuses the microphone; so it is before `microphone` too. */
   async give() {
@@ -81,8 +99,8 @@ const rig = (window.rig = {
     call.call();
     return call.id();
   },
-  answer() {
-    rig.call.answer({ constraints: { audio: true, video: false }, receiveAudio: true, receiveVideo: false, ...rig.displays() });
+  answer(more = {}) {
+    rig.call.answer({ constraints: { audio: true, video: false }, receiveAudio: true, receiveVideo: false, ...rig.displays(), ...more });
   },
   hangup() {
     rig.call.hangup();
@@ -102,6 +120,44 @@ const rig = (window.rig = {
       sends: out && codec(out), sent: out?.packetsSent, gets: inward && codec(inward), got: inward?.packetsReceived, lost: inward?.packetsLost,
       discarded: inward?.packetsDiscarded,
     };
+  },
+
+  /** What the newest connection says of its pictures. */
+  async videoStats() {
+    const all = [...(await rig.connections.at(-1).getStats()).values()];
+    const codec = (entry) => all.find((other) => other.id === entry.codecId)?.mimeType;
+    const of = (type) => all.find((entry) => entry.type === type && entry.kind === "video");
+    const [out, inward] = [of("outbound-rtp"), of("inbound-rtp")];
+    return {
+      directions: rig.connections.at(-1).getTransceivers().map((transceiver) => transceiver.currentDirection),
+      out: out && { codec: codec(out), frames: out.framesEncoded, key: out.keyFramesEncoded, pli: out.pliCount, fir: out.firCount, width: out.frameWidth, height: out.frameHeight },
+      in: inward && { codec: codec(inward), frames: inward.framesDecoded, key: inward.keyFramesDecoded, pli: inward.pliCount, width: inward.frameWidth, height: inward.frameHeight, lost: inward.packetsLost },
+    };
+  },
+  /** Notes each picture that the page shows its user, from now on: when, and its size. */
+  watchPictures() {
+    const pictures = (rig.pictures = []);
+    const look = () => {
+      if (pictures !== rig.pictures) return;
+      const element = [...document.querySelectorAll("#remote video")].find((e) => e.srcObject?.getVideoTracks().length);
+      if (!element) return void setTimeout(look, 5);
+      const shown = (now, { width, height }) => {
+        if (pictures !== rig.pictures) return;
+        pictures.push({ at: Math.round(performance.now()), width, height });
+        element.requestVideoFrameCallback(shown);
+      };
+      element.requestVideoFrameCallback(shown);
+    };
+    look();
+  },
+  /** The mean colour of what the page shows, red, green and blue. */
+  colour() {
+    const element = document.querySelector("#remote video");
+    const canvas = new OffscreenCanvas(32, 32);
+    const context = canvas.getContext("2d");
+    context.drawImage(element, 0, 0, 32, 32);
+    const { data } = context.getImageData(0, 0, 32, 32);
+    return [0, 1, 2].map((c) => Math.round(data.filter((_, i) => i % 4 === c).reduce((sum, v) => sum + v, 0) / 1024));
   },
 
   /** The element that the SDK plays the far side in. It applies our description beside its events, so ESTABLISHED may come first. */

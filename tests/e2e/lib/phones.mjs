@@ -77,14 +77,15 @@ export class Pbx {
 
 /** One baresip with its control connection. */
 export class Phone {
-  static async start(pbx, { play, codecs = "PCMU/8000/1", modules = "", answer = "auto", transport = "udp" }) {
+  /** `video`: "vp8" or "h264". */
+  static async start(pbx, { play, codecs = "PCMU/8000/1", modules = "", answer = "auto", transport = "udp", video = "" }) {
     const phone = new Phone();
     const ports = freePorts("CTRL", "RTP=100");
     phone.name = pbx.user();
     phone.folder = join(pbx.folder, `baresip-${phone.name}`);
     phone.env = {
       ...pbx.env, BARESIP_CTRL_PORT: ports.CTRL, BARESIP_RTP_PORTS: ports.RTP, BARESIP_PLAY: play, BARESIP_CODECS: codecs,
-      BARESIP_MODULES: modules, BARESIP_ANSWER: answer, BARESIP_TRANSPORT: transport,
+      BARESIP_MODULES: modules, BARESIP_ANSWER: answer, BARESIP_TRANSPORT: transport, BARESIP_VIDEO: video,
     };
     try {
       await script("baresip/start.sh", [phone.name], phone.env);
@@ -148,6 +149,21 @@ export class Phone {
 
   dial(user, pbx) {
     return this.command("dial", `sip:${user}@127.0.0.1:${pbx.port}`);
+  }
+
+  /** The next picture that it decodes, as a PNG of that name, with the moment in which it was there. */
+  async picture(name, seconds = 5) {
+    const path = join(this.folder, name);
+    await this.command("snapshot_recv", path);
+    return until("baresip has decoded a picture", seconds, () => {
+      try {
+        // Written piece by piece: whole once it ends as a PNG does.
+        const png = readFileSync(path);
+        return png.subarray(-8, -4).toString("latin1") === "IEND" ? { path, png, at: statSync(path).mtimeMs } : null;
+      } catch {
+        return null;
+      }
+    });
   }
 
   /** Whether it is in no call at all. */

@@ -118,27 +118,32 @@ impl Bed {
                     self.legs.recycle(buf);
                 }
                 Output::Event(event) => self.events.push(event),
-                Output::OpenPorts { leg, .. } => {
-                    let bound = SocketAddr::from(([203, 0, 113, 2], self.next_port));
-                    let pair = PortPair {
-                        rtp: SocketId(self.next_socket),
-                        rtcp: SocketId(self.next_socket + 1),
-                        bound,
-                        announced: bound,
+                Output::OpenPorts { leg, second, .. } => {
+                    let ports = vec![self.pair()];
+                    let second = if second {
+                        vec![self.pair()]
+                    } else {
+                        Vec::new()
                     };
-                    self.next_socket += 2;
-                    self.next_port += 2;
-                    self.legs.handle(
-                        Input::PortsOpened {
-                            leg,
-                            ports: vec![pair],
-                        },
-                        self.now,
-                    );
+                    self.legs
+                        .handle(Input::PortsOpened { leg, ports, second }, self.now);
                 }
                 Output::ClosePorts { .. } => {}
             }
         }
+    }
+
+    fn pair(&mut self) -> PortPair {
+        let bound = SocketAddr::from(([203, 0, 113, 2], self.next_port));
+        let pair = PortPair {
+            rtp: SocketId(self.next_socket),
+            rtcp: SocketId(self.next_socket + 1),
+            bound,
+            announced: bound,
+        };
+        self.next_socket += 2;
+        self.next_port += 2;
+        pair
     }
 
     /// Lets time pass, stopping at every timer.

@@ -1,9 +1,9 @@
 //! The browser's side: its one offer and our one answer, or the reverse.
 
-use super::{NegotiationError, codecs};
+use super::{NegotiationError, codecs, pictures};
 use media_control::{
-    Direction, DtlsRole, Fingerprint, Format, LocalTransport, MediaKind, Remote, RemoteMedia,
-    RemoteTransport,
+    Direction, DtlsRole, Fingerprint, Format, KeyFrameRequests, LocalTransport, MediaKind, Remote,
+    RemoteMedia, RemoteTransport,
 };
 use serde::{Deserialize, Serialize};
 use signaling_sdp::attribute::{self, Candidate, Setup};
@@ -23,25 +23,53 @@ pub struct BrowserDescription {
     pub audio: usize,
     pub formats: Vec<Format>,
     pub direction: Direction,
-    pub has_video: bool,
+    /// Its pictures, where it has any that we can carry.
+    #[serde(default)]
+    pub pictures: Option<BrowserPictures>,
     transport: RemoteTransport,
     mid: Option<String>,
 }
 
+/// A browser's m-line of pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrowserPictures {
+    /// Index of the m-line.
+    pub line: usize,
+    pub formats: Vec<Format>,
+    /// As the page wrote it.
+    pub direction: Direction,
+    pub key_frame: KeyFrameRequests,
+    mid: Option<String>,
+}
+
 impl BrowserDescription {
-    /// The words for the media role; `formats` are those of the answer, what we send first.
+    /// The words for the media role; `formats` are those of the answer, of sound and of pictures, what we send first.
     pub fn remote(&self, formats: Vec<Format>) -> Remote {
+        let (shown, heard): (Vec<Format>, Vec<Format>) =
+            formats.into_iter().partition(pictures::is_picture);
+        let mut media = vec![RemoteMedia {
+            kind: MediaKind::Audio,
+            direction: self.direction.reversed(),
+            formats: heard,
+            ptime_ms: PTIME_MS,
+            mid: self.mid.clone(),
+            key_frame: KeyFrameRequests::default(),
+            inband_dtmf: false,
+        }];
+        if let Some(pictures) = self.pictures.as_ref().filter(|_| !shown.is_empty()) {
+            media.push(RemoteMedia {
+                kind: MediaKind::Video,
+                direction: pictures.direction.reversed(),
+                formats: shown,
+                ptime_ms: PTIME_MS,
+                mid: pictures.mid.clone(),
+                key_frame: pictures.key_frame,
+                inband_dtmf: false,
+            });
+        }
         Remote {
             transport: self.transport.clone(),
-            media: vec![RemoteMedia {
-                kind: MediaKind::Audio,
-                direction: self.direction.reversed(),
-                formats,
-                ptime_ms: PTIME_MS,
-                mid: self.mid.clone(),
-                key_frame: media_control::KeyFrameRequests::default(),
-                inband_dtmf: false,
-            }],
+            media,
         }
     }
 }
@@ -50,17 +78,13 @@ impl BrowserDescription {
 /// answer passive, so that we are the server in both cases, unless it insists on being that itself.
 pub fn read_browser(text: &str) -> Result<BrowserDescription, NegotiationError> {
     let description = parse(text.as_bytes())?;
-    let live = |m: &&Media| m.port != 0;
     let audio = description
         .media
         .iter()
         .position(|m| m.kind == "audio" && m.port != 0)
         .ok_or(NegotiationError::NoAudio)?;
     let media = &description.media[audio];
-    if media.protocol != PROFILE
-        && media.protocol != "RTP/SAVPF"
-        && media.protocol != "UDP/TLS/RTP/SAVP"
-    {
+    if !is_secure_rtp(&media.protocol) {
         return Err(NegotiationError::Profile(media.protocol.clone()));
     }
     let either = |name: &str| {
@@ -101,11 +125,7 @@ pub fn read_browser(text: &str) -> Result<BrowserDescription, NegotiationError> 
             &media.attributes,
             &description.attributes,
         )),
-        has_video: description
-            .media
-            .iter()
-            .filter(live)
-            .any(|m| m.kind == "video"),
+        pictures: read_pictures(&description),
         transport: RemoteTransport::WebRtc {
             ufrag: ufrag.to_owned(),
             pwd: pwd.to_owned(),
@@ -120,7 +140,40 @@ pub fn read_browser(text: &str) -> Result<BrowserDescription, NegotiationError> 
     })
 }
 
-/// Our answer: every m-line of the offer in its place, the ones we do not take refused (protocol §3.5).
+fn is_secure_rtp(protocol: &str) -> bool {
+    protocol == PROFILE || protocol == "RTP/SAVPF" || protocol == "UDP/TLS/RTP/SAVP"
+}
+
+/// The first m-line of pictures, if it is bundled with the sound: there is one transport for both.
+fn read_pictures(description: &Description) -> Option<BrowserPictures> {
+    let line = description
+        .media
+        .iter()
+        .position(|m| m.kind == "video" && m.port != 0 && is_secure_rtp(&m.protocol))?;
+    let media = description.media.get(line)?;
+    let mid = attribute::value(&media.attributes, "mid")?;
+    let bundled = attribute::values(&description.attributes, "group").any(|group| {
+        let mut words = group.split_ascii_whitespace();
+        words.next() == Some("BUNDLE") && words.any(|word| word == mid)
+    });
+    let formats = pictures::formats(media);
+    if !bundled || formats.is_empty() {
+        return None;
+    }
+    Some(BrowserPictures {
+        line,
+        formats,
+        direction: direction(attribute::direction(
+            &media.attributes,
+            &description.attributes,
+        )),
+        key_frame: pictures::key_frame(media),
+        mid: Some(mid.to_owned()),
+    })
+}
+
+/// Our answer: every m-line of the offer in its place, the ones we do not take refused (protocol §3.5). Pictures that
+/// the far end does not have are answered inactive: the page keeps its own, and nothing is sent.
 /// `narrow`: the highest audio bandwidth worth sending, in Hz, where the far end has less than Opus.
 pub fn answer_browser(
     offer: &BrowserDescription,
@@ -139,23 +192,49 @@ pub fn answer_browser(
     } else {
         Setup::Passive
     };
+    let (shown, heard): (Vec<Format>, Vec<Format>) =
+        formats.iter().cloned().partition(pictures::is_picture);
     let mut media = Vec::with_capacity(read.media.len());
+    let mut mids = vec![offer.mid.as_deref()];
     for (index, theirs) in read.media.iter().enumerate() {
+        let pictures = offer.pictures.as_ref().filter(|p| p.line == index);
         if index == offer.audio {
-            let ours = offer.direction.reversed();
-            media.push(audio_line(
+            media.push(media_line(
                 local,
-                formats,
-                narrow,
-                setup,
-                ours,
-                offer.mid.as_deref(),
+                &heard,
+                MediaKind::Audio,
+                &Line {
+                    setup,
+                    direction: offer.direction.reversed(),
+                    mid: offer.mid.as_deref(),
+                    narrow,
+                    key_frame: KeyFrameRequests::default(),
+                },
+            )?);
+        } else if let Some(pictures) = pictures {
+            let agreed = !shown.is_empty();
+            mids.push(pictures.mid.as_deref());
+            media.push(media_line(
+                local,
+                if agreed { &shown } else { &pictures.formats },
+                MediaKind::Video,
+                &Line {
+                    setup,
+                    direction: if agreed {
+                        pictures.direction.reversed()
+                    } else {
+                        Direction::Inactive
+                    },
+                    mid: pictures.mid.as_deref(),
+                    narrow: None,
+                    key_frame: pictures.key_frame,
+                },
             )?);
         } else {
             media.push(theirs.refused());
         }
     }
-    Ok(description(local, media, offer.mid.as_deref(), session_id)?.to_string())
+    Ok(description(local, media, &mids, session_id)?.to_string())
 }
 
 /// Our offer for an incoming call (protocol §3.5, last paragraph).
@@ -164,26 +243,52 @@ pub fn offer_browser(
     formats: &[Format],
     session_id: u64,
 ) -> Result<String, NegotiationError> {
-    let audio = audio_line(
+    let (shown, heard): (Vec<Format>, Vec<Format>) =
+        formats.iter().cloned().partition(pictures::is_picture);
+    let line = |mid: &'static str, key_frame: KeyFrameRequests| Line {
+        setup: Setup::ActPass,
+        direction: Direction::SendRecv,
+        mid: Some(mid),
+        narrow: None,
+        key_frame,
+    };
+    let mut mids = vec![Some("0")];
+    let none = KeyFrameRequests::default();
+    let mut media = vec![media_line(
         local,
-        formats,
-        None,
-        Setup::ActPass,
-        Direction::SendRecv,
-        Some("0"),
-    )?;
-    Ok(description(local, vec![audio], Some("0"), session_id)?.to_string())
+        &heard,
+        MediaKind::Audio,
+        &line("0", none),
+    )?];
+    if !shown.is_empty() {
+        let both = KeyFrameRequests {
+            pli: true,
+            fir: true,
+        };
+        mids.push(Some("1"));
+        media.push(media_line(
+            local,
+            &shown,
+            MediaKind::Video,
+            &line("1", both),
+        )?);
+    }
+    Ok(description(local, media, &mids, session_id)?.to_string())
 }
 
 fn description(
     local: &LocalTransport,
     media: Vec<Media>,
-    mid: Option<&str>,
+    mids: &[Option<&str>],
     session_id: u64,
 ) -> Result<Description, NegotiationError> {
     let mut attributes = vec![Attribute::flag("ice-lite")];
-    if let Some(mid) = mid {
-        attributes.push(Attribute::new("group", format!("BUNDLE {mid}")));
+    let mids: Vec<&str> = mids.iter().flatten().copied().collect();
+    if !mids.is_empty() {
+        attributes.push(Attribute::new(
+            "group",
+            format!("BUNDLE {}", mids.join(" ")),
+        ));
     }
     Ok(Description {
         origin: Origin {
@@ -213,13 +318,20 @@ fn address(local: &LocalTransport) -> Result<(IpAddr, u16), NegotiationError> {
     }
 }
 
-fn audio_line(
-    local: &LocalTransport,
-    formats: &[Format],
-    narrow: Option<u32>,
+/// What is to be said of an m-line beside its formats.
+struct Line<'a> {
     setup: Setup,
     direction: Direction,
-    mid: Option<&str>,
+    mid: Option<&'a str>,
+    narrow: Option<u32>,
+    key_frame: KeyFrameRequests,
+}
+
+fn media_line(
+    local: &LocalTransport,
+    formats: &[Format],
+    kind: MediaKind,
+    line: &Line<'_>,
 ) -> Result<Media, NegotiationError> {
     let LocalTransport::WebRtc {
         ufrag,
@@ -232,7 +344,7 @@ fn audio_line(
     };
     let (ip, port) = address(local)?;
     let mut attributes = vec![Attribute::flag("rtcp-mux")];
-    if let Some(mid) = mid {
+    if let Some(mid) = line.mid {
         attributes.push(Attribute::new("mid", mid));
     }
     let print = attribute::Fingerprint {
@@ -240,14 +352,17 @@ fn audio_line(
         digest: fingerprint.digest.clone(),
     };
     attributes.extend([
-        Attribute::flag(direction_name(direction)),
-        Attribute::new("setup", setup.name()),
+        Attribute::flag(direction_name(line.direction)),
+        Attribute::new("setup", line.setup.name()),
         Attribute::new("ice-ufrag", ufrag.clone()),
         Attribute::new("ice-pwd", pwd.clone()),
         Attribute::new("fingerprint", print.to_string()),
     ]);
-    super::sip::format_lines(&mut attributes, formats, narrow);
-    attributes.push(Attribute::new("ptime", PTIME_MS.to_string()));
+    super::sip::format_lines(&mut attributes, formats, line.narrow);
+    pictures::feedback_lines(&mut attributes, line.key_frame);
+    if kind == MediaKind::Audio {
+        attributes.push(Attribute::new("ptime", PTIME_MS.to_string()));
+    }
     for (index, candidate) in candidates.iter().enumerate() {
         let line = Candidate {
             foundation: u32::try_from(index).unwrap_or(0) + 1,
@@ -259,7 +374,7 @@ fn audio_line(
     }
     attributes.push(Attribute::flag("end-of-candidates"));
     Ok(Media {
-        kind: "audio".to_owned(),
+        kind: kind_name(kind).to_owned(),
         port,
         protocol: PROFILE.to_owned(),
         formats: formats.iter().map(|f| f.receive_pt.to_string()).collect(),
@@ -267,6 +382,13 @@ fn audio_line(
         bandwidth: Vec::new(),
         attributes,
     })
+}
+
+pub(super) fn kind_name(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+    }
 }
 
 pub(super) fn direction(read: attribute::Direction) -> Direction {

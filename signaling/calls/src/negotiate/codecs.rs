@@ -191,6 +191,8 @@ pub fn own_fmtp(format: &Format, narrow: Option<u32>) -> String {
         }
         (Codec::Opus, None) => "minptime=10;useinbandfec=1".to_owned(),
         (Codec::TelephoneEvent, _) => "0-15".to_owned(),
+        // Made of what both sides say, in `pictures`.
+        (Codec::H264 | Codec::Vp8, _) => format.fmtp.clone(),
         _ => String::new(),
     }
 }

@@ -6,11 +6,16 @@
 mod browser;
 pub mod codecs;
 mod lines;
+pub mod pictures;
 mod sip;
 
-pub use browser::{BrowserDescription, answer_browser, offer_browser, read_browser};
+pub use browser::{
+    BrowserDescription, BrowserPictures, answer_browser, offer_browser, read_browser,
+};
 pub use lines::{LineRefused, extra_lines};
-pub use sip::{SipDescription, SipLocal, answer_sip, offer_sip, read_sip};
+pub use sip::{
+    SipDescription, SipLocal, SipPictures, SipVideoLocal, answer_sip, offer_sip, read_sip,
+};
 
 use std::fmt;
 

@@ -33,6 +33,8 @@ fn browser_end() -> LocalTransport {
 
 fn sip_end() -> SipLocal {
     SipLocal {
+        video: None,
+        lines: Vec::new(),
         address: "198.51.100.2:20000".parse().unwrap(),
         session_id: 9,
         version: 1,
@@ -78,7 +80,7 @@ fn an_answer_to_the_browser_has_all_that_browsers_demand() {
     let answer = answer_browser(&browser, &browser_end(), &browser.formats, None, 1).unwrap();
     for line in [
         "a=ice-lite\r\n",
-        "a=group:BUNDLE 0\r\n",
+        "a=group:BUNDLE 0 1\r\n",
         "a=rtcp-mux\r\n",
         "a=mid:0\r\n",
         "a=sendrecv\r\n",
@@ -86,9 +88,20 @@ fn an_answer_to_the_browser_has_all_that_browsers_demand() {
         "a=ice-ufrag:abcdefgh\r\n",
         "a=fingerprint:sha-256 01:02\r\n",
         "a=candidate:1 1 udp 5 198.51.100.2 31000 typ host\r\n",
-        "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=inactive\r\na=mid:1\r\n",
+        "m=video 31000 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 198.51.100.2\r\na=rtcp-mux\r\na=mid:1\r\na=inactive\r\n",
     ] {
         assert!(answer.contains(line), "{line} is missing in {answer}");
+    }
+    // Of pictures that we could not carry in any case the line is refused, and so it is outside the bundle.
+    for (from, to) in [("VP8/90000", "AV1/90000"), ("BUNDLE 0 1", "BUNDLE 0")] {
+        let browser = read_browser(&OFFER.replace(from, to)).unwrap();
+        let answer = answer_browser(&browser, &browser_end(), &browser.formats, None, 1).unwrap();
+        for line in [
+            "a=group:BUNDLE 0\r\n",
+            "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=inactive\r\na=mid:1\r\n",
+        ] {
+            assert!(answer.contains(line), "{line} is missing in {answer}");
+        }
     }
 }
 

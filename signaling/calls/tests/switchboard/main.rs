@@ -13,3 +13,4 @@ mod sessions;
 mod snapshots;
 mod talking;
 mod transferring;
+mod video;

@@ -365,10 +365,13 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
                 priority: 5,
             }],
         },
-        LegSpec::Rtp { .. } => LocalTransport::Rtp {
+        LegSpec::Rtp { video, .. } => LocalTransport::Rtp {
             rtp: vec!["198.51.100.2:20000".parse().unwrap()],
             sdes: Vec::new(),
-            video: Vec::new(),
+            video: video
+                .then(|| "198.51.100.2:20010".parse().unwrap())
+                .into_iter()
+                .collect(),
         },
         LegSpec::Source(_) => LocalTransport::Source,
     }
