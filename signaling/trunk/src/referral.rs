@@ -27,10 +27,12 @@ pub(crate) struct Referral {
 enum State {
     /// Key of its server transaction.
     Undecided { key: String },
-    /// One NOTIFY at a time, so that none overtakes another; of those that wait only the newest counts.
+    /// One NOTIFY at a time, so that none overtakes another; of those that wait only the newest counts. The last
+    /// one waits for nobody: our BYE may be right behind it.
     Notifying {
         until: Instant,
         under_way: bool,
+        request: Option<u64>,
         waiting: Option<Notice>,
         last: Notice,
     },
@@ -124,6 +126,7 @@ impl Agent {
         referral.state = State::Notifying {
             until,
             under_way: false,
+            request: None,
             waiting: Some(trying.clone()),
             last: trying,
         };
@@ -194,14 +197,26 @@ impl Agent {
         let Some(referral) = self.referral(invite, refer) else {
             return;
         };
-        let State::Notifying { waiting, last, .. } = &mut referral.state else {
+        let State::Notifying {
+            under_way,
+            request,
+            waiting,
+            last,
+            ..
+        } = &mut referral.state
+        else {
             return;
         };
         // What ended it is the last word.
         if waiting.as_ref().unwrap_or(last).end.is_some() {
             return;
         }
+        let is_last = notice.end.is_some();
         *waiting = Some(notice);
+        if is_last && let Some(before) = request.take() {
+            *under_way = false;
+            self.abandon(before);
+        }
         self.send_notify(invite, refer, now);
     }
 
@@ -218,6 +233,7 @@ impl Agent {
             under_way,
             waiting,
             last,
+            ..
         } = state
         else {
             return;
@@ -249,13 +265,21 @@ impl Agent {
         ];
         draft.content_type = Some(format!("{SIPFRAG};version=2.0"));
         draft.sdp = format!("SIP/2.0 {} {}\r\n", notice.status, notice.reason).into_bytes();
-        self.request(
+        let number = self.request(
             Purpose::Notify(invite, refer),
             account,
             draft,
             &next_hop,
             now,
         );
+        if self.s.requests.contains_key(&number)
+            && let Some(Referral {
+                state: State::Notifying { request, .. },
+                ..
+            }) = self.referral(invite, refer)
+        {
+            *request = Some(number);
+        }
     }
 
     /// A NOTIFY was answered, or was not: then nobody listens any more (RFC 6665 §4.2.2).
@@ -270,12 +294,15 @@ impl Agent {
             return;
         };
         let State::Notifying {
-            under_way, last, ..
+            under_way,
+            request,
+            last,
+            ..
         } = &mut referral.state
         else {
             return;
         };
-        *under_way = false;
+        (*under_way, *request) = (false, None);
         if !is_heard || last.end.is_some() {
             return self.forget_referral(invite, refer);
         }

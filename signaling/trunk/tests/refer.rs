@@ -627,9 +627,19 @@ fn their_refer_is_accepted_and_told_how_it_fares_one_word_at_a_time() {
     assert_eq!(notified(&progress).1, "SIP/2.0 183 Session Progress\r\n");
     assert_eq!(number(&progress), number(&trying) + 1);
     desk.answer(&progress, "200 OK", "", "");
+    say(&mut desk, refer, 180);
+    let unheard = desk.taken();
     say(&mut desk, refer, 200);
     say(&mut desk, refer, 486);
     let last = desk.taken();
+    assert_eq!(
+        number(&last),
+        number(&unheard) + 1,
+        "the last word waits for nobody"
+    );
+    desk.wait(600);
+    let repeated = desk.taken();
+    assert_eq!(repeated, last, "and what it overtook is not repeated");
     assert_eq!(
         notified(&last),
         (
