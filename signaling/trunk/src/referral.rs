@@ -5,7 +5,7 @@ use crate::api::{Event, InviteId, ReferId};
 use crate::inside::Inside;
 use crate::invite::Phase;
 use crate::limits::{MAX_REFERS, REFER_DECISION, REFER_LASTS};
-use crate::refer::SIPFRAG;
+use crate::refer::{SIPFRAG, package_of};
 use crate::requests::Purpose;
 use crate::validate::Refusal;
 use serde::{Deserialize, Serialize};
@@ -191,6 +191,52 @@ impl Agent {
             end: (status >= 200).then_some(Over::Told),
         };
         self.notify_next(invite, refer, notice, now);
+    }
+
+    /// More of what a REFER subscribed to, or with Expires 0 no more of it (RFC 3515 §2.4.4). It lasts no longer
+    /// for that.
+    pub(crate) fn on_subscribe(&mut self, message: &Message<'_>, inside: Inside, now: Instant) {
+        let invite = inside.invite;
+        let found = package_of(message).and_then(|p| self.subscribed_to(&inside, p.id.as_deref()));
+        let (refer, until, last) = match found {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse_inside(message, inside, &refusal, now),
+        };
+        let ends = message.number(HeaderName::Expires) == Ok(Some(0));
+        let left = if ends { 0 } else { (until - now).as_secs() };
+        let answer = Refusal::new(200, "OK").with("Expires", &left.to_string());
+        if self.answer_inside(message, inside, &answer, now) {
+            let end = ends.then_some(Over::TimedOut);
+            self.notify_next(invite, refer, Notice { end, ..last }, now);
+        }
+    }
+
+    fn subscribed_to(
+        &self,
+        inside: &Inside,
+        id: Option<&[u8]>,
+    ) -> Result<(ReferId, Instant, Notice), Refusal> {
+        let entry = self
+            .s
+            .invites
+            .get(&inside.invite)
+            .filter(|_| inside.is_main);
+        let referrals = entry.map(|i| i.referrals.as_slice()).unwrap_or_default();
+        for referral in referrals {
+            let is_meant = id.is_none_or(|id| referral.cseq.to_string().as_bytes() == id);
+            if let State::Notifying {
+                until,
+                waiting,
+                last,
+                ..
+            } = &referral.state
+                && is_meant
+            {
+                let notice = waiting.as_ref().unwrap_or(last).clone();
+                return Ok((referral.id, *until, notice));
+            }
+        }
+        Err(Refusal::new(481, "Subscription Does Not Exist"))
     }
 
     fn notify_next(&mut self, invite: InviteId, refer: ReferId, notice: Notice, now: Instant) {

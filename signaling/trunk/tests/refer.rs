@@ -938,6 +938,35 @@ fn a_peer_that_wants_no_notify_gets_no_other() {
 }
 
 #[test]
+fn a_phone_may_ask_for_the_state_of_its_transfer_or_for_its_end() {
+    let (mut desk, invite, refer) = accepted();
+    let mut subscribe = |cseq, headers: &str| {
+        let message = desk.inside(&invite, "SUBSCRIBE", cseq, headers, "");
+        desk.receive(PBX, &message);
+        let answer = desk.sent.remove(0).1;
+        let notify = desk.sent.pop().map(|(_, bytes)| bytes);
+        if let Some(notify) = &notify {
+            desk.answer(notify, "200 OK", "", "");
+        }
+        (status(&answer), text(&answer), notify.map(|n| notified(&n)))
+    };
+    assert_eq!(subscribe(2, "Event: refer;id=7\r\n").0, 481);
+    assert_eq!(subscribe(3, "Event: presence\r\n").0, 489);
+    let (status, answer, notify) = subscribe(4, "Event: refer;id=1\r\nExpires: 3600\r\n");
+    assert_eq!(status, 200);
+    assert!(answer.contains("\r\nExpires: 250\r\n") && answer.contains("\r\nContact: "));
+    let trying = "SIP/2.0 100 Trying\r\n".to_string();
+    assert_eq!(notify, Some(("active;expires=250".into(), trying.clone())));
+    let (status, answer, notify) = subscribe(5, "Event: refer\r\nExpires: 0\r\n");
+    assert_eq!(status, 200);
+    assert!(answer.contains("\r\nExpires: 0\r\n"));
+    assert_eq!(notify, Some(("terminated;reason=timeout".into(), trying)));
+    assert_eq!(subscribe(6, "Event: refer\r\n").0, 481);
+    say(&mut desk, refer, 200);
+    assert!(desk.sent.is_empty() && desk.events.is_empty());
+}
+
+#[test]
 fn a_reason_for_a_notify_stays_on_its_line() {
     let (mut desk, _, refer) = accepted();
     desk.command(Command::NotifyRefer {
