@@ -4,10 +4,9 @@
 mod common;
 
 use common::transfer::*;
-use common::{CALL, Desk, invite, text};
-use common::{PBX, status};
+use common::{CALL, PBX, invite, text};
 use signaling_sip::message::{HeaderName, Message};
-use signaling_trunk::api::{Command, Event, InviteId, ReferId, ReferTo, Target};
+use signaling_trunk::api::{Command, InviteId, ReferId, ReferTo, Target};
 use signaling_trunk::limits::MAX_REFERS;
 
 #[test]
