@@ -218,7 +218,7 @@ pub enum Event {
         failure: Failure,
     },
 
-    /// 2xx to our REFER.
+    /// 2xx to our REFER, or a NOTIFY that came before it; always before the first `ReferNotified`.
     ReferAccepted {
         invite: InviteId,
         refer: ReferId,

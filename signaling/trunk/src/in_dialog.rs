@@ -98,6 +98,9 @@ impl Agent {
             }
             Method::Refer => self.on_refer(message, Inside::new(invite, is_main, key, path), now),
             Method::Notify => self.on_notify(message, Inside::new(invite, is_main, key, path), now),
+            Method::Subscribe => {
+                self.on_subscribe(message, Inside::new(invite, is_main, key, path), now)
+            }
             Method::Info => self.on_info(message, Inside::new(invite, is_main, key, path), now),
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }

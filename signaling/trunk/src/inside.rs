@@ -61,7 +61,8 @@ impl Agent {
         self.answer_inside(message, inside, refusal, now);
     }
 
-    fn answer_inside(
+    /// False if there was no room for it.
+    pub(crate) fn answer_inside(
         &mut self,
         message: &Message<'_>,
         inside: Inside,

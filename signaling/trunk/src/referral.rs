@@ -5,7 +5,7 @@ use crate::api::{Event, InviteId, ReferId};
 use crate::inside::Inside;
 use crate::invite::Phase;
 use crate::limits::{MAX_REFERS, REFER_DECISION, REFER_LASTS};
-use crate::refer::SIPFRAG;
+use crate::refer::{SIPFRAG, package_of};
 use crate::requests::Purpose;
 use crate::validate::Refusal;
 use serde::{Deserialize, Serialize};
@@ -27,10 +27,12 @@ pub(crate) struct Referral {
 enum State {
     /// Key of its server transaction.
     Undecided { key: String },
-    /// One NOTIFY at a time, so that none overtakes another; of those that wait only the newest counts.
+    /// One NOTIFY at a time, so that none overtakes another; of those that wait only the newest counts. The last
+    /// one waits for nobody: our BYE may be right behind it.
     Notifying {
         until: Instant,
         under_way: bool,
+        request: Option<u64>,
         waiting: Option<Notice>,
         last: Notice,
     },
@@ -124,6 +126,7 @@ impl Agent {
         referral.state = State::Notifying {
             until,
             under_way: false,
+            request: None,
             waiting: Some(trying.clone()),
             last: trying,
         };
@@ -190,18 +193,76 @@ impl Agent {
         self.notify_next(invite, refer, notice, now);
     }
 
+    /// More of what a REFER subscribed to, or with Expires 0 no more of it (RFC 3515 §2.4.4). It lasts no longer
+    /// for that.
+    pub(crate) fn on_subscribe(&mut self, message: &Message<'_>, inside: Inside, now: Instant) {
+        let invite = inside.invite;
+        let found = package_of(message).and_then(|p| self.subscribed_to(&inside, p.id.as_deref()));
+        let (refer, until, last) = match found {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse_inside(message, inside, &refusal, now),
+        };
+        let ends = message.number(HeaderName::Expires) == Ok(Some(0));
+        let left = if ends { 0 } else { (until - now).as_secs() };
+        let answer = Refusal::new(200, "OK").with("Expires", &left.to_string());
+        if self.answer_inside(message, inside, &answer, now) {
+            let end = ends.then_some(Over::TimedOut);
+            self.notify_next(invite, refer, Notice { end, ..last }, now);
+        }
+    }
+
+    fn subscribed_to(
+        &self,
+        inside: &Inside,
+        id: Option<&[u8]>,
+    ) -> Result<(ReferId, Instant, Notice), Refusal> {
+        let entry = self
+            .s
+            .invites
+            .get(&inside.invite)
+            .filter(|_| inside.is_main);
+        let referrals = entry.map(|i| i.referrals.as_slice()).unwrap_or_default();
+        for referral in referrals {
+            let is_meant = id.is_none_or(|id| referral.cseq.to_string().as_bytes() == id);
+            if let State::Notifying {
+                until,
+                waiting,
+                last,
+                ..
+            } = &referral.state
+                && is_meant
+            {
+                let notice = waiting.as_ref().unwrap_or(last).clone();
+                return Ok((referral.id, *until, notice));
+            }
+        }
+        Err(Refusal::new(481, "Subscription Does Not Exist"))
+    }
+
     fn notify_next(&mut self, invite: InviteId, refer: ReferId, notice: Notice, now: Instant) {
         let Some(referral) = self.referral(invite, refer) else {
             return;
         };
-        let State::Notifying { waiting, last, .. } = &mut referral.state else {
+        let State::Notifying {
+            under_way,
+            request,
+            waiting,
+            last,
+            ..
+        } = &mut referral.state
+        else {
             return;
         };
         // What ended it is the last word.
         if waiting.as_ref().unwrap_or(last).end.is_some() {
             return;
         }
+        let is_last = notice.end.is_some();
         *waiting = Some(notice);
+        if is_last && let Some(before) = request.take() {
+            *under_way = false;
+            self.abandon(before);
+        }
         self.send_notify(invite, refer, now);
     }
 
@@ -218,6 +279,7 @@ impl Agent {
             under_way,
             waiting,
             last,
+            ..
         } = state
         else {
             return;
@@ -249,13 +311,21 @@ impl Agent {
         ];
         draft.content_type = Some(format!("{SIPFRAG};version=2.0"));
         draft.sdp = format!("SIP/2.0 {} {}\r\n", notice.status, notice.reason).into_bytes();
-        self.request(
+        let number = self.request(
             Purpose::Notify(invite, refer),
             account,
             draft,
             &next_hop,
             now,
         );
+        if self.s.requests.contains_key(&number)
+            && let Some(Referral {
+                state: State::Notifying { request, .. },
+                ..
+            }) = self.referral(invite, refer)
+        {
+            *request = Some(number);
+        }
     }
 
     /// A NOTIFY was answered, or was not: then nobody listens any more (RFC 6665 §4.2.2).
@@ -270,12 +340,15 @@ impl Agent {
             return;
         };
         let State::Notifying {
-            under_way, last, ..
+            under_way,
+            request,
+            last,
+            ..
         } = &mut referral.state
         else {
             return;
         };
-        *under_way = false;
+        (*under_way, *request) = (false, None);
         if !is_heard || last.end.is_some() {
             return self.forget_referral(invite, refer);
         }

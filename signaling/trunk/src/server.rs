@@ -200,8 +200,10 @@ impl Agent {
         let message = Message::parse(&head).ok()?;
         let mut headers = headers;
         let method = message.method();
-        let makes_dialog = matches!(method, Method::Invite | Method::Update | Method::Refer)
-            && (101..300).contains(&status);
+        let makes_dialog = matches!(
+            method,
+            Method::Invite | Method::Update | Method::Refer | Method::Subscribe
+        ) && (101..300).contains(&status);
         if let (true, Some(user)) = (makes_dialog, contact_user)
             && let Some(listener) = self.listener_of(path)
         {

@@ -1,6 +1,9 @@
 //! A PBX and its phone in one: registrar, callee and caller, written apart from our own SIP so that it is a
 //! second opinion. It knows only UDP, and no more of RFC 3261 than a plain phone needs.
 
+mod inside;
+
+pub use inside::{Inside, Referee};
 use signaling_sip::time::Instant;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -71,6 +74,8 @@ pub struct Phone {
     pub contact: Option<String>,
     pub calls: BTreeMap<String, Call>,
     pub out: Vec<String>,
+    /// Transfers and digits.
+    pub inside: Inside,
     next: u32,
 }
 
@@ -83,6 +88,7 @@ impl Phone {
             contact: None,
             calls: BTreeMap::new(),
             out: Vec::new(),
+            inside: Inside::default(),
             next: 1,
         }
     }
@@ -133,6 +139,7 @@ impl Phone {
                     None => self.respond(&text, 481, "Call/Transaction Does Not Exist", ""),
                 }
             }
+            "REFER" | "NOTIFY" | "INFO" => self.asked_inside(&method, &text, &id, now),
             _ => self.respond(&text, 501, "Not Implemented", ""),
         }
     }
@@ -336,6 +343,12 @@ impl Phone {
             return;
         };
         let cseq = header(text, "CSeq");
+        if ["REFER", "NOTIFY", "INFO"]
+            .iter()
+            .any(|m| cseq.ends_with(m))
+        {
+            return self.errand_answered(&cseq, id, status, now);
+        }
         if cseq.ends_with("BYE") && status >= 200 {
             call.state = State::Over;
             call.repeat = None;
@@ -393,6 +406,7 @@ impl Phone {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.inside_timeout(now);
         let due: Vec<String> = self
             .calls
             .values()
@@ -419,7 +433,8 @@ impl Phone {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let times = |c: &Call| [c.answer_at, c.repeat.as_ref().map(|r| r.at)];
-        self.calls.values().flat_map(times).flatten().min()
+        let calls = self.calls.values().flat_map(times).flatten();
+        calls.chain(self.inside_next()).min()
     }
 
     fn request(&self, call: &Call, method: &str, cseq: u32, body: &str, branch: &str) -> String {

@@ -152,6 +152,11 @@ impl World {
         id
     }
 
+    pub fn phone_does(&mut self, what: impl FnOnce(&mut Phone, Instant)) {
+        what(&mut self.phone, self.now);
+        self.settle();
+    }
+
     pub fn phone_hangs_up(&mut self, id: &str) {
         self.phone.hang_up(id, self.now);
         self.settle();

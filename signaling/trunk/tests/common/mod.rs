@@ -3,6 +3,8 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod transfer;
+
 use signaling_sip::message::{HeaderName, Message};
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{Agent, Config, Input, Output};

@@ -12,7 +12,8 @@ const WORDS: &[&[u8]] = &[
     b"\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth,auth-int\", algorithm=SHA-256", b"\r\nProxy-Authenticate: Digest ",
     b";tag=", b";rport", b";received=1.2.3.4", b";lr", b";expires=", b"%0d%0a", b"%00", b"%", b"[::1]", b"[::ffff:1.2.3.4]", b"[v1.x]", b":65536",
     b"<sip:", b"\"\\\"", b"\"", b"\\", b"?Replaces=a%3Bto-tag%3D", b"\r\nRoute: ", b"\r\nRecord-Route: ", b"\r\nExpires: 4294967296",
-    b"\r\nRequire: 100rel", b"\r\nReplaces: ", b"\r\nRefer-To: ", b"\r\n\r\n\r\n\r\n",
+    b"\r\nRequire: 100rel", b"\r\nReplaces: ", b"\r\nRefer-To: ", b"\r\nEvent: refer;id=", b"\r\nSubscription-State: ",
+    b";early-only", b";to-tag=", b";from-tag=", b"\r\n\r\n\r\n\r\n",
 ];
 
 pub const MESSAGE: Target = Target {
