@@ -239,15 +239,16 @@ class Phone(asyncio.DatagramProtocol):
 
     # Descriptions.
 
-    def description(self, call, pts=None, event_pt=101, direction=None):
+    def description(self, call, pts=None, event_pt=101, direction=None, noise=True):
         call.version += 1
         pts = pts or self.codecs
         address = "0.0.0.0" if call.zero else self.o.addr
         port = self.fresh.getsockname()[1] if self.fresh else self.rtp.port
         lines = ["v=0", f"o=phone {abs(hash(call.id)) % 10**9} {call.version} IN IP4 {self.o.addr}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
-        lines.append(f"m=audio {port} RTP/AVP {' '.join(map(str, pts))} 13 {event_pt}")
+        lines.append(f"m=audio {port} RTP/AVP {' '.join(map(str, pts))}{' 13' if noise else ''} {event_pt}")
         lines += [f"a=rtpmap:{pt} {NAMES[pt]}/8000" for pt in pts]
-        lines += ["a=rtpmap:13 CN/8000", f"a=rtpmap:{event_pt} telephone-event/8000", f"a=fmtp:{event_pt} 0-15", "a=ptime:20"]
+        lines += ["a=rtpmap:13 CN/8000"] * noise
+        lines += [f"a=rtpmap:{event_pt} telephone-event/8000", f"a=fmtp:{event_pt} 0-15", "a=ptime:20"]
         if not call.zero:
             lines.append(f"a={direction or call.direction}")
         return "\r\n".join(lines) + "\r\n"
@@ -272,7 +273,8 @@ class Phone(asyncio.DatagramProtocol):
         theirs, pts, event = self.take(call, offer)
         wanted = call.direction
         answer = OPPOSITE[theirs] if wanted == "sendrecv" else wanted
-        return self.description(call, pts[:1], event, answer)
+        noise = bool(re.search(r"^m=audio \d+ \S+ .*\b13\b", offer, re.M))
+        return self.description(call, pts[:1], event, answer, noise)
 
     # Requests of theirs.
 

@@ -11,10 +11,11 @@ mod tests;
 mod values;
 
 pub use surroundings::Surroundings;
-pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport};
+pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, origin};
 
 use crate::files;
 use read::{Reader, Shown};
+use signaling_backend::RawSip;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -36,6 +37,7 @@ pub struct Arguments {
 pub struct Config {
     pub roles: BTreeSet<Role>,
     pub signaling: Signaling,
+    pub backend: Backend,
     pub sip: Sip,
     pub calls: Calls,
     pub media: Media,
@@ -58,6 +60,24 @@ pub struct Signaling {
     pub wss: Option<Listen>,
     /// Certificate chain and key in PEM; `None`: made and kept under `data_dir`.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    pub close_on_registration_failure: bool,
+    /// Origins, in lower case, whose pages may connect; empty: any.
+    pub origins: Vec<String>,
+    pub sip_message_raw: RawSip,
+    /// New sessions of one address; 0: as many as it likes.
+    pub connections_per_second_per_address: u32,
+}
+
+/// The hooks' way to the applications' backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    pub enabled: bool,
+    /// Zero: none.
+    pub request_timeout: Duration,
+    pub connections: usize,
+    pub queue: usize,
+    /// Authorities that are believed beside the system's, PEM.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +85,26 @@ pub struct Sip {
     pub listen: Vec<SipListen>,
     /// Beyond loopback and the private networks of this box's interfaces.
     pub allowed_targets: Vec<String>,
+    /// Seconds; 0: we ask for no session timer.
+    pub session_expires: u32,
+    pub min_se: u32,
+    pub reliable_provisional: ReliableProvisional,
+    pub redirect: Redirect,
+}
+
+/// Which of our provisional responses a caller must acknowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReliableProvisional {
+    Off,
+    WhenSdp,
+    Always,
+}
+
+/// What a 3xx does to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    Follow,
+    Refuse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +115,36 @@ pub enum CodecPolicy {
     Opus,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InbandDtmf {
+    /// Heard and made as tones where a SIP peer has no telephone-event.
+    Auto,
+    Off,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calls {
     pub codec_policy: CodecPolicy,
+    pub inband_dtmf: InbandDtmf,
     pub max_echo_calls: usize,
     pub max_echo: Duration,
+    pub ringback: Ringback,
+    /// REFER of the far side.
+    pub follow_refer: bool,
+    pub busy_as_failed: bool,
+    /// Pages are told HOLD when the far side holds.
+    pub tell_hold_by_peer: bool,
+    /// Names of header fields that a page may add to an INVITE beside those that begin with `X-`.
+    pub page_headers: Vec<String>,
+}
+
+/// Whose ringback tone pages hear where the PBX sends none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ringback {
+    Off,
+    Eu,
+    Us,
+    Gb,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -189,6 +254,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
     let data_dir = data_dir.map(|dir| dir.unwrap_or_else(|| around.default_data_dir()));
     let log_level = reader.text("log.level", "info", Shown::Plainly, values::log_level);
     let signaling = read_signaling(reader);
+    let backend = read_backend(reader);
     let sip = read_sip(reader);
     let calls = read_calls(reader);
     let media = read_media(reader, around);
@@ -202,6 +268,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
     Some(Config {
         roles,
         signaling: signaling?,
+        backend: backend?,
         sip: sip?,
         calls: calls?,
         media: media?,
@@ -235,6 +302,25 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         path_or_auto,
     );
     let key = reader.text("signaling.key", "auto", Shown::Plainly, path_or_auto);
+    let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
+    let origins = reader.list("signaling.origins", &[], values::origin);
+    let raw = reader.text(
+        "signaling.sip_message_raw",
+        "full",
+        Shown::Plainly,
+        |text| match text {
+            "full" => Ok(RawSip::Full),
+            "status-line" => Ok(RawSip::StatusLine),
+            "off" => Ok(RawSip::Off),
+            _ => Err("is none of \"full\", \"status-line\" and \"off\"".to_owned()),
+        },
+    );
+    let rate = reader.integer(
+        "signaling.connections_per_second_per_address",
+        20,
+        0..=1_000_000,
+        "",
+    );
     if let (Some(Some(ws)), Some(Some(wss))) = (&ws, &wss)
         && ws == wss
         && ws.port != 0
@@ -264,6 +350,27 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         ws: ws?,
         wss: wss?,
         certificate,
+        close_on_registration_failure: close_on_failure?,
+        origins: origins?,
+        sip_message_raw: raw?,
+        connections_per_second_per_address: u32::try_from(rate?).ok()?,
+    })
+}
+
+fn read_backend(reader: &mut Reader) -> Option<Backend> {
+    let enabled = reader.flag("backend.enabled", true);
+    let timeout = reader.integer("backend.request_timeout", 15, 0..=600, " seconds");
+    let connections = reader.integer("backend.connections", 8, 1..=1000, "");
+    let queue = reader.integer("backend.queue", 1000, 1..=100_000, "");
+    let ca = reader.text("backend.ca", "", Shown::Plainly, |text| {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    });
+    Some(Backend {
+        enabled: enabled?,
+        request_timeout: seconds(timeout?)?,
+        connections: usize::try_from(connections?).ok()?,
+        queue: usize::try_from(queue?).ok()?,
+        ca: ca?,
     })
 }
 
@@ -274,9 +381,35 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         values::sip_listen,
     );
     let allowed_targets = reader.list("sip.allowed_targets", &[], values::target);
+    let session_expires = reader.integer("sip.session_expires", 1800, 0..=86_400, " seconds");
+    let min_se = reader.integer("sip.min_se", 90, 90..=86_400, " seconds");
+    if let (Some(expires), Some(least)) = (session_expires, min_se)
+        && expires != 0
+        && expires < least
+    {
+        let places = (
+            reader.place("sip.session_expires"),
+            reader.place("sip.min_se"),
+        );
+        reader.complaints.push(format!(
+            "sip.session_expires = {expires}{} must be 0 or at least sip.min_se = {least}{}.",
+            places.0, places.1
+        ));
+    }
+    let reliable_provisional = reader.text(
+        "sip.reliable_provisional",
+        "when-sdp",
+        Shown::Plainly,
+        values::reliable_provisional,
+    );
+    let redirect = reader.text("sip.redirect", "follow", Shown::Plainly, values::redirect);
     Some(Sip {
         listen: listen?,
         allowed_targets: allowed_targets?,
+        session_expires: u32::try_from(session_expires?).ok()?,
+        min_se: u32::try_from(min_se?).ok()?,
+        reliable_provisional: reliable_provisional?,
+        redirect: redirect?,
     })
 }
 
@@ -291,12 +424,48 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
             _ => Err("is neither \"relay\" nor \"opus\"".to_owned()),
         },
     );
+    let inband_dtmf = reader.text(
+        "calls.inband_dtmf",
+        "auto",
+        Shown::Plainly,
+        |text| match text {
+            "auto" => Ok(InbandDtmf::Auto),
+            "off" => Ok(InbandDtmf::Off),
+            _ => Err("is neither \"auto\" nor \"off\"".to_owned()),
+        },
+    );
     let max_echo_calls = reader.integer("calls.max_echo_calls", 16, 0..=100_000, "");
     let max_echo = reader.integer("calls.max_echo_seconds", 180, 1..=86_400, " seconds");
+    let ringback = reader.text("calls.ringback", "eu", Shown::Plainly, |text| match text {
+        "off" => Ok(Ringback::Off),
+        "eu" => Ok(Ringback::Eu),
+        "us" => Ok(Ringback::Us),
+        "gb" => Ok(Ringback::Gb),
+        _ => Err("is none of \"off\", \"eu\", \"us\" and \"gb\"".to_owned()),
+    });
+    let follow_refer = reader.flag("calls.follow_refer", true);
+    let busy_as_failed = reader.flag("calls.busy_as_failed", false);
+    let hold_by_peer = reader.text(
+        "calls.hold_by_peer",
+        "tell",
+        Shown::Plainly,
+        |text| match text {
+            "tell" => Ok(true),
+            "silent" => Ok(false),
+            _ => Err("is neither \"tell\" nor \"silent\"".to_owned()),
+        },
+    );
+    let page_headers = reader.list("calls.page_headers", &[], values::page_header);
     Some(Calls {
         codec_policy: codec_policy?,
+        inband_dtmf: inband_dtmf?,
         max_echo_calls: usize::try_from(max_echo_calls?).ok()?,
         max_echo: seconds(max_echo?)?,
+        ringback: ringback?,
+        follow_refer: follow_refer?,
+        busy_as_failed: busy_as_failed?,
+        tell_hold_by_peer: hold_by_peer?,
+        page_headers: page_headers?,
     })
 }
 

@@ -40,7 +40,7 @@ impl Reader {
             None => default.to_owned(),
             Some(setting) => match &setting.value {
                 Value::Text(text) => text.clone(),
-                Value::Integer(_) | Value::Other(_) if !from_file(setting) => {
+                Value::Integer(_) | Value::Flag(_) | Value::Other(_) if !from_file(setting) => {
                     setting.written.clone()
                 }
                 other => {
@@ -127,6 +127,24 @@ impl Reader {
         }
     }
 
+    /// `true` or `false`, quoted or not.
+    pub fn flag(&mut self, name: &'static str, default: bool) -> Option<bool> {
+        let setting = self.take(name);
+        let value = match setting.as_ref().map(|setting| &setting.value) {
+            None => Some(default),
+            Some(Value::Flag(value)) => Some(*value),
+            Some(Value::Text(text)) => text.trim().parse().ok(),
+            Some(Value::Integer(_) | Value::List(_) | Value::Other(_)) => None,
+        };
+        match value {
+            Some(value) => Some(value),
+            None => {
+                let why = "is neither true nor false";
+                self.complain(name, setting.as_ref(), Shown::Plainly, why)
+            }
+        }
+    }
+
     /// Where a setting was made, for complaints about settings that do not go together.
     pub fn place(&self, name: &str) -> String {
         self.settings.get(name).map_or_else(
@@ -192,6 +210,7 @@ fn wants(what: &str, got: &Value) -> String {
     let got = match got {
         Value::Text(_) => "a text",
         Value::Integer(_) => "a number",
+        Value::Flag(_) => "a boolean",
         Value::List(_) => "a list",
         Value::Other(what) => what,
     };

@@ -32,6 +32,7 @@ impl fmt::Display for Place {
 pub enum Value {
     Text(String),
     Integer(i64),
+    Flag(bool),
     List(Vec<Value>),
     /// A TOML type that no setting has; told by its name.
     Other(&'static str),
@@ -197,7 +198,7 @@ fn convert(value: &DeValue<'_>) -> Value {
         DeValue::Array(items) => {
             Value::List(items.iter().map(|item| convert(item.get_ref())).collect())
         }
-        DeValue::Boolean(_) => Value::Other("a boolean"),
+        DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Float(_) => Value::Other("a number with a fraction"),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Table(_) => Value::Other("a table"),

@@ -178,6 +178,33 @@ fn every_wrong_setting_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn how_sip_calls_are_kept_and_led_can_be_set() {
+    let config = set(&[
+        "sip.session_expires=0",
+        "sip.min_se=120",
+        "sip.reliable_provisional=always",
+        "sip.redirect=refuse",
+    ])
+    .unwrap();
+    assert_eq!((config.sip.session_expires, config.sip.min_se), (0, 120));
+    assert_eq!(config.sip.reliable_provisional, ReliableProvisional::Always);
+    assert_eq!(config.sip.redirect, Redirect::Refuse);
+    let told = complaints(set(&[
+        "sip.min_se=89",
+        "sip.reliable_provisional=never",
+        "sip.redirect=302",
+    ]));
+    assert_eq!(told.len(), 3, "{told:?}");
+    let told = complaints(set(&["sip.min_se=3600"]));
+    assert_eq!(
+        told,
+        [
+            "sip.session_expires = 1800 (the default) must be 0 or at least sip.min_se = 3600 (--set)."
+        ]
+    );
+}
+
+#[test]
 fn a_secret_is_neither_in_complaints_nor_in_debug() {
     let told = complaints(set(&["admin.token=sesam öffne", "nonsense with sesam"]));
     assert_eq!(told.len(), 2);
@@ -363,4 +390,36 @@ fn a_lone_word_that_is_no_log_level_is_refused() {
             "{told:?}"
         );
     }
+}
+
+#[test]
+fn flags_and_choices_of_calls_are_read_from_wherever_they_come() {
+    let (_dir, arguments) = file(
+        "[calls]\nfollow_refer = false\nbusy_as_failed = \"true\"\nhold_by_peer = \"silent\"\nringback = \"gb\"\n\
+         page_headers = [\"Alert-Info\"]\n[signaling]\nclose_on_registration_failure = false\n",
+    );
+    let config = Config::load(&arguments, &around()).unwrap();
+    assert!(!config.calls.follow_refer && config.calls.busy_as_failed);
+    assert!(!config.calls.tell_hold_by_peer && !config.signaling.close_on_registration_failure);
+    assert_eq!(config.calls.ringback, Ringback::Gb);
+    assert_eq!(config.calls.page_headers, ["Alert-Info"]);
+    assert!(
+        !set(&["calls.follow_refer=false"])
+            .unwrap()
+            .calls
+            .follow_refer
+    );
+    let told = complaints(set(&[
+        "calls.follow_refer=yes",
+        "calls.ringback=de",
+        "calls.page_headers=[\"Alert Info\"]",
+    ]));
+    assert_eq!(
+        told,
+        [
+            "calls.ringback = de is none of \"off\", \"eu\", \"us\" and \"gb\" (--set).",
+            "calls.follow_refer = yes is neither true nor false (--set).",
+            "calls.page_headers has an entry \"Alert Info\" that is not the name of a SIP header field (--set).",
+        ]
+    );
 }

@@ -1,5 +1,6 @@
 //! The forms that values take, each read from text with the end of a sentence for what is wrong.
 
+use super::{Redirect, ReliableProvisional};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -271,6 +272,25 @@ fn split_target(text: &str) -> Option<(&str, Option<&str>, Option<&str>)> {
     })
 }
 
+/// How `sip.reliable_provisional` is spelt.
+pub fn reliable_provisional(text: &str) -> Result<ReliableProvisional, String> {
+    match text {
+        "off" => Ok(ReliableProvisional::Off),
+        "when-sdp" => Ok(ReliableProvisional::WhenSdp),
+        "always" => Ok(ReliableProvisional::Always),
+        _ => Err("is none of \"off\", \"when-sdp\" and \"always\"".to_owned()),
+    }
+}
+
+/// How `sip.redirect` is spelt.
+pub fn redirect(text: &str) -> Result<Redirect, String> {
+    match text {
+        "follow" => Ok(Redirect::Follow),
+        "refuse" => Ok(Redirect::Refuse),
+        _ => Err("is neither \"follow\" nor \"refuse\"".to_owned()),
+    }
+}
+
 /// `FIRST-LAST`; `0` (or `0-0`) lets the system choose each.
 pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     if text == "0" {
@@ -318,6 +338,17 @@ impl Role {
             Role::Trunk => "trunk",
             Role::Media => "media",
         }
+    }
+}
+
+/// The name of a header field that a page may add to an INVITE. Which of them the gateway writes by itself, and
+/// would never take from a page, is the trunk's to know.
+pub fn page_header(text: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+    if !text.is_empty() && text.bytes().all(token) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not the name of a SIP header field".to_owned())
     }
 }
 

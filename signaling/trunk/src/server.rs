@@ -209,7 +209,8 @@ impl Agent {
             headers.push(("Allow", crate::requests::ALLOW.into()));
             headers.push(("Supported", crate::validate::SUPPORTED.join(", ").into()));
         }
-        if let (true, Some(invite)) = (makes_dialog && status >= 200, tx_invite) {
+        let begins_session = makes_dialog && status >= 200 && method != Method::Refer;
+        if let (true, Some(invite)) = (begins_session, tx_invite) {
             headers.extend(self.session_answer(invite, &message, now));
         }
         let bytes = self.write_response(

@@ -1,12 +1,15 @@
 // The scripted phones of tests/peers as objects: commands go in and come back done, with the times at which they began and ended.
 import { spawn } from "node:child_process";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "./gateway.mjs";
 import { until } from "./runner.mjs";
 
-const peers = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "peers");
+const tests = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const peers = join(tests, "peers");
+const bed = join(tests, "bed");
 
 /** A process that takes JSON lines and gives JSON lines; all that it said is kept in a file. */
 class Scripted {
@@ -92,5 +95,52 @@ export class RtpPhone extends Scripted {
     phone.run("rtp_phone.py", ["127.0.0.1", remote, "--hz", hz, "--db", db, "--listen", listen, "--codec", codec], join(folder, `rtp-phone-${Date.now()}-${hz}.log`));
     phone.port = (await phone.expect("ready")).port;
     return phone;
+  }
+}
+
+/** A scenario with its @NAMES@ filled in, and what stands between "for NAME in A B" and "end" once for each. */
+const filled = (text, names) =>
+  text
+    .replace(/ *<!-- for (\w+) in ([\w ]+) -->\n(.*?) *<!-- end -->\n/gs, (_, name, each, body) => each.split(" ").map((one) => body.replaceAll(`@${name}@`, one)).join(""))
+    .replace(/@(\w+)@/g, (whole, name) => names[name] ?? whole);
+
+/** SIPp as the answering side, at a port of its own, with a scenario of tests/bed/sipp. */
+export class Sipp {
+  static async start(t, scenario, names = {}) {
+    const { UAS } = freePorts("UAS");
+    const folder = join(t.world.folder, `sipp-${scenario}-${UAS}`);
+    mkdirSync(folder, { recursive: true });
+    const sipp = new Sipp();
+    Object.assign(sipp, { port: Number(UAS), folder, own: Object.values(names).map(String) });
+    const file = join(folder, `${scenario}.xml`);
+    writeFileSync(file, filled(readFileSync(join(bed, "sipp", `${scenario}.xml`), "utf8"), names));
+    const args = ["-sf", file, "-i", "127.0.0.1", "-p", UAS, "-mi", "127.0.0.1", "-nostdin", "-trace_err", "-error_file", join(folder, "errors.log"), "-trace_msg", "-message_file", join(folder, "messages.log")];
+    sipp.child = spawn("sipp", args, { cwd: folder, stdio: "ignore" });
+    sipp.gone = new Promise((resolve) => sipp.child.on("exit", resolve).on("error", resolve));
+    t.after(() => sipp.stop());
+    await until("SIPp listens", 5, () => {
+      if (sipp.child.exitCode !== null) throw new Error(`SIPp ended at once: see ${folder}`);
+      // An IPv4 socket of that port: 0100007F:PORT.
+      const wanted = `0100007F:${sipp.port.toString(16).toUpperCase().padStart(4, "0")}`;
+      return readFileSync("/proc/net/udp", "utf8").includes(wanted) || null;
+    });
+    return sipp;
+  }
+
+  /** The SDK's sipOptions of an account that sends its calls here and registers nowhere. */
+  sip(login, more = {}) {
+    return { login, authenticationName: login, password: "", domain: "127.0.0.1", outboundProxy: "127.0.0.1", port: String(this.port), registerRequired: false, ...more };
+  }
+
+  /** Where the last offer that came wants its media: [ADDRESS, PORT]. */
+  media() {
+    const said = readFileSync(join(this.folder, "messages.log"), "latin1");
+    return ["127.0.0.1", Number([...said.matchAll(/^m=audio (\d+) /gm)].map((found) => found[1]).find((port) => !this.own.includes(port)))];
+  }
+
+  async stop() {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill("SIGKILL");
+    await this.gone;
   }
 }
