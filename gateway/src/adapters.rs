@@ -2,7 +2,7 @@
 //! package wants. Each holds both ends of its links until its loop ends, since a link ends with them.
 
 use crate::apps::Store;
-use crate::config::{CodecPolicy, Config, InbandDtmf, Ringback};
+use crate::config::{CodecPolicy, Config, InbandDtmf, Redirect, ReliableProvisional, Ringback};
 use crate::link::{LinkEvent, Receiver, Sender, draw};
 use crate::metrics::{Kind, Metrics};
 use crate::node_id;
@@ -168,6 +168,17 @@ pub fn trunk(
         interfaces: config.interfaces.clone(),
         dns_servers: config.dns.servers.clone(),
         user_agent: format!("trunkgate/{}", env!("CARGO_PKG_VERSION")),
+        session_expires_s: Some(config.sip.session_expires),
+        min_se_s: Some(config.sip.min_se),
+        reliable_provisional: match config.sip.reliable_provisional {
+            ReliableProvisional::Off => signaling_trunk::reliable::ReliableProvisional::Off,
+            ReliableProvisional::WhenSdp => signaling_trunk::reliable::ReliableProvisional::WhenSdp,
+            ReliableProvisional::Always => signaling_trunk::reliable::ReliableProvisional::Always,
+        },
+        redirect: match config.sip.redirect {
+            Redirect::Follow => signaling_trunk::redirect::Redirect::Follow,
+            Redirect::Refuse => signaling_trunk::redirect::Redirect::Refuse,
+        },
         ..TrunkConfig::default()
     };
     let commands = from_peer(parts.commands);

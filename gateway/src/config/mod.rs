@@ -85,6 +85,26 @@ pub struct Sip {
     pub listen: Vec<SipListen>,
     /// Beyond loopback and the private networks of this box's interfaces.
     pub allowed_targets: Vec<String>,
+    /// Seconds; 0: we ask for no session timer.
+    pub session_expires: u32,
+    pub min_se: u32,
+    pub reliable_provisional: ReliableProvisional,
+    pub redirect: Redirect,
+}
+
+/// Which of our provisional responses a caller must acknowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReliableProvisional {
+    Off,
+    WhenSdp,
+    Always,
+}
+
+/// What a 3xx does to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    Follow,
+    Refuse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,9 +381,35 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         values::sip_listen,
     );
     let allowed_targets = reader.list("sip.allowed_targets", &[], values::target);
+    let session_expires = reader.integer("sip.session_expires", 1800, 0..=86_400, " seconds");
+    let min_se = reader.integer("sip.min_se", 90, 90..=86_400, " seconds");
+    if let (Some(expires), Some(least)) = (session_expires, min_se)
+        && expires != 0
+        && expires < least
+    {
+        let places = (
+            reader.place("sip.session_expires"),
+            reader.place("sip.min_se"),
+        );
+        reader.complaints.push(format!(
+            "sip.session_expires = {expires}{} must be 0 or at least sip.min_se = {least}{}.",
+            places.0, places.1
+        ));
+    }
+    let reliable_provisional = reader.text(
+        "sip.reliable_provisional",
+        "when-sdp",
+        Shown::Plainly,
+        values::reliable_provisional,
+    );
+    let redirect = reader.text("sip.redirect", "follow", Shown::Plainly, values::redirect);
     Some(Sip {
         listen: listen?,
         allowed_targets: allowed_targets?,
+        session_expires: u32::try_from(session_expires?).ok()?,
+        min_se: u32::try_from(min_se?).ok()?,
+        reliable_provisional: reliable_provisional?,
+        redirect: redirect?,
     })
 }
 

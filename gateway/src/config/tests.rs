@@ -178,6 +178,33 @@ fn every_wrong_setting_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn how_sip_calls_are_kept_and_led_can_be_set() {
+    let config = set(&[
+        "sip.session_expires=0",
+        "sip.min_se=120",
+        "sip.reliable_provisional=always",
+        "sip.redirect=refuse",
+    ])
+    .unwrap();
+    assert_eq!((config.sip.session_expires, config.sip.min_se), (0, 120));
+    assert_eq!(config.sip.reliable_provisional, ReliableProvisional::Always);
+    assert_eq!(config.sip.redirect, Redirect::Refuse);
+    let told = complaints(set(&[
+        "sip.min_se=89",
+        "sip.reliable_provisional=never",
+        "sip.redirect=302",
+    ]));
+    assert_eq!(told.len(), 3, "{told:?}");
+    let told = complaints(set(&["sip.min_se=3600"]));
+    assert_eq!(
+        told,
+        [
+            "sip.session_expires = 1800 (the default) must be 0 or at least sip.min_se = 3600 (--set)."
+        ]
+    );
+}
+
+#[test]
 fn a_secret_is_neither_in_complaints_nor_in_debug() {
     let told = complaints(set(&["admin.token=sesam öffne", "nonsense with sesam"]));
     assert_eq!(told.len(), 2);

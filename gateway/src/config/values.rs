@@ -1,5 +1,6 @@
 //! The forms that values take, each read from text with the end of a sentence for what is wrong.
 
+use super::{Redirect, ReliableProvisional};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -269,6 +270,25 @@ fn split_target(text: &str) -> Option<(&str, Option<&str>, Option<&str>)> {
         Some((host, prefix)) => (host, Some(prefix), port),
         None => (main, None, port),
     })
+}
+
+/// How `sip.reliable_provisional` is spelt.
+pub fn reliable_provisional(text: &str) -> Result<ReliableProvisional, String> {
+    match text {
+        "off" => Ok(ReliableProvisional::Off),
+        "when-sdp" => Ok(ReliableProvisional::WhenSdp),
+        "always" => Ok(ReliableProvisional::Always),
+        _ => Err("is none of \"off\", \"when-sdp\" and \"always\"".to_owned()),
+    }
+}
+
+/// How `sip.redirect` is spelt.
+pub fn redirect(text: &str) -> Result<Redirect, String> {
+    match text {
+        "follow" => Ok(Redirect::Follow),
+        "refuse" => Ok(Redirect::Refuse),
+        _ => Err("is neither \"follow\" nor \"refuse\"".to_owned()),
+    }
 }
 
 /// `FIRST-LAST`; `0` (or `0-0`) lets the system choose each.

@@ -8,6 +8,8 @@ use signaling_trunk::agent::{Agent, Config, Input, Output};
 use signaling_trunk::allowed::Entry;
 use signaling_trunk::api::{Command, Event};
 use signaling_trunk::net::Listener;
+use signaling_trunk::redirect::Redirect;
+use signaling_trunk::reliable::ReliableProvisional;
 use signaling_trunk::targets::Answer;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -37,6 +39,11 @@ pub struct TrunkConfig {
     pub user_agent: String,
     /// 0: the agent's default.
     pub register_expires_s: u32,
+    pub reliable_provisional: ReliableProvisional,
+    pub redirect: Redirect,
+    /// `None`: the agent's default, as with the next. 0: we ask for no session timer.
+    pub session_expires_s: Option<u32>,
+    pub min_se_s: Option<u32>,
     /// Told the addresses really bound, once.
     pub bound: Option<oneshot::Sender<Vec<Listener>>>,
 }
@@ -65,6 +72,7 @@ pub async fn run(
     }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| TrunkError::Random(e.to_string()))?;
+    let usual = Config::default();
     let core = Config {
         listeners: sockets.listeners().to_vec(),
         interfaces: config.interfaces,
@@ -72,7 +80,10 @@ pub async fn run(
         others: config.others,
         user_agent: config.user_agent,
         register_expires_s: config.register_expires_s,
-        ..Config::default()
+        reliable_provisional: config.reliable_provisional,
+        redirect: config.redirect,
+        session_expires_s: config.session_expires_s.unwrap_or(usual.session_expires_s),
+        min_se_s: config.min_se_s.unwrap_or(usual.min_se_s),
     };
     let (answered, answers) = mpsc::channel(1024);
     let shell = Shell {

@@ -234,7 +234,13 @@ impl Agent {
                     return self.fail(request, Cause::BadRequest, &fault.to_string(), now);
                 }
             };
-            let has_tcp = self.listener(Transport::Tcp, hop.remote.ip()).is_some();
+            let tcp = Hop {
+                transport: Transport::Tcp,
+                ..hop
+            };
+            // Where TCP was tried in vain a moment ago, another call need not wait for it.
+            let has_tcp = self.listener(Transport::Tcp, hop.remote.ip()).is_some()
+                && !self.s.resting.rests(&tcp, now);
             if bytes.len() > MAX_DATAGRAM && !hop.whatever_length && has_tcp {
                 let Some(entry) = self.s.requests.get_mut(&request) else {
                     return;
@@ -243,10 +249,7 @@ impl Agent {
                     whatever_length: true,
                     ..hop
                 });
-                entry.hops.push_front(Hop {
-                    transport: Transport::Tcp,
-                    ..hop
-                });
+                entry.hops.push_front(tcp);
                 continue;
             }
             let path = Path::Datagram {
@@ -393,9 +396,9 @@ impl Agent {
             writer.header(name, value);
         }
         if matches!(draft.method, Method::Invite | Method::Update) {
+            // No Accept: SDP is what its absence means (RFC 3261 §20.1), and a datagram has little room.
             writer
                 .text("Allow", ALLOW)
-                .text("Accept", "application/sdp")
                 .text("Supported", &self.supported(draft));
             for (name, value) in self.session_request(&entry.purpose) {
                 writer.text(name, &value);

@@ -26,7 +26,7 @@ impl Resting {
         self.0.insert((hop.transport, hop.remote), until);
     }
 
-    fn rests(&self, hop: &Hop, now: Instant) -> bool {
+    pub fn rests(&self, hop: &Hop, now: Instant) -> bool {
         let until = self.0.get(&(hop.transport, hop.remote));
         until.is_some_and(|until| *until > now)
     }

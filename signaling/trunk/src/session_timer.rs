@@ -17,7 +17,8 @@ use std::time::Duration;
 
 /// Nobody may ask for less than this, and so nobody need be ready for it (RFC 4028 §5).
 pub const MIN_SE_S: u32 = 90;
-/// The call ends this long before its session does, at most; and a third of the interval (RFC 4028 §10).
+/// Where the peer should have refreshed, the call ends this long before its session does, or a third of the interval
+/// where that is less (RFC 4028 §10).
 const BEFORE_EXPIRY: Duration = Duration::from_secs(32);
 /// A refresh that was refused for no lasting reason is tried again after this.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -74,7 +75,12 @@ impl Agent {
                 agreed => format!("{};refresher={refresher}", agreed.max(timer.min_se_s)),
             }
         };
-        vec![("Session-Expires", expires), ("Min-SE", least.to_string())]
+        let mut headers = vec![("Session-Expires", expires)];
+        if least > MIN_SE_S {
+            // Else it would say what everybody assumes, in a datagram that has no room to spare.
+            headers.push(("Min-SE", least.to_string()));
+        }
+        headers
     }
 
     /// 422 to our request: its Min-SE is taken up; false if it was already, or too often (RFC 4028 §7.3).
@@ -186,12 +192,14 @@ impl Agent {
             return self.s.schedule.set(Due::Session(invite), None);
         }
         let interval = Duration::from_secs(u64::from(timer.interval_s));
-        timer.end_at = now + (interval - BEFORE_EXPIRY.min(interval / 3));
-        let next = if we_refresh {
-            now + interval / 2
+        // A refresher has until the end for its repetitions; the other side gives up a little before (RFC 4028 §10).
+        let (end_at, next) = if we_refresh {
+            (now + interval, now + interval / 2)
         } else {
-            timer.end_at
+            let end_at = now + (interval - BEFORE_EXPIRY.min(interval / 3));
+            (end_at, end_at)
         };
+        timer.end_at = end_at;
         self.s.schedule.set(Due::Session(invite), Some(next));
     }
 

@@ -393,6 +393,38 @@ fn an_address_that_never_answers_rests_as_well() {
 }
 
 #[test]
+fn a_long_call_does_not_wait_for_tcp_where_it_was_refused_a_moment_ago() {
+    let mut desk = desk();
+    let long = |number| {
+        let mut command = invite_as(number);
+        if let Command::Invite { sdp, .. } = &mut command {
+            *sdp = vec![b'v'; 1400];
+        }
+        command
+    };
+    let opened = |desk: &mut Desk| {
+        let outputs = std::mem::take(&mut desk.others);
+        outputs.into_iter().find_map(|o| match o {
+            Output::OpenStream { stream, .. } => Some(stream),
+            _ => None,
+        })
+    };
+    desk.command(long(4));
+    let stream = opened(&mut desk).expect("TCP is tried");
+    desk.step(signaling_trunk::agent::Input::StreamClosed { stream });
+    assert!(sent_invite(&mut desk).1.len() > 1400);
+    desk.command(long(6));
+    assert!(sent_invite(&mut desk).1.len() > 1400, "by UDP at once");
+    assert!(opened(&mut desk).is_none());
+    desk.wait(31_000);
+    desk.command(long(8));
+    assert!(
+        opened(&mut desk).is_some(),
+        "and by TCP again some time after"
+    );
+}
+
+#[test]
 fn credentials_are_tried_once_for_each_fresh_nonce() {
     let mut desk = desk();
     let mut message = desk.call();

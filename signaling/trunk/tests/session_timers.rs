@@ -93,6 +93,11 @@ fn our_invite_asks_for_a_session_timer_and_leaves_the_refresher_open() {
     assert_eq!(header(&invite, "Min-SE"), "120");
     let mut desk = with(0, 90);
     let invite = desk.call();
+    assert_eq!(
+        header(&invite, "Min-SE"),
+        "",
+        "90 is what its absence means"
+    );
     assert_eq!(header(&invite, "Session-Expires"), "");
 }
 

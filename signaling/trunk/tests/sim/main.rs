@@ -190,6 +190,59 @@ fn a_description_before_the_answer_is_acknowledged_over_a_bad_wire() {
 }
 
 #[test]
+fn a_call_that_is_refreshed_over_a_bad_wire_lives_until_somebody_hangs_up() {
+    for seed in 0..20 {
+        let world = play(Plan {
+            seed,
+            loss_percent: 10,
+            jitter_ms: 300,
+            session_s: 90,
+            answer_after: Some(ms(200)),
+            caller_hangs_up: Some(ms(350_000)),
+            ..Plan::good()
+        });
+        check_nothing_is_left(&world);
+        if world
+            .events(Side::Caller)
+            .any(|e| matches!(e, Event::Answered { .. }))
+        {
+            assert!(
+                world.log().contains("UPDATE"),
+                "seed {seed}\n{}",
+                world.log()
+            );
+            assert!(
+                matches!(ended(&world, Side::Caller), End::ByUs { .. }),
+                "seed {seed}\n{}",
+                world.log()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_call_whose_proxy_vanished_ends_on_both_sides_when_its_session_does() {
+    let mut world = World::new(Plan {
+        session_s: 90,
+        answer_after: Some(ms(200)),
+        ..Plan::good()
+    });
+    world.open_accounts();
+    world.run_for(ms(5_000));
+    world.call();
+    world.run_for(ms(10_000));
+    world.kill_pbx();
+    world.run_for(ms(100_000));
+    for side in [Side::Caller, Side::Callee] {
+        assert!(
+            matches!(ended(&world, side), End::Failed(f) if f.cause == Cause::Timeout),
+            "{}",
+            world.log()
+        );
+    }
+}
+
+#[test]
 fn offers_that_meet_are_both_answered_in_the_end() {
     let plan = Plan {
         answer_after: Some(ms(500)),

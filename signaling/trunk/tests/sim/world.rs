@@ -34,6 +34,8 @@ pub struct Plan {
     pub late: bool,
     /// The callee sends a description before it answers: reliably, since the caller supports it.
     pub early: bool,
+    /// Asked for as the session's interval; 0: the usual.
+    pub session_s: u32,
     pub min_expires: u32,
     pub answer_after: Option<Duration>,
     pub refuse: Option<Refusal>,
@@ -77,6 +79,7 @@ impl Plan {
             jitter_ms: 1 + dice.below(400),
             late: dice.below(4) == 0,
             early: dice.below(3) == 0,
+            session_s: if dice.below(2) == 0 { 90 } else { 0 },
             ..Plan::default()
         }
     }
@@ -147,7 +150,7 @@ impl World {
         let node = |last: u8| {
             let address = SocketAddr::from(([192, 0, 2, last], 5060));
             Node {
-                agent: Agent::new(config(address), [last; 32]),
+                agent: Agent::new(config(address, &plan), [last; 32]),
                 address,
                 stream: None,
                 framer: StreamFramer::default(),
@@ -308,7 +311,8 @@ impl World {
 
     pub fn restart_without_connections(&mut self, side: Side) {
         let node = self.nodes.get_mut(&side).unwrap();
-        node.agent = Agent::restore(config(node.address), &node.agent.snapshot()).unwrap();
+        node.agent =
+            Agent::restore(config(node.address, &self.plan), &node.agent.snapshot()).unwrap();
         node.stream = None;
         node.framer = StreamFramer::default();
         for stream in self.nodes[&side].agent.streams() {
@@ -439,7 +443,7 @@ impl World {
         }
         if self.plan.restore {
             let snapshot = node.agent.snapshot();
-            node.agent = Agent::restore(config(node.address), &snapshot).unwrap();
+            node.agent = Agent::restore(config(node.address, &self.plan), &snapshot).unwrap();
         }
         for output in outputs {
             match output {
@@ -606,7 +610,8 @@ impl World {
     }
 }
 
-fn config(address: SocketAddr) -> Config {
+fn config(address: SocketAddr, plan: &Plan) -> Config {
+    let usual = Config::default();
     let listeners = [Transport::Udp, Transport::Tcp].map(|transport| Listener {
         transport,
         bound: address,
@@ -617,7 +622,12 @@ fn config(address: SocketAddr) -> Config {
         interfaces: vec![(address.ip(), 24)],
         allowed: vec![Entry::parse("192.0.2.0/24").unwrap()],
         user_agent: "Trunkgate".into(),
-        ..Config::default()
+        session_expires_s: if plan.session_s == 0 {
+            usual.session_expires_s
+        } else {
+            plan.session_s
+        },
+        ..usual
     }
 }
 
