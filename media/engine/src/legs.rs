@@ -17,6 +17,7 @@ pub const MAX_LEGS: usize = 20_000;
 pub(crate) const MAX_WAITING_PACKETS: usize = 4096;
 /// Buffers kept for packets of our own making.
 const MAX_SPARE_BUFS: usize = 256;
+const FIRST_SPARE_BUFS: usize = 8;
 /// A leg that expects media is reported silent after each of these.
 const SILENCES: [Duration; 3] = [
     Duration::from_secs(10),
@@ -128,7 +129,7 @@ impl Legs {
             sockets: Vec::new(),
             outputs: VecDeque::with_capacity(64),
             waiting_packets: 0,
-            spare: Vec::new(),
+            spare: spare_bufs(),
             timers: BinaryHeap::with_capacity(64),
             reply: Vec::new(),
             totals: Totals::default(),
@@ -336,6 +337,13 @@ impl Legs {
             });
         }
     }
+}
+
+/// Some to begin with, so that reports which happen to be due at one moment need no new ones.
+fn spare_bufs() -> Vec<Buf> {
+    let mut spare = Vec::with_capacity(MAX_SPARE_BUFS);
+    spare.resize_with(FIRST_SPARE_BUFS, Buf::new);
+    spare
 }
 
 fn leg_connected(leg: Option<&Leg>) -> bool {
