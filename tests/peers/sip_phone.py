@@ -2,7 +2,7 @@
 """A scripted SIP phone with the scripted RTP end of rtp_phone.py: does in a call what real phones do at moments of their
 own choosing. UDP, G.711, one media stream. Standard library only.
 
-usage: sip_phone.py NAME PASSWORD ADDR PBX_PORT [--hz 1010] [--db -20] [--listen 620] [--codecs 0,8] [--answer auto|manual]
+usage: sip_phone.py NAME PASSWORD ADDR PBX_PORT [--hz 1010] [--db -20] [--listen 620] [--codecs 0,8] [--answer auto|manual] [--refer 603]
 
 It registers, rings (180) and answers by itself unless --answer manual. Commands on standard input, one JSON object a line:
   {"do": "call", "to": USER}            {"do": "answer"}      {"do": "bye"}
@@ -323,6 +323,8 @@ class Phone(asyncio.DatagramProtocol):
         elif request.method == "UPDATE":
             body = self.answer_to(call, request.body) if request.body else ""
             self.served[key] = self.respond(request, 200, "OK", body=body)
+        elif request.method == "REFER":
+            self.served[key] = self.respond(request, self.o.refer, "Says So")
         else:
             self.served[key] = self.respond(request, 200, "OK", "x")
             if request.method == "BYE":
@@ -435,4 +437,5 @@ if __name__ == "__main__":
     ap.add_argument("--listen", type=int, default=620)
     ap.add_argument("--codecs", default="0,8")
     ap.add_argument("--answer", choices=["auto", "manual"], default="auto")
+    ap.add_argument("--refer", type=int, default=603, help="what a REFER is answered")
     asyncio.run(main(ap.parse_args()))

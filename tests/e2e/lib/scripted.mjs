@@ -10,6 +10,8 @@ import { until } from "./runner.mjs";
 const tests = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const peers = join(tests, "peers");
 const bed = join(tests, "bed");
+/** A virtual environment with what peers/requirements.txt names. */
+const venv = process.env.PEERS_PYTHON ?? join(peers, ".venv", "bin", "python3");
 
 /** A process that takes JSON lines and gives JSON lines; all that it said is kept in a file. */
 class Scripted {
@@ -17,9 +19,9 @@ class Scripted {
   seen = 0;
   number = 0;
 
-  run(script, args, log) {
+  run(script, args, log, python = "python3") {
     const file = createWriteStream(log);
-    this.child = spawn("python3", [join(peers, script), ...args.map(String)], { stdio: ["pipe", "pipe", "pipe"] });
+    this.child = spawn(python, [join(peers, script), ...args.map(String)], { stdio: ["pipe", "pipe", "pipe"] });
     this.gone = new Promise((resolve) => this.child.on("exit", resolve).on("error", resolve));
     this.child.stderr.on("data", (data) => file.write(data));
     this.child.stdin.on("error", () => {});
@@ -76,11 +78,11 @@ class Scripted {
 
 /** A phone at the PBX: SIP and RTP of tests/peers/sip_phone.py. */
 export class SipPhone extends Scripted {
-  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto" } = {}) {
+  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto", refer = 603 } = {}) {
     const phone = new SipPhone();
     phone.name = pbx.user();
     phone.run("sip_phone.py", [
-      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer,
+      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer, "--refer", refer,
     ], join(pbx.folder, `sip-phone-${phone.name}.log`));
     const { code } = await phone.expect("register");
     if (code !== 200) throw new Error(`the scripted phone's REGISTER was answered ${code}`);
@@ -142,5 +144,20 @@ export class Sipp {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     this.child.kill("SIGKILL");
     await this.gone;
+  }
+}
+
+/** A page whose media are aiortc's: tests/peers/aiortc_call.py. */
+export class AiortcPage extends Scripted {
+  static async start(t, gateway, pbx, { hz = 620, db = -20, listen = 1010 } = {}) {
+    const page = new AiortcPage();
+    page.login = pbx.user();
+    page.run("aiortc_call.py", [gateway.ws, page.login, pbx.password, pbx.domain, pbx.port, "--hz", hz, "--db", db, "--listen", listen], join(pbx.folder, `aiortc-${page.login}.log`), venv);
+    t.after(() => page.stop());
+    await page.expect("registered");
+    return page;
+  }
+  status(wanted, seconds) {
+    return this.expect("status", seconds, (event) => event.status === wanted);
   }
 }
