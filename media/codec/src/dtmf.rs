@@ -75,6 +75,8 @@ pub struct Ear {
     past: Vec<i16>,
     /// Samples until the next look.
     until_look: usize,
+    /// Samples until none that were made up are in a look.
+    blind: usize,
     faintest: f32,
     before: [f32; 8],
     run: Option<Run>,
@@ -180,6 +182,7 @@ impl Ear {
             turns: HERTZ.map(|hz| (hz * HOP_MS as f32 / 1000.0).fract() * TAU),
             past: vec![0; Ear::DELAY_MS * per_ms],
             until_look: HOP_MS * per_ms,
+            blind: 0,
             faintest: power_of(FAINTEST_DBM0),
             before: [0.0; 8],
             run: None,
@@ -204,6 +207,11 @@ impl Ear {
             }
             rest = later;
         }
+    }
+
+    /// The next so many samples stand for lost ones: a digit that is under way does not end by them.
+    pub fn distrust(&mut self, samples: usize) {
+        self.blind = samples + self.window.len();
     }
 
     pub fn poll(&mut self) -> Option<Heard> {
@@ -273,6 +281,11 @@ impl Ear {
                 if let Some((_, to)) = &mut self.cut {
                     *to = 0;
                 }
+            } else if self.blind > 0 {
+                told.looks += 1;
+                if let Some((_, to)) = &mut self.cut {
+                    *to = 0;
+                }
             } else {
                 told.missing += 1;
                 if told.missing >= MISSES {
@@ -280,6 +293,7 @@ impl Ear {
                 }
             }
         }
+        self.blind = self.blind.saturating_sub(hop);
         let Some(look) = look else {
             self.run = None;
             return;

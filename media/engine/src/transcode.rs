@@ -261,6 +261,9 @@ impl Transcoder {
                     self.take(lost_len);
                 }
                 Pop::Lost { next } => {
+                    if let Some((ear, _)) = &mut self.ear {
+                        ear.distrust(lost_len);
+                    }
                     match &mut self.noise {
                         Some(noise) => noise.fill(&mut self.decoded[..lost_len]),
                         None => self.decoder.conceal(&mut self.decoded[..lost_len], next),

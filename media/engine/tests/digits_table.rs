@@ -27,6 +27,8 @@ enum Way {
     /// What calls do with a digit that came by INFO, or is to leave as an event: one command.
     Command,
     Tones,
+    /// A packet in the middle of each is lost.
+    BrokenTones,
 }
 
 struct Cell {
@@ -158,14 +160,17 @@ fn run(cell: &Cell, way: Way, from_phone: bool) -> Result<(), String> {
                     one_packet_each(&mut call, Some(me), other, from_phone, &mut ends);
                 }
             }
-            Way::Tones => {
+            Way::Tones | Way::BrokenTones => {
                 let (low, high) = dtmf::tones(digit).unwrap();
                 let mut chord = Chord::new(&[(low, -12.0), (high, -10.0)], &[], 8000);
-                for _ in 0..PRESSED {
+                let lost = if way == Way::BrokenTones { 3 } else { u32::MAX };
+                for n in 0..PRESSED + u32::from(lost == 3) {
                     let mut samples = [0; SAMPLES];
                     chord.fill(&mut samples);
                     let (header, payload) = (me.header(), me.mouth.say(&samples));
-                    call.phone_says(header, &payload);
+                    if n != lost {
+                        call.phone_says(header, &payload);
+                    }
                     one_packet_each(&mut call, None, other, from_phone, &mut ends);
                 }
             }
@@ -413,6 +418,20 @@ fn each_digit_arrives_once_and_only_once_on_every_way() {
             Err("the same"),
             tones_same(),
             Way::Tones,
+            true,
+        ),
+        (
+            "phone, in-band, a packet lost in each",
+            Err("the same"),
+            tones(),
+            Way::BrokenTones,
+            true,
+        ),
+        (
+            "phone, in-band, lost, one codec",
+            Err("the same"),
+            tones_same(),
+            Way::BrokenTones,
             true,
         ),
         (

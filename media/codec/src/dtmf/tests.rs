@@ -134,6 +134,26 @@ fn the_same_digit_twice_is_two_and_a_short_break_is_none() {
 }
 
 #[test]
+fn a_lost_packet_in_the_middle_of_a_digit_makes_no_two_of_it() {
+    for at in [40, 60, 80, 100] {
+        let mut sound = pressed("7", &Press { ms: 160, ..USUAL }, 8000);
+        let lost = (37 + at) * 8..(57 + at) * 8;
+        sound[lost.clone()].fill(0);
+        let mut ear = Ear::new(8000);
+        let mut heard = Vec::new();
+        for (n, part) in sound.chunks_mut(8).enumerate() {
+            if n * 8 == lost.start {
+                ear.distrust(160);
+            }
+            ear.listen(part, true);
+            heard.extend(std::iter::from_fn(|| ear.poll()));
+        }
+        assert_eq!(digits(&heard), "7", "{at}");
+        assert!(matches!(heard[1], Heard::End('7', 140..=180)), "{heard:?}");
+    }
+}
+
+#[test]
 fn digits_are_heard_through_noise_and_the_codecs_of_a_telephone() {
     let mut seed = 1;
     for law in [Law::Mu, Law::A] {
