@@ -1,19 +1,24 @@
 //! One adapter for each role: from settings, sockets and links as they stand here to what the role's own
 //! package wants. Each holds both ends of its links until its loop ends, since a link ends with them.
 
+use crate::apps::Store;
 use crate::config::{CodecPolicy, Config, InbandDtmf, Ringback};
 use crate::link::{LinkEvent, Receiver, Sender, draw};
 use crate::metrics::{Kind, Metrics};
+use crate::node_id;
 use crate::opened::SipKind;
 use crate::pages::PAGES;
 use crate::roles::{Listening, MediaParts, SignalingParts, Stopping, TrunkParts};
 use media_relay::{Announce, FaceAddress, Node, NodeConfig, PeerAddress};
+use signaling_server::hooks::{self, Hooks, hooks};
 use signaling_server::peer::FromPeer;
+use signaling_server::rate::Rate;
 use signaling_server::signaling::{Peer, Signaling, Status, sockets};
 use signaling_server::sip_socket::Adopted;
 use signaling_server::trunk::{self, TrunkConfig};
-use signaling_server::websocket::Web;
+use signaling_server::websocket::{Guard, Web};
 use signaling_trunk::allowed::Entry;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -205,6 +210,16 @@ pub fn signaling(
         let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         signaling_metrics(metrics, &status);
     });
+    let hooks = hooks(hook_settings(config)?);
+    let (watched, told) = (hooks.0.clone(), Mutex::default());
+    metrics.on_scrape(move |metrics| hook_metrics(metrics, &watched, &told));
+    let apps = Store::new(&config.data_dir)
+        .watch(config.backend.enabled)
+        .map_err(|error| format!("{error}."))?;
+    let settings = signaling_backend::Settings {
+        node_id: node_id::load_or_make(config).map_err(|error| format!("data_dir: {error}."))?,
+        sip_message_raw: config.signaling.sip_message_raw,
+    };
     let calls = metrics.counter("trunkgate_calls_total", "Calls that are over.", &[]);
     let signaling = Signaling {
         config: signaling_calls::Config {
@@ -234,6 +249,9 @@ pub fn signaling(
             first_number: (1 << 40) | (draw() >> 24),
             ..signaling_calls::Config::default()
         },
+        settings,
+        apps,
+        hooks,
         trunk: peer(parts.to_trunk, parts.from_trunk),
         media: peer(parts.to_media, parts.from_media),
         record: Box::new(move |record| {
@@ -246,6 +264,11 @@ pub fn signaling(
         status: status.clone(),
     };
     let (sockets, inputs) = sockets();
+    let rate = config.signaling.connections_per_second_per_address;
+    let guard = Guard {
+        origins: config.signaling.origins.clone().into(),
+        rate: (rate > 0).then(|| Arc::new(Rate::new(rate))),
+    };
     let acceptor = parts.tls.map(tokio_rustls::TlsAcceptor::from);
     let plain = parts
         .ws
@@ -263,11 +286,39 @@ pub fn signaling(
             tls,
             pages: PAGES,
             sockets: sockets.clone(),
+            guard: guard.clone(),
         };
         tokio::spawn(web.run(stopping.clone()));
     }
     tasks.spawn(signaling.run(inputs, stopping));
     Ok(status)
+}
+
+fn hook_settings(config: &Config) -> Result<hooks::Settings, String> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let authorities = match &config.backend.ca {
+        None => Vec::new(),
+        Some(path) => {
+            let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            let read: Vec<_> = read.map_err(|error| {
+                format!("backend.ca: {} cannot be read: {error}.", path.display())
+            })?;
+            if read.is_empty() {
+                return Err(format!(
+                    "backend.ca: {} holds no certificate.",
+                    path.display()
+                ));
+            }
+            read
+        }
+    };
+    Ok(hooks::Settings {
+        request_timeout: config.backend.request_timeout,
+        connections: config.backend.connections,
+        queue: config.backend.queue,
+        authorities,
+    })
 }
 
 fn peer<C, E>(to: Sender<C>, from: Receiver<E>) -> Peer<C, E>
@@ -341,6 +392,54 @@ fn signaling_metrics(metrics: &Metrics, status: &Status) {
             &[],
         )
         .set(count(status.slow_sockets));
+}
+
+/// `told`: applications that had a number once; without one of them it would stay as it was last.
+fn hook_metrics(metrics: &Metrics, hooks: &Hooks, told: &Mutex<BTreeSet<String>>) {
+    let counts = hooks.counts();
+    for (outcome, n) in [
+        ("accepted", counts.accepted),
+        ("refused", counts.refused),
+        ("unreachable", counts.unreachable),
+        ("unsent", counts.unsent),
+    ] {
+        metrics
+            .counter(
+                "trunkgate_hooks_total",
+                "Hooks by what became of them.",
+                &[("outcome", outcome)],
+            )
+            .set(count(n));
+    }
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    let states = hooks.apps();
+    let there: BTreeSet<String> = states.iter().map(|state| state.app.clone()).collect();
+    let before = std::mem::replace(&mut *told, there.clone());
+    let none = before.difference(&there).map(|app| hooks::AppState {
+        app: app.clone(),
+        waiting: 0,
+        running: 0,
+        breaker_open: false,
+    });
+    for state in states.into_iter().chain(none) {
+        let app = [("app", state.app.as_str())];
+        let gauge = |name, help, n| metrics.gauge(name, help, &app).set(n);
+        gauge(
+            "trunkgate_hook_breaker_open",
+            "Whether an application's hooks fail at once because its backend did not answer.",
+            state.breaker_open.into(),
+        );
+        gauge(
+            "trunkgate_hooks_waiting",
+            "Hooks that wait for a connection to the application's backend.",
+            count(state.waiting),
+        );
+        gauge(
+            "trunkgate_hooks_running",
+            "Hooks that an application's backend is asked now.",
+            count(state.running),
+        );
+    }
 }
 
 fn media_metrics(metrics: &Metrics, load: &media_control::Load) {

@@ -39,7 +39,7 @@ pub fn lock_dir(dir: &Path) -> Result<File, FileError> {
         path: dir.to_owned(),
         error,
     };
-    make_private_dir(dir).map_err(failed)?;
+    make_dir(dir).map_err(failed)?;
     let lock = dir.join(".lock");
     let file = OpenOptions::new()
         .create(true)
@@ -53,14 +53,19 @@ pub fn lock_dir(dir: &Path) -> Result<File, FileError> {
 
 /// Replaces the file by `content`, readable by its owner only.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    write(path, content, 0o600)
+    write(path, content, 0o600, None)
+}
+
+/// The same, owned by whom `dir` belongs to: what root writes for a service must be readable by that.
+pub fn write_private_for(dir: &Path, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    write(path, content, 0o600, Some(dir))
 }
 
 pub fn write_public(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    write(path, content, 0o644)
+    write(path, content, 0o644, None)
 }
 
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+fn write(path: &Path, content: &[u8], mode: u32, owner_of: Option<&Path>) -> Result<(), FileError> {
     let mut next = path.as_os_str().to_owned();
     next.push(".new");
     let next = PathBuf::from(next);
@@ -73,6 +78,14 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
         let mut file = options.open(&next)?;
         file.write_all(content)?;
+        #[cfg(unix)]
+        if let Some(dir) = owner_of {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            let (dir, own) = (fs::metadata(dir)?, file.metadata()?);
+            if dir.uid() != own.uid() {
+                fchown(&file, Some(dir.uid()), Some(dir.gid()))?;
+            }
+        }
         file.sync_all()?;
         fs::rename(&next, path)
     })();
@@ -82,7 +95,15 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     })
 }
 
-fn make_private_dir(dir: &Path) -> io::Result<()> {
+/// Makes `dir` (0700) where it is not there.
+pub fn make_private_dir(dir: &Path) -> Result<(), FileError> {
+    make_dir(dir).map_err(|error| FileError::Write {
+        path: dir.to_owned(),
+        error,
+    })
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -3,12 +3,14 @@
 
 mod adapters;
 pub mod admin;
+pub mod apps;
 pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod files;
 pub mod link;
 pub mod metrics;
+pub mod node_id;
 pub mod opened;
 mod pages;
 pub mod roles;

@@ -1,17 +1,27 @@
 //! `trunkgate`: arguments, settings, start the roles, wait for the signal to stop.
 
 use clap::Parser;
-use gateway::cli::{CommandLine, Task};
+use gateway::cli::{CommandLine, Task, apps};
 use gateway::config::{Config, Surroundings};
 use gateway::start;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What was asked for cannot be: a setting is wrong, a port is taken.
 const WRONG_SETTINGS: u8 = 2;
+/// A command about applications that cannot be carried out; nothing has changed.
+const NOT_DONE: u8 = 1;
 
 fn main() -> ExitCode {
     let (task, arguments) = CommandLine::parse().task();
     let around = Surroundings::look();
+    let task = match task {
+        Task::Apps(command) if !command.needs_settings() => {
+            return carry_out(*command, Path::new(""));
+        }
+        task => task,
+    };
     let config = match Config::load(&arguments, &around) {
         Ok(config) => config,
         Err(complaints) => {
@@ -21,13 +31,30 @@ fn main() -> ExitCode {
             return ExitCode::from(WRONG_SETTINGS);
         }
     };
-    if task == Task::CheckConfig {
-        println!("configuration is right");
-        return ExitCode::SUCCESS;
+    match task {
+        Task::Run => match start::run(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(complaints) => give_up(&complaints),
+        },
+        Task::CheckConfig => {
+            println!("configuration is right");
+            ExitCode::SUCCESS
+        }
+        Task::Apps(command) => carry_out(*command, &config.data_dir),
     }
-    match start::run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(complaints) => give_up(&complaints),
+}
+
+fn carry_out(command: apps::Command, data_dir: &Path) -> ExitCode {
+    match command.run(data_dir) {
+        Ok(told) => {
+            // Nobody may be reading any more, as behind `| head`.
+            let _ = std::io::stdout().write_all(told.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(sentence) => {
+            eprintln!("{sentence}");
+            ExitCode::from(NOT_DONE)
+        }
     }
 }
 

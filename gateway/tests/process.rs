@@ -223,3 +223,53 @@ fn taken_ports_are_told_by_their_settings_with_code_2() {
         "{complaints:?}"
     );
 }
+
+#[test]
+fn applications_are_set_up_by_commands_with_exit_codes_that_scripts_can_use() {
+    let folder = Folder::new("apps");
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let output = trunkgate(&folder, &words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, told, _) = run("add app shop shopKey https://shop.example/hooks");
+    assert_eq!(code, Some(0));
+    assert!(
+        told.contains("No hook is on yet") && told.contains(folder.0.to_str().unwrap()),
+        "{told}"
+    );
+    assert_eq!(run("app add-nothing").0, Some(2));
+    assert_eq!(run("add app-rest-method shopKey connect").0, Some(0));
+    let (code, told, _) = run("show app-rest-methods shopKey");
+    assert_eq!((code, told.as_str()), (Some(0), "connect\n"));
+    let (code, told, complaint) = run("add app shop other http://b");
+    assert_eq!((code, told.as_str()), (Some(1), ""));
+    assert_eq!(complaint, "There is an application named shop already.\n");
+    assert_eq!(run("show apps --set link.grase=3").0, Some(2));
+    let (code, told, _) = run("show rest-methods");
+    assert!(code == Some(0) && told.lines().count() > 40);
+    let (_, help, _) = run("add app --help");
+    assert!(help.contains("<name> <appKey> <url>"), "{help}");
+}
+
+#[test]
+fn a_file_of_applications_that_cannot_be_used_keeps_the_gateway_from_starting_and_is_told() {
+    let folder = Folder::new("wrong-apps");
+    std::fs::write(
+        folder.0.join("apps.toml"),
+        "[[app]]\nname = \"a\"\nkey = \"b c\"\n",
+    )
+    .unwrap();
+    let output = trunkgate(&folder, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        text.contains("apps.toml") && text.contains("appKey must be"),
+        "{text}"
+    );
+}

@@ -11,10 +11,11 @@ mod tests;
 mod values;
 
 pub use surroundings::Surroundings;
-pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport};
+pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, origin};
 
 use crate::files;
 use read::{Reader, Shown};
+use signaling_backend::RawSip;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -36,6 +37,7 @@ pub struct Arguments {
 pub struct Config {
     pub roles: BTreeSet<Role>,
     pub signaling: Signaling,
+    pub backend: Backend,
     pub sip: Sip,
     pub calls: Calls,
     pub media: Media,
@@ -59,6 +61,23 @@ pub struct Signaling {
     /// Certificate chain and key in PEM; `None`: made and kept under `data_dir`.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub close_on_registration_failure: bool,
+    /// Origins, in lower case, whose pages may connect; empty: any.
+    pub origins: Vec<String>,
+    pub sip_message_raw: RawSip,
+    /// New sessions of one address; 0: as many as it likes.
+    pub connections_per_second_per_address: u32,
+}
+
+/// The hooks' way to the applications' backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    pub enabled: bool,
+    /// Zero: none.
+    pub request_timeout: Duration,
+    pub connections: usize,
+    pub queue: usize,
+    /// Authorities that are believed beside the system's, PEM.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +234,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
     let data_dir = data_dir.map(|dir| dir.unwrap_or_else(|| around.default_data_dir()));
     let log_level = reader.text("log.level", "info", Shown::Plainly, values::log_level);
     let signaling = read_signaling(reader);
+    let backend = read_backend(reader);
     let sip = read_sip(reader);
     let calls = read_calls(reader);
     let media = read_media(reader, around);
@@ -228,6 +248,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
     Some(Config {
         roles,
         signaling: signaling?,
+        backend: backend?,
         sip: sip?,
         calls: calls?,
         media: media?,
@@ -262,6 +283,24 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
     );
     let key = reader.text("signaling.key", "auto", Shown::Plainly, path_or_auto);
     let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
+    let origins = reader.list("signaling.origins", &[], values::origin);
+    let raw = reader.text(
+        "signaling.sip_message_raw",
+        "full",
+        Shown::Plainly,
+        |text| match text {
+            "full" => Ok(RawSip::Full),
+            "status-line" => Ok(RawSip::StatusLine),
+            "off" => Ok(RawSip::Off),
+            _ => Err("is none of \"full\", \"status-line\" and \"off\"".to_owned()),
+        },
+    );
+    let rate = reader.integer(
+        "signaling.connections_per_second_per_address",
+        20,
+        0..=1_000_000,
+        "",
+    );
     if let (Some(Some(ws)), Some(Some(wss))) = (&ws, &wss)
         && ws == wss
         && ws.port != 0
@@ -292,6 +331,26 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         wss: wss?,
         certificate,
         close_on_registration_failure: close_on_failure?,
+        origins: origins?,
+        sip_message_raw: raw?,
+        connections_per_second_per_address: u32::try_from(rate?).ok()?,
+    })
+}
+
+fn read_backend(reader: &mut Reader) -> Option<Backend> {
+    let enabled = reader.flag("backend.enabled", true);
+    let timeout = reader.integer("backend.request_timeout", 15, 0..=600, " seconds");
+    let connections = reader.integer("backend.connections", 8, 1..=1000, "");
+    let queue = reader.integer("backend.queue", 1000, 1..=100_000, "");
+    let ca = reader.text("backend.ca", "", Shown::Plainly, |text| {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    });
+    Some(Backend {
+        enabled: enabled?,
+        request_timeout: seconds(timeout?)?,
+        connections: usize::try_from(connections?).ok()?,
+        queue: usize::try_from(queue?).ok()?,
+        ca: ca?,
     })
 }
 

@@ -5,7 +5,10 @@
 
 pub mod clock;
 pub mod dns;
+mod fields;
+pub mod hooks;
 pub mod peer;
+pub mod rate;
 pub mod signaling;
 pub mod sip_socket;
 pub mod trunk;

@@ -1,12 +1,15 @@
-//! The signaling role's loop: one switchboard, its browsers, and the links to trunk and media.
+//! The signaling role's loop: one desk, its browsers, the links to trunk and media, and the hooks' way out.
 
 use crate::clock::Clock;
+use crate::hooks::{Answers, Hooks};
 use crate::peer::FromPeer;
 use media_control as media;
-use signaling_calls::{CallRecord, Config, Counts, Input, Link, Output, SessionId, Switchboard};
+use signaling_backend::{self as backend, Apps, Desk};
+use signaling_calls::{CallRecord, Config, Counts, Input, Link, Output, SessionId};
 use signaling_protocol::ServerMessage;
 use signaling_trunk::api as trunk;
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -39,8 +42,11 @@ pub struct Peer<C, E> {
 pub(crate) enum FromSocket {
     Opened {
         session: SessionId,
-        remote: std::net::SocketAddr,
+        remote: SocketAddr,
+        local: SocketAddr,
         token: String,
+        unique: String,
+        origin: Option<String>,
         outgoing: mpsc::Sender<ToSocket>,
     },
     Input(Box<Input>),
@@ -48,7 +54,11 @@ pub(crate) enum FromSocket {
 
 /// What the loop tells a socket.
 pub(crate) enum ToSocket {
-    Message(Box<ServerMessage>),
+    Message {
+        message: Box<ServerMessage>,
+        /// Fields that stay here.
+        without: Vec<String>,
+    },
     Close,
 }
 
@@ -82,6 +92,10 @@ pub struct Status {
 /// The signaling role before it runs.
 pub struct Signaling {
     pub config: Config,
+    pub settings: backend::Settings,
+    /// The applications, now and whenever the operator changes one.
+    pub apps: watch::Receiver<Apps>,
+    pub hooks: (Hooks, Answers),
     pub trunk: Peer<trunk::Command, trunk::Event>,
     pub media: Peer<media::Command, media::Event>,
     /// Called with each call's record when it is over.
@@ -110,6 +124,9 @@ impl Signaling {
     pub async fn run(self, inputs: SocketInputs, mut shutdown: watch::Receiver<bool>) {
         let Signaling {
             config,
+            settings,
+            mut apps,
+            hooks: (hooks, mut answers),
             trunk,
             media,
             record,
@@ -117,8 +134,11 @@ impl Signaling {
         } = self;
         let mut inputs = inputs.0;
         let clock = Clock::start();
+        let known = apps.borrow_and_update().clone();
+        let mut apps_may_change = true;
         let mut state = Loop {
-            board: Switchboard::new(config),
+            desk: Desk::new(config, settings, known),
+            hooks,
             sockets: HashMap::new(),
             trunk: Way::new(trunk.say),
             media: Way::new(media.say),
@@ -135,7 +155,7 @@ impl Signaling {
             let again = state
                 .is_backed_up()
                 .then(|| tokio::time::Instant::now() + AGAIN);
-            let timer = state.board.poll_timeout().map(|at| clock.deadline(at));
+            let timer = state.desk.poll_timeout().map(|at| clock.deadline(at));
             tokio::select! {
                 Some(input) = inputs.recv() => state.socket(input, &clock),
                 Some(event) = trunk_events.recv() => {
@@ -161,8 +181,18 @@ impl Signaling {
                     };
                     state.handle(input, &clock);
                 }
+                Some((request, outcome)) = answers.next() => {
+                    state.put(backend::Input::Answered { request, outcome }, &clock);
+                }
+                changed = apps.changed(), if apps_may_change => {
+                    // Nobody is left who could change them.
+                    apps_may_change = changed.is_ok();
+                    let apps = apps.borrow_and_update().clone();
+                    state.hooks.retain(&apps);
+                    state.put(backend::Input::Apps(apps), &clock);
+                }
                 () = sleep_until(timer) => {
-                    state.board.handle_timeout(clock.now());
+                    state.desk.handle_timeout(clock.now());
                     state.drain(&clock);
                 }
                 () = sleep_until(again) => state.drain(&clock),
@@ -185,7 +215,10 @@ impl Signaling {
                 shown = tokio::time::Instant::now();
                 state.publish(&status);
             }
-            if parting.is_some() && state.board.is_idle() && state.sockets.is_empty() {
+            let is_over = |state: &Loop| {
+                state.desk.board().is_idle() && state.sockets.is_empty() && state.hooks.is_idle()
+            };
+            if parting.is_some() && is_over(&state) {
                 break;
             }
         }
@@ -200,7 +233,8 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 struct Loop {
-    board: Switchboard,
+    desk: Desk,
+    hooks: Hooks,
     sockets: HashMap<SessionId, mpsc::Sender<ToSocket>>,
     trunk: Way<trunk::Command>,
     media: Way<media::Command>,
@@ -259,18 +293,22 @@ impl Loop {
             FromSocket::Opened {
                 session,
                 remote,
+                local,
                 token,
+                unique,
+                origin,
                 outgoing,
             } => {
                 self.sockets.insert(session, outgoing);
-                self.handle(
-                    Input::SessionOpened {
-                        session,
-                        remote,
-                        token,
-                    },
-                    clock,
-                );
+                let opened = backend::Input::SessionOpened {
+                    session,
+                    remote,
+                    local,
+                    token,
+                    unique,
+                    origin,
+                };
+                self.put(opened, clock);
             }
             FromSocket::Input(input) => {
                 let input = *input;
@@ -283,40 +321,67 @@ impl Loop {
     }
 
     fn handle(&mut self, input: Input, clock: &Clock) {
-        self.board.handle(input, clock.now());
+        self.put(backend::Input::Calls(input), clock);
+    }
+
+    fn put(&mut self, input: backend::Input, clock: &Clock) {
+        self.desk.handle(input, clock.now());
         self.drain(clock);
     }
 
-    /// Carries out what the switchboard decided. A link that lets so much pile up is treated as lost, which
+    /// Carries out what the desk decided. A link that lets so much pile up is treated as lost, which
     /// frees what depends on it, and as back when its queue has room: then the far side is told what is left.
     fn drain(&mut self, clock: &Clock) {
         self.trunk.flush();
         self.media.flush();
-        while let Some(output) = self.board.poll_output() {
+        while let Some(output) = self.desk.poll_output() {
             match output {
-                Output::Send { session, message } => {
-                    self.tell(session, ToSocket::Message(Box::new(message)))
+                backend::Output::Send {
+                    session,
+                    message,
+                    without,
+                } => {
+                    let message = Box::new(message);
+                    self.tell(session, ToSocket::Message { message, without });
                 }
-                Output::Close { session } => self.tell(session, ToSocket::Close),
-                Output::Hook { .. } | Output::Moved { .. } | Output::Over { .. } => {}
-                Output::Trunk { key, command } => {
-                    if !self.trunk.say(key, command) {
-                        tracing::error!("the trunk takes no more commands");
-                        self.board.handle(Input::TrunkLink(Link::Lost), clock.now());
-                        let back = Link::Up { fresh: false };
-                        self.board.handle(Input::TrunkLink(back), clock.now());
+                backend::Output::Request(request) => {
+                    for (request, outcome) in self.hooks.post(*request) {
+                        let answered = backend::Input::Answered { request, outcome };
+                        self.desk.handle(answered, clock.now());
                     }
                 }
-                Output::Media { key, command } => {
-                    if !self.media.say(key, command) {
-                        tracing::error!("the media role takes no more commands");
-                        self.board.handle(Input::MediaLink(Link::Lost), clock.now());
-                        let back = Link::Up { fresh: false };
-                        self.board.handle(Input::MediaLink(back), clock.now());
-                    }
-                }
-                Output::Record(record) => (self.record)(&record),
+                backend::Output::Calls(output) => self.carry_out(output, clock),
             }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, clock: &Clock) {
+        let mut relink = |link: fn(Link) -> Input| {
+            for state in [Link::Lost, Link::Up { fresh: false }] {
+                let input = backend::Input::Calls(link(state));
+                self.desk.handle(input, clock.now());
+            }
+        };
+        match output {
+            Output::Close { session } => self.tell(session, ToSocket::Close),
+            // The desk keeps these for itself.
+            Output::Send { .. }
+            | Output::Hook { .. }
+            | Output::Moved { .. }
+            | Output::Over { .. } => {}
+            Output::Trunk { key, command } => {
+                if !self.trunk.say(key, command) {
+                    tracing::error!("the trunk takes no more commands");
+                    relink(Input::TrunkLink);
+                }
+            }
+            Output::Media { key, command } => {
+                if !self.media.say(key, command) {
+                    tracing::error!("the media role takes no more commands");
+                    relink(Input::MediaLink);
+                }
+            }
+            Output::Record(record) => (self.record)(&record),
         }
     }
 
@@ -338,8 +403,8 @@ impl Loop {
     fn publish(&mut self, status: &Mutex<Status>) {
         self.unshown = false;
         let now = Status {
-            counts: self.board.counts(),
-            ready: self.board.is_ready(),
+            counts: self.desk.board().counts(),
+            ready: self.desk.board().is_ready(),
             slow_sockets: self.slow,
             load: self.load.clone(),
         };
@@ -358,7 +423,12 @@ mod tests {
     fn a_socket_that_does_not_read_is_dropped_and_the_others_are_served() {
         let clock = Clock::start();
         let mut state = Loop {
-            board: Switchboard::new(Config::default()),
+            desk: Desk::new(
+                Config::default(),
+                backend::Settings::default(),
+                Apps::default(),
+            ),
+            hooks: crate::hooks::hooks(crate::hooks::Settings::default()).0,
             sockets: HashMap::new(),
             trunk: Way::new(Box::new(|_, _| true)),
             media: Way::new(Box::new(|_, _| true)),
@@ -373,7 +443,10 @@ mod tests {
             let opened = FromSocket::Opened {
                 session: SessionId(n),
                 remote,
+                local: remote,
                 token: n.to_string(),
+                unique: n.to_string(),
+                origin: None,
                 outgoing,
             };
             state.socket(opened, &clock);
@@ -395,7 +468,7 @@ mod tests {
         assert!(!state.sockets.contains_key(&SessionId(1)));
         assert_eq!(state.slow, 1);
         state.socket(ping(2), &clock);
-        assert!(matches!(read.try_recv(), Ok(ToSocket::Message(_))));
+        assert!(matches!(read.try_recv(), Ok(ToSocket::Message { .. })));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Browsers: the WebSocket of the JSON protocol on any path, and the pages that we serve beside it.
 
+use crate::fields;
+use crate::rate::Rate;
 use crate::signaling::{FromSocket, Sockets, ToSocket};
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{Extension, FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use signaling_calls::{Input, SessionId};
@@ -33,6 +35,8 @@ const FRAME_READ: usize = 2 * FRAME_MAX;
 const CLOSING: Duration = Duration::from_secs(1);
 /// Bytes read at once; axum's own 128 kB a socket would be most of an idle session's memory.
 const READ_BUFFER: usize = 4 * 1024;
+/// Longest Origin header: a scheme, a host name of 253 characters, a port.
+const ORIGIN: usize = 300;
 
 /// With few descriptors (1,024 is usual outside of a service manager) idle pages must not take those that SIP,
 /// media and health checks need: each of the two listeners gets three eighths of what there is.
@@ -64,12 +68,30 @@ pub struct Web {
     pub tls: Option<TlsAcceptor>,
     pub pages: &'static [Page],
     pub sockets: Sockets,
+    pub guard: Guard,
+}
+
+/// Who may open a session at all, whatever the application. Clones share their counts.
+#[derive(Clone, Default)]
+pub struct Guard {
+    /// Origins whose pages may connect, in lower case; empty: any, and clients that are no browsers.
+    pub origins: Arc<[String]>,
+    /// `None`: an address may open as many as it likes.
+    pub rate: Option<Arc<Rate>>,
 }
 
 #[derive(Clone)]
 struct App {
     sockets: Sockets,
     pages: &'static [Page],
+    guard: Guard,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy)]
+struct Ends {
+    remote: SocketAddr,
+    local: SocketAddr,
 }
 
 impl Web {
@@ -78,6 +100,7 @@ impl Web {
         let app = App {
             sockets: self.sockets,
             pages: self.pages,
+            guard: self.guard,
         };
         let router = Router::new().fallback(any_path).with_state(app);
         let places = Arc::new(Semaphore::new(connections()));
@@ -102,12 +125,17 @@ impl Web {
                 continue;
             };
             let _ = stream.set_nodelay(true);
+            // A connection that is gone already has no local end.
+            let Ok(local) = stream.local_addr() else {
+                continue;
+            };
+            let ends = Ends { remote, local };
             let (router, tls) = (router.clone(), self.tls.clone());
             tokio::spawn(async move {
                 match tls {
-                    None => serve(stream, remote, router).await,
+                    None => serve(stream, ends, router).await,
                     Some(tls) => match tokio::time::timeout(OPENING, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => serve(stream, remote, router).await,
+                        Ok(Ok(stream)) => serve(stream, ends, router).await,
                         Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
                         Err(_) => tracing::debug!(%remote, "TLS handshake took too long"),
                     },
@@ -120,14 +148,14 @@ impl Web {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    remote: SocketAddr,
+    ends: Ends,
     router: Router,
 ) {
     let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         async move {
             let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(ends);
             router.as_service().ready().await?.call(request).await
         }
     });
@@ -138,7 +166,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
     if let Err(error) = connection.await {
-        tracing::debug!(%remote, %error, "connection ended");
+        tracing::debug!(remote = %ends.remote, %error, "connection ended");
     }
 }
 
@@ -146,7 +174,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 /// the protocol's (protocol §1.1); what does not ask is a page of ours or nothing.
 async fn any_path(
     State(app): State<App>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    Extension(ends): Extension<Ends>,
     request: Request,
 ) -> Response {
     let asks = request
@@ -156,6 +184,13 @@ async fn any_path(
     if !asks {
         return page(&app, request.method(), request.uri().path());
     }
+    let origin = match app.guard.admit(ends.remote, request.headers()) {
+        Ok(origin) => origin,
+        Err((status, why)) => {
+            tracing::debug!(remote = %ends.remote, status = status.as_u16(), why, "upgrade refused");
+            return (status, why).into_response();
+        }
+    };
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
         Ok(upgrade) => upgrade
@@ -164,8 +199,41 @@ async fn any_path(
             .max_write_buffer_size(4 * FRAME_MAX)
             .max_message_size(FRAME_READ)
             .max_frame_size(FRAME_READ)
-            .on_upgrade(move |socket| session(socket, remote, app.sockets)),
+            .on_upgrade(move |socket| session(socket, ends, origin, app.sockets)),
         Err(refusal) => refusal.into_response(),
+    }
+}
+
+impl Guard {
+    /// The page's origin, or why the upgrade is refused.
+    fn admit(
+        &self,
+        remote: SocketAddr,
+        headers: &HeaderMap,
+    ) -> Result<Option<String>, (StatusCode, &'static str)> {
+        if self
+            .rate
+            .as_ref()
+            .is_some_and(|rate| !rate.take(remote.ip()))
+        {
+            let why = "Too many connections from this address; wait a moment.\n";
+            return Err((StatusCode::TOO_MANY_REQUESTS, why));
+        }
+        let origin = match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
+            None => None,
+            Some(Ok(origin)) if origin.len() <= ORIGIN => Some(origin.to_owned()),
+            Some(_) => return Err((StatusCode::BAD_REQUEST, "The Origin header is no origin.\n")),
+        };
+        let is_listed = origin.as_ref().is_some_and(|origin| {
+            self.origins
+                .iter()
+                .any(|listed| listed.eq_ignore_ascii_case(origin))
+        });
+        if !self.origins.is_empty() && !is_listed {
+            let why = "Pages of this origin may not connect here.\n";
+            return Err((StatusCode::FORBIDDEN, why));
+        }
+        Ok(origin)
     }
 }
 
@@ -208,16 +276,22 @@ fn page(app: &App, method: &Method, path: &str) -> Response {
 }
 
 /// One browser's connection, from upgrade to close.
-async fn session(socket: WebSocket, remote: SocketAddr, sockets: Sockets) {
+async fn session(socket: WebSocket, ends: Ends, origin: Option<String>, sockets: Sockets) {
+    let Ends { remote, local } = ends;
     let session = sockets.next_session();
     let (outgoing, receiver) = Sockets::outgoing();
-    let Some(token) = token(remote, session) else {
+    // The name that hooks and logs know says nothing about the token: each has dice of its own.
+    let (Some(dice), Some(unique)) = (draw::<24>(session), draw::<16>(session)) else {
         return;
     };
     let opened = FromSocket::Opened {
         session,
         remote,
-        token,
+        local,
+        // The look that WCS gives its tokens, with 192 random bits behind it (protocol §1.8).
+        token: format!("/{remote}-{dice}"),
+        unique,
+        origin,
         outgoing,
     };
     if sockets.inputs.send(opened).await.is_err() {
@@ -303,7 +377,15 @@ async fn write(
             message = messages.recv() => message,
         };
         let frame = match message {
-            Some(ToSocket::Message(message)) => Message::Text(message.to_text().into()),
+            Some(ToSocket::Message { message, without }) => {
+                let text = message.to_text();
+                let text = if without.is_empty() {
+                    text
+                } else {
+                    fields::without_in_arguments(text, &without)
+                };
+                Message::Text(text.into())
+            }
             Some(ToSocket::Close) => close(close_code::NORMAL),
             None => break,
         };
@@ -332,15 +414,14 @@ async fn send(
     )
 }
 
-/// The look that WCS gives its tokens, with 192 random bits behind it (protocol §1.8).
-fn token(remote: SocketAddr, session: SessionId) -> Option<String> {
-    let mut dice = [0u8; 24];
+/// That many random bytes in hex.
+fn draw<const N: usize>(session: SessionId) -> Option<String> {
+    let mut dice = [0u8; N];
     if let Err(error) = getrandom::fill(&mut dice) {
         tracing::error!(%error, session = session.0, "the system gives no random numbers; the session is refused");
         return None;
     }
-    let hex: String = dice.iter().map(|b| format!("{b:02x}")).collect();
-    Some(format!("/{remote}-{hex}"))
+    Some(dice.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@ use futures_util::{SinkExt, StreamExt};
 use media_control as media;
 use media_control::{Candidate, Fingerprint, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
+use signaling_backend::{App, Apps};
 use signaling_calls::Config;
+use signaling_server::hooks::{Settings, hooks};
 use signaling_server::peer::FromPeer;
+use signaling_server::rate::Rate;
 use signaling_server::signaling::{Peer, Signaling, sockets};
-use signaling_server::websocket::{Page, Web};
+use signaling_server::websocket::{Guard, Page, Web};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +34,34 @@ struct Gateway {
 }
 
 async fn gateway() -> Gateway {
+    gateway_with(Guard::default()).await
+}
+
+/// `defaultApp`, which works without a backend.
+fn apps() -> Apps {
+    let app = App {
+        name: "defaultApp".into(),
+        key: "defaultApp".into(),
+        url: String::new(),
+        owner: String::new(),
+        rest_user: String::new(),
+        rest_password: None,
+        methods: Default::default(),
+        rest_client_config: Default::default(),
+        origins: Vec::new(),
+        password_over_http: false,
+        hook_secret: None,
+        sip_message_raw: None,
+        max_sessions: 0,
+        connections_per_second: 0,
+        messages_per_second: 0,
+    };
+    Apps {
+        by_key: [(app.key.clone(), Arc::new(app))].into(),
+    }
+}
+
+async fn gateway_with(guard: Guard) -> Gateway {
     let (stop, stopped) = watch::channel(false);
     let (tell, media_events) = mpsc::channel(64);
     tell.send(FromPeer::Up { fresh: true }).await.unwrap();
@@ -37,6 +69,11 @@ async fn gateway() -> Gateway {
     trunk_tell.send(FromPeer::Up { fresh: true }).await.unwrap();
     let signaling = Signaling {
         config: Config::default(),
+        settings: "Hw47CFMBEchVOpBMDr29IxudnJ1sjOY0@127.0.0.1"
+            .to_owned()
+            .into(),
+        apps: watch::channel(apps()).1,
+        hooks: hooks(Settings::default()),
         trunk: Peer {
             say: Box::new(move |_, _| {
                 let _held = &trunk_tell;
@@ -67,6 +104,7 @@ async fn gateway() -> Gateway {
             tls: None,
             pages,
             sockets,
+            guard,
         }
         .run(stopped.clone()),
     );
@@ -297,4 +335,62 @@ async fn a_shutdown_says_finish_and_closes() {
         .await
         .expect("the role ends")
         .unwrap();
+}
+
+/// The status that an upgrade with these further headers is answered with.
+async fn upgrade(gateway: &Gateway, headers: &str) -> u16 {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn only_pages_of_listed_origins_may_open_a_session_where_there_is_a_list() {
+    let guard = Guard {
+        origins: ["https://app.example".to_owned()].into(),
+        rate: None,
+    };
+    let gateway = gateway_with(guard).await;
+    for (headers, status) in [
+        ("Origin: https://app.example\r\n", 101),
+        ("Origin: HTTPS://App.Example\r\n", 101),
+        ("Origin: https://app.example.evil.example\r\n", 403),
+        ("Origin: http://app.example\r\n", 403),
+        ("Origin: null\r\n", 403),
+        ("", 403),
+        ("Origin: \u{e9}\r\n", 400),
+    ] {
+        assert_eq!(upgrade(&gateway, headers).await, status, "{headers}");
+    }
+    let long = format!("Origin: https://{}\r\n", "a".repeat(300));
+    assert_eq!(upgrade(&gateway, &long).await, 400);
+}
+
+#[tokio::test]
+async fn an_address_that_connects_too_often_is_told_429_and_still_gets_pages() {
+    let guard = Guard {
+        origins: Arc::default(),
+        rate: Some(Arc::new(Rate::new(1))),
+    };
+    let gateway = gateway_with(guard).await;
+    let mut statuses = Vec::new();
+    for _ in 0..40 {
+        statuses.push(upgrade(&gateway, "").await);
+    }
+    assert_eq!(statuses[0], 101);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod apps;
+
 use crate::config::{Arguments, Role};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ Examples:
       One setting by the environment.
   trunkgate --roles media --set link.listen=10.0.0.7:7000
       Only the media role, for a gateway elsewhere.
+  trunkgate add app shop shopKey https://shop.example/hooks
+      An application whose backend is asked what its pages may do.
 
 Settings are described in deploy/trunkgate.toml, which comes with the program: each key with its default, unit
 and reason. In --set and the environment the value is TOML; what is not TOML is a text.";
@@ -37,6 +41,21 @@ enum Action {
     Run(SettingArguments),
     /// Tells whether the settings are right, and all that is wrong otherwise.
     CheckConfig(SettingArguments),
+    /// Shows applications and hooks.
+    #[command(subcommand)]
+    Show(apps::Show),
+    /// Makes an application, or turns hooks on.
+    #[command(subcommand)]
+    Add(apps::Add),
+    /// Changes an application.
+    #[command(subcommand)]
+    Update(apps::Update),
+    /// Takes an application away, or turns hooks off.
+    #[command(subcommand)]
+    Remove(apps::Remove),
+    /// Applications, by the other order of words: app add, app update, app remove, app show, app list.
+    #[command(subcommand)]
+    App(apps::App),
 }
 
 #[derive(Debug, Args)]
@@ -52,27 +71,48 @@ struct SettingArguments {
     roles: Vec<Role>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// Where a running gateway is told its settings, so that both mean the same `data_dir`.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// File of settings (TOML), as the gateway has it: it says where data_dir is.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, over file and environment; can be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl From<SettingArguments> for Arguments {
+    fn from(given: SettingArguments) -> Arguments {
+        Arguments {
+            file: given.config,
+            set: given.set,
+            roles: given.roles,
+        }
+    }
+}
+
+#[derive(Debug)]
 pub enum Task {
     Run,
     CheckConfig,
+    Apps(Box<apps::Command>),
 }
 
 impl CommandLine {
     pub fn task(self) -> (Task, Arguments) {
-        let (task, given) = match self.command {
-            None => (Task::Run, self.settings),
-            Some(Action::Run(given)) => (Task::Run, given),
-            Some(Action::CheckConfig(given)) => (Task::CheckConfig, given),
+        let command = match self.command {
+            None => return (Task::Run, self.settings.into()),
+            Some(Action::Run(given)) => return (Task::Run, given.into()),
+            Some(Action::CheckConfig(given)) => return (Task::CheckConfig, given.into()),
+            Some(Action::Show(show)) => apps::Command::Show(show),
+            Some(Action::Add(add)) => apps::Command::Add(add),
+            Some(Action::Update(update)) => apps::Command::Update(update),
+            Some(Action::Remove(remove)) => apps::Command::Remove(remove),
+            Some(Action::App(app)) => app.into(),
         };
-        (
-            task,
-            Arguments {
-                file: given.config,
-                set: given.set,
-                roles: given.roles,
-            },
-        )
+        let arguments = command.arguments();
+        (Task::Apps(Box::new(command)), arguments)
     }
 }
 
@@ -89,15 +129,13 @@ mod tests {
         for line in ["trunkgate", "trunkgate run"] {
             let line = format!("{line} --config a.toml --set b=1 --set c=2 --roles trunk,media");
             let (task, arguments) = parse(&line).unwrap();
-            assert_eq!(task, Task::Run);
+            assert!(matches!(task, Task::Run));
             assert_eq!(arguments.file, Some("a.toml".into()));
             assert_eq!(arguments.set, ["b=1", "c=2"]);
             assert_eq!(arguments.roles, [Role::Trunk, Role::Media]);
         }
-        assert_eq!(
-            parse("trunkgate check-config --set a=1").unwrap().0,
-            Task::CheckConfig
-        );
+        let (task, _) = parse("trunkgate check-config --set a=1").unwrap();
+        assert!(matches!(task, Task::CheckConfig));
     }
 
     #[test]
