@@ -60,6 +60,10 @@ impl Switchboard {
                     .set(Timer::Transfer(key.0), now + TRANSFER_OUTCOME);
                 self.trunk(key.0, Trunk::Refer { invite, refer, to });
             }
+            // COMPLETED is the last word of a transfer, and of this call but for its end.
+            Err(info) if self.transfer_of(key).is_some_and(|t| t.completed) => {
+                self.warn_of_transfer(key, Told::info(info));
+            }
             Err(info) => self.tell_transfer_failed(key, Told::info(info)),
         }
     }
@@ -229,6 +233,10 @@ impl Switchboard {
     /// Pages of 2.0 show nothing of it by themselves, but they have a WARN.
     fn tell_transfer_failed(&mut self, key: CallKey, told: Told) {
         self.tell_transfer(key, TransferStatus::Failed, told.clone());
+        self.warn_of_transfer(key, told);
+    }
+
+    fn warn_of_transfer(&mut self, key: CallKey, told: Told) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };

@@ -25,6 +25,25 @@ pub enum Manner {
     Busy,
 }
 
+/// What the phone, as a PBX, makes of a REFER.
+#[derive(Clone, Copy, Debug)]
+pub struct Referred {
+    /// Its response; of what follows nothing happens unless it is 202.
+    pub status: u16,
+    /// The final word of its NOTIFYs, and how long it takes.
+    pub outcome: u16,
+    pub after: Duration,
+    /// After a good outcome it says BYE by itself.
+    pub says_bye: bool,
+}
+
+/// Something that the phone does by and by.
+#[derive(Clone, Debug)]
+enum Later {
+    Notify { call: String, status: u16 },
+    Bye { call: String },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// An INVITE of theirs, not answered for good.
@@ -76,7 +95,17 @@ pub struct Phone {
     pub out: Vec<String>,
     /// Transfers and digits.
     pub inside: Inside,
+    /// REFER and NOTIFY are the business of `inside`, which does what a test tells it; else of `referred`.
+    pub runs_errands: bool,
+    pub referred: Referred,
+    /// After the NOTIFY that its own REFER was carried out it says BYE, so long after.
+    pub leaves_after: Option<Duration>,
     next: u32,
+    /// Requests other than INVITE and BYE, by branch, repeated until a response comes.
+    requests: BTreeMap<String, Repeat>,
+    /// What was answered already, by the request's Via.
+    answered: BTreeMap<String, String>,
+    later: Vec<(Instant, Later)>,
 }
 
 impl Phone {
@@ -89,7 +118,18 @@ impl Phone {
             calls: BTreeMap::new(),
             out: Vec::new(),
             inside: Inside::default(),
+            runs_errands: false,
+            referred: Referred {
+                status: 202,
+                outcome: 200,
+                after: Duration::from_secs(1),
+                says_bye: true,
+            },
+            leaves_after: None,
             next: 1,
+            requests: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            later: Vec::new(),
         }
     }
 
@@ -109,6 +149,16 @@ impl Phone {
             "REGISTER" => self.register(&text),
             "OPTIONS" => self.respond(&text, 200, "OK", ""),
             "INVITE" => self.invited(text, id, now),
+            "REFER" | "NOTIFY" if !self.runs_errands => {
+                // A repetition gets what the first one got.
+                if let Some(response) = self.answered.get(&header(&text, "Via")) {
+                    self.out.push(response.clone());
+                } else if method == "REFER" {
+                    self.refer_came(&text, id, now);
+                } else {
+                    self.notify_came(&text, id, now);
+                }
+            }
             "ACK" => {
                 if let Some(call) = self.calls.get_mut(&id) {
                     call.repeat = None;
@@ -144,6 +194,109 @@ impl Phone {
         }
     }
 
+    fn refer_came(&mut self, text: &str, id: String, now: Instant) {
+        let talks = self
+            .calls
+            .get(&id)
+            .is_some_and(|c| c.state == State::Talking);
+        let Referred {
+            status,
+            outcome,
+            after,
+            says_bye,
+        } = self.referred;
+        let status = if talks { status } else { 481 };
+        self.respond(text, status, "Whatever", "");
+        self.remember_answer(text);
+        if status != 202 {
+            return;
+        }
+        let call = id.clone();
+        self.later.push((now, Later::Notify { call, status: 100 }));
+        let call = id.clone();
+        let status = outcome;
+        self.later
+            .push((now + after, Later::Notify { call, status }));
+        if outcome != 200 {
+            return;
+        }
+        if says_bye {
+            let moment = Duration::from_millis(50);
+            self.later
+                .push((now + after + moment, Later::Bye { call: id }));
+        }
+        // Attended: the new party hangs up the call that was replaced.
+        if let Some((_, rest)) = header(text, "Refer-To").split_once("Replaces=") {
+            let call = rest.split("%3B").next().unwrap_or_default();
+            let call = call.replace("%40", "@");
+            self.later.push((now + after, Later::Bye { call }));
+        }
+    }
+
+    fn notify_came(&mut self, text: &str, id: String, now: Instant) {
+        let talks = self
+            .calls
+            .get(&id)
+            .is_some_and(|c| c.state == State::Talking);
+        let (status, reason) = if talks { (200, "OK") } else { (481, "Gone") };
+        self.respond(text, status, reason, "");
+        self.remember_answer(text);
+        let done = text.contains("\r\n\r\nSIP/2.0 200");
+        if let (Some(after), true) = (self.leaves_after, done) {
+            self.later.push((now + after, Later::Bye { call: id }));
+        }
+    }
+
+    fn remember_answer(&mut self, request: &str) {
+        if let Some(response) = self.out.last() {
+            let via = header(request, "Via");
+            self.answered.insert(via, response.clone());
+        }
+    }
+
+    /// Asks the gateway to call somebody else.
+    pub fn refer_to(&mut self, id: &str, user: &str, now: Instant) {
+        let to = format!("Refer-To: <sip:{user}@{}>\r\n", self.address);
+        self.ask(id, "REFER", &to, "", now);
+    }
+
+    /// Calls the gateway's account for the place of a call that stands.
+    pub fn replace(&mut self, id: &str, now: Instant) -> Option<String> {
+        let call = self.calls.get(id)?;
+        let tag = |text: &str| {
+            let after = text.split(";tag=").nth(1).unwrap_or_default();
+            after.split(';').next().unwrap_or_default().to_owned()
+        };
+        let header = format!(
+            "Replaces: {id};to-tag={};from-tag={}\r\n",
+            tag(&call.theirs),
+            tag(&call.ours)
+        );
+        self.call_with(&header, now)
+    }
+
+    /// Sends a request inside a call, if that stands.
+    fn ask(&mut self, id: &str, method: &str, headers: &str, body: &str, now: Instant) {
+        let Some(mut call) = self.calls.get(id).cloned() else {
+            return;
+        };
+        if call.state != State::Talking {
+            return;
+        }
+        call.cseq += 1;
+        let branch = self.branch(&call, method);
+        let text = self.request_with(&call, method, call.cseq, headers, body, &branch);
+        self.calls.insert(id.to_owned(), call);
+        let repeat = Repeat {
+            text: text.clone(),
+            at: now + T1,
+            interval: T1,
+            until: now + GIVE_UP,
+        };
+        self.requests.insert(branch, repeat);
+        self.out.push(text);
+    }
+
     /// Once challenged, any answer is taken: whether the digest is right is tested elsewhere.
     fn register(&mut self, text: &str) {
         if header(text, "Authorization").is_empty() {
@@ -169,10 +322,13 @@ impl Phone {
     fn invited(&mut self, text: String, id: String, now: Instant) {
         if let Some(call) = self.calls.get(&id) {
             // A repetition gets the last response once more.
-            if same_transaction(&call.invite, &text) && !call.last_response.is_empty() {
-                self.out.push(call.last_response.clone());
+            if same_transaction(&call.invite, &text) {
+                if !call.last_response.is_empty() {
+                    self.out.push(call.last_response.clone());
+                }
+                return;
             }
-            return;
+            return self.invited_again(text, id, now);
         }
         if header(&text, "Proxy-Authorization").is_empty() {
             let challenge =
@@ -208,6 +364,31 @@ impl Phone {
         } else {
             self.provisional(&id);
         }
+    }
+
+    /// A re-INVITE: taken, unless something else is under way.
+    fn invited_again(&mut self, text: String, id: String, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        if call.state != State::Talking || call.repeat.is_some() {
+            let state = call.state;
+            let (status, reason) = match state {
+                State::Talking => (491, "Request Pending"),
+                _ => (481, "Gone"),
+            };
+            return self.respond(&text, status, reason, "");
+        }
+        let answer = response(&text, 200, "OK", &call.ours, self.address, "", SDP);
+        call.invite = text;
+        call.last_response = answer.clone();
+        call.repeat = Some(Repeat {
+            text: answer.clone(),
+            at: now + T1,
+            interval: T1,
+            until: now + GIVE_UP,
+        });
+        self.out.push(answer);
     }
 
     fn provisional(&mut self, id: &str) {
@@ -279,7 +460,12 @@ impl Phone {
 
     /// Calls the gateway's account.
     pub fn call(&mut self, now: Instant) -> Option<String> {
+        self.call_with("", now)
+    }
+
+    fn call_with(&mut self, headers: &str, now: Instant) -> Option<String> {
         let target = self.contact.clone()?;
+        self.next += 1;
         let id = format!("phone-{}@pbx", self.next);
         let call = Call {
             state: State::Calling,
@@ -295,10 +481,11 @@ impl Phone {
             answer_at: None,
             last_response: String::new(),
         };
-        let text = self.request(
+        let text = self.request_with(
             &call,
             "INVITE",
             call.cseq,
+            headers,
             SDP,
             &self.branch(&call, "INVITE"),
         );
@@ -347,7 +534,16 @@ impl Phone {
             .iter()
             .any(|m| cseq.ends_with(m))
         {
-            return self.errand_answered(&cseq, id, status, now);
+            if self.runs_errands {
+                return self.errand_answered(&cseq, id, status, now);
+            }
+            let via = header(text, "Via");
+            let branch = via.split("branch=").nth(1).unwrap_or_default();
+            let branch = branch.split(';').next().unwrap_or_default();
+            if status >= 200 {
+                self.requests.remove(branch);
+            }
+            return;
         }
         if cseq.ends_with("BYE") && status >= 200 {
             call.state = State::Over;
@@ -416,6 +612,35 @@ impl Phone {
         for id in due {
             self.finally(&id, 200, "OK", now);
         }
+        let (due, later) = std::mem::take(&mut self.later)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(at, _)| *at <= now);
+        self.later = later;
+        for (_, what) in due {
+            match what {
+                Later::Bye { call } => self.hang_up(&call, now),
+                Later::Notify { call, status } => {
+                    let state = match status {
+                        100..=199 => "active;expires=60",
+                        _ => "terminated;reason=noresource",
+                    };
+                    let headers = format!(
+                        "Event: refer\r\nSubscription-State: {state}\r\nContent-Type: message/sipfrag;version=2.0\r\n"
+                    );
+                    let body = format!("SIP/2.0 {status} Whatever\r\n");
+                    self.ask(&call, "NOTIFY", &headers, &body, now);
+                }
+            }
+        }
+        let out = &mut self.out;
+        self.requests.retain(|_, repeat| {
+            if repeat.at <= now {
+                out.push(repeat.text.clone());
+                repeat.interval = (repeat.interval * 2).min(T2);
+                repeat.at = now + repeat.interval;
+            }
+            now < repeat.until
+        });
         for call in self.calls.values_mut() {
             let Some(repeat) = call.repeat.as_mut().filter(|r| r.at <= now) else {
                 continue;
@@ -434,10 +659,26 @@ impl Phone {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let times = |c: &Call| [c.answer_at, c.repeat.as_ref().map(|r| r.at)];
         let calls = self.calls.values().flat_map(times).flatten();
-        calls.chain(self.inside_next()).min()
+        let requests = self.requests.values().map(|repeat| repeat.at);
+        let later = self.later.iter().map(|(at, _)| *at);
+        let errands = self.inside_next();
+        calls.chain(requests).chain(later).chain(errands).min()
     }
 
     fn request(&self, call: &Call, method: &str, cseq: u32, body: &str, branch: &str) -> String {
+        self.request_with(call, method, cseq, "", body, branch)
+    }
+
+    /// `headers` says what the body is, if that is no description.
+    fn request_with(
+        &self,
+        call: &Call,
+        method: &str,
+        cseq: u32,
+        headers: &str,
+        body: &str,
+        branch: &str,
+    ) -> String {
         let Call {
             target,
             ours,
@@ -446,7 +687,7 @@ impl Phone {
             ..
         } = call;
         let address = self.address;
-        let kind = if body.is_empty() {
+        let kind = if body.is_empty() || headers.contains("Content-Type") {
             ""
         } else {
             "Content-Type: application/sdp\r\n"
@@ -454,7 +695,7 @@ impl Phone {
         format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {ours}\r\nTo: {theirs}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:1002@{address}>\r\n\
-             {kind}Content-Length: {}\r\n\r\n{body}",
+             {headers}{kind}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
     }
@@ -496,7 +737,8 @@ fn response(
     } else {
         "Content-Type: application/sdp\r\n"
     };
-    let contact = if cseq.ends_with("INVITE") && status < 300 {
+    let makes_dialog = cseq.ends_with("INVITE") || cseq.ends_with("REFER");
+    let contact = if makes_dialog && status < 300 {
         format!("Contact: <sip:1002@{address}>\r\n")
     } else {
         String::new()

@@ -5,12 +5,12 @@ use crate::phone::{Manner, Phone};
 use media_control as media;
 use media_control::{Candidate, Fingerprint, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
-use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
+use signaling_calls::{CallRecord, Config, Input, Link, Output, Ringback, SessionId, Switchboard};
 use signaling_protocol::{ClientMessage, ServerMessage};
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{self, Agent};
 use signaling_trunk::net::{Listener, Transport};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct World {
     /// Cores are dropped and restored after each step.
     pub reincarnates: bool,
     pub trace: Vec<String>,
+    /// Legs that media holds.
+    pub legs: BTreeSet<media::LegId>,
     agent_config: agent::Config,
     gateway: SocketAddr,
     wire: Wire,
@@ -77,6 +79,7 @@ impl World {
             now: Instant(1_000_000),
             board: Switchboard::new(Config {
                 first_number: 1 << 20,
+                ringback: Ringback::Eu,
                 ..Config::default()
             }),
             agent: Agent::new(agent_config.clone(), dice),
@@ -85,6 +88,7 @@ impl World {
             records: Vec::new(),
             reincarnates,
             trace: Vec::new(),
+            legs: BTreeSet::new(),
             agent_config,
             gateway,
             wire,
@@ -120,8 +124,12 @@ impl World {
     }
 
     pub fn dial(&mut self, id: &str) {
+        self.dial_to(id, "1002");
+    }
+
+    pub fn dial_to(&mut self, id: &str, callee: &str) {
         self.frame(
-            json!({"message": "call", "data": [{"callId": id, "callee": "1002", "sdp": BROWSER}]}),
+            json!({"message": "call", "data": [{"callId": id, "callee": callee, "sdp": BROWSER}]}),
         );
     }
 
@@ -160,6 +168,35 @@ impl World {
     pub fn phone_hangs_up(&mut self, id: &str) {
         self.phone.hang_up(id, self.now);
         self.settle();
+    }
+
+    pub fn transfer(&mut self, id: &str, target: &str) {
+        self.frame(json!({"message": "transfer", "data": [{"callId": id, "target": target}]}));
+    }
+
+    pub fn hold(&mut self, id: &str, hold: bool) {
+        let message = if hold { "hold" } else { "unhold" };
+        self.frame(json!({"message": message, "data": [{"callId": id}]}));
+    }
+
+    /// The phone asks for another party instead of itself.
+    pub fn phone_refers(&mut self, id: &str, user: &str) {
+        self.phone.refer_to(id, user, self.now);
+        self.settle();
+    }
+
+    /// Another phone takes the place of that call.
+    pub fn phone_replaces(&mut self, id: &str) {
+        self.phone.replace(id, self.now);
+        self.settle();
+    }
+
+    /// Calls that the phone thinks are talking.
+    pub fn phone_talks(&self) -> Vec<String> {
+        let talks =
+            |(_, call): &(&String, &crate::phone::Call)| call.state == crate::phone::State::Talking;
+        let calls = self.phone.calls.iter().filter(talks);
+        calls.map(|(id, _)| id.clone()).collect()
     }
 
     /// callId of the last call that was announced to the page.
@@ -249,6 +286,19 @@ impl World {
                     }
                     Output::Trunk { command, .. } => to_agent.push_back(command),
                     Output::Media { command, .. } => {
+                        match &command {
+                            media::Command::CreateLeg { leg, .. } => {
+                                assert!(self.legs.insert(*leg), "{leg} is made twice");
+                            }
+                            media::Command::CloseLeg { leg } => {
+                                assert!(self.legs.remove(leg), "{leg} is closed and is not there");
+                            }
+                            media::Command::Join { a, b } | media::Command::Part { a, b } => {
+                                let there = self.legs.contains(a) && self.legs.contains(b);
+                                assert!(there, "{command:?} of legs that are not there");
+                            }
+                            _ => {}
+                        }
                         to_board.extend(media_does(command).map(Input::Media))
                     }
                     Output::Record(record) => self.records.push(*record),

@@ -42,6 +42,7 @@ fn nothing_is_left(world: &mut World) {
     );
     assert_eq!(world.board.counts().calls, 0);
     assert_eq!(world.agent.counts()[1], 0, "the trunk holds an INVITE");
+    assert!(world.legs.is_empty(), "media holds {:?}", world.legs);
 }
 
 /// Whoever ended it, the page heard `finish` once.

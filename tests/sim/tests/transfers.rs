@@ -36,6 +36,7 @@ fn for_seeds(count: u64, story: impl Fn(u64, &mut Option<World>)) {
 
 /// An established call of the page to the phone: how the phone knows it.
 fn talking(world: &mut World) -> String {
+    world.phone.runs_errands = true;
     world.sign_in();
     world.run(seconds(30));
     world.dial("c1");

@@ -183,6 +183,9 @@ fn a_second_transfer_of_a_call_waits_for_the_first() {
     // The first is untouched by that.
     notified(&mut rig, invite, first, 200, "OK");
     assert_eq!(rig.told(), ["notifyTransferEvent COMPLETED"]);
+    // And COMPLETED is the last word.
+    transfer(&mut rig, "c1", "1004");
+    assert_eq!(rig.told(), ["fail FAILED"]);
 }
 
 #[test]
