@@ -21,6 +21,7 @@ use signaling_trunk::allowed::Entry;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -230,6 +231,7 @@ pub fn signaling(
     let settings = signaling_backend::Settings {
         node_id: node_id::load_or_make(config).map_err(|error| format!("data_dir: {error}."))?,
         sip_message_raw: config.signaling.sip_message_raw,
+        lost_after: answered_within(config.backend.request_timeout) + Duration::from_secs(30),
     };
     let calls = metrics.counter("trunkgate_calls_total", "Calls that are over.", &[]);
     let signaling = Signaling {
@@ -494,4 +496,12 @@ fn media_metrics(metrics: &Metrics, load: &media_control::Load) {
     ] {
         metrics.counter(name, help, &[]).set(count(n));
     }
+}
+
+/// A hook waits as long for its turn as it may take, and without a limit each is ten minutes.
+fn answered_within(request_timeout: Duration) -> Duration {
+    if request_timeout.is_zero() {
+        return Duration::from_secs(2 * 600);
+    }
+    request_timeout * 2
 }

@@ -77,11 +77,6 @@ impl App {
                 .is_ok_and(|address| address.is_loopback())
     }
 
-    /// Whether a SIP password may go to its backend.
-    pub fn may_have_password(&self) -> bool {
-        self.is_private() || self.password_over_http
-    }
-
     /// Whether pages of this Origin may connect. A client that is no browser sends none, and an application
     /// that lists origins wants browsers.
     pub fn admits(&self, origin: Option<&str>) -> bool {

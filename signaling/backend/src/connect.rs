@@ -99,10 +99,6 @@ impl Desk {
             speaker.context.session_id.clone_from(&before.public_id);
         }
         let mut hook = ConnectHook::of(connection);
-        if !app.may_have_password() && hook.connection.sip_password.take().is_some() {
-            let why = "sipPassword is left out: it goes over https or to this machine only";
-            self.trouble(app, HookMethod::Connect, why, now);
-        }
         // Whoever holds it is the session's user.
         if !app.is_private() {
             hook.connection.auth_token = None;

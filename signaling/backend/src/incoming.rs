@@ -19,6 +19,15 @@ use signaling_protocol::rest_client_config::OnError;
 use signaling_protocol::{HookMessage, HookMethod, ServerMessage};
 use signaling_sip::time::Instant;
 
+/// What a backend may have told otherwise of a call.
+const SHOWN: [&str; 5] = [
+    "caller",
+    "callee",
+    "visibleName",
+    "custom",
+    "inviteParameters",
+];
+
 impl Desk {
     /// Keeps a message of a call that its page must not hear of yet, or not at all. The others come back.
     pub(crate) fn hold_incoming(
@@ -167,9 +176,9 @@ impl Desk {
         if let Some(known) = session.calls.get_mut(call) {
             known.accepted = true;
             known.overlay = taken(&pending.policy, body);
-            if failure.is_some() {
-                known.overlay.clear();
-            }
+            known
+                .overlay
+                .retain(|name, _| failure.is_none() && SHOWN.contains(&name.as_str()));
         }
         for message in held.messages {
             self.say(id, message, now);

@@ -23,7 +23,7 @@ pub(crate) const FRAMES_DROPPED: u32 = 2_000;
 /// Longest reason that is taken from a backend for a page or a log, characters.
 pub(crate) const REASON: usize = 512;
 
-/// Whoever posts answers earlier than this; after it the answer is taken for lost.
+/// An answer that has not come by then is taken for lost, where the settings do not say.
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// One line an application in the log about its backend, not more often than this.
 pub(crate) const LOGGED_EVERY: Duration = Duration::from_secs(10);

@@ -69,6 +69,9 @@ impl Desk {
         if let Some(doing) = old.doing.take() {
             self.release(doing.request);
         }
+        for known in old.calls.values_mut() {
+            known.page_is_new = true;
+        }
         let mut requests = take(&mut old.requests);
         for request in &requests {
             if let Some(pending) = self.pending.get_mut(request) {

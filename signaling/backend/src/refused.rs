@@ -1,6 +1,7 @@
 //! A page's wish that the backend refused under FAIL: each is told by its own event (protocol §5.4).
 
 use crate::desk::Desk;
+use crate::told::To;
 use signaling_calls as calls;
 use signaling_calls::SessionId;
 use signaling_protocol::call::{CallObject, CallStatus};
@@ -64,7 +65,7 @@ impl Desk {
                 // A page that does not know the call would throw.
                 if let Some(call) = call {
                     let event = TransferStatusEvent {
-                        call_id: transfer.call_id,
+                        call_id: transfer.call_id.clone(),
                         incoming: false,
                         status: TransferStatus::Failed,
                         info: Some(info.to_owned()),
@@ -72,7 +73,12 @@ impl Desk {
                         has_video: call.object.has_video,
                         custom: transfer.custom,
                     };
-                    self.say(id, ServerMessage::NotifyTransferEvent(event), now);
+                    let to = if call.page_is_new {
+                        To::Backend
+                    } else {
+                        To::Both
+                    };
+                    self.tell(id, ServerMessage::NotifyTransferEvent(event), to, now);
                 }
                 self.fail(id, ApiMethod::TransferStatusEvent, info, now);
             }

@@ -3,7 +3,7 @@
 use crate::api::{HookOutcome, Output, Request, RequestId};
 use crate::app::App;
 use crate::desk::Desk;
-use crate::limits::{ANSWER, LOGGED_EVERY, NOTES, REASON};
+use crate::limits::{LOGGED_EVERY, NOTES, REASON};
 use crate::session::Speaker;
 use signaling_calls::SessionId;
 use signaling_protocol::connection::Fail;
@@ -101,7 +101,7 @@ impl Desk {
         } else {
             false
         };
-        let due = now + ANSWER;
+        let due = now + self.settings.lost_after;
         let method = hook.method();
         let awaited = what != What::Note;
         if let Some(session) = self.sessions.get_mut(&session) {

@@ -106,6 +106,8 @@ pub(crate) struct KnownCall {
     pub placed: bool,
     /// The backend took it on `OnCallEvent`; announced again after a resume it is not asked again.
     pub accepted: bool,
+    /// The page came back without it: a transfer's event would make it throw (protocol §1.8).
+    pub page_is_new: bool,
     /// What the backend wants the page to be told of it.
     pub overlay: Fields,
 }
@@ -117,6 +119,7 @@ impl KnownCall {
             told: None,
             placed: true,
             accepted: false,
+            page_is_new: false,
             overlay: Fields::new(),
         }
     }

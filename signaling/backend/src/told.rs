@@ -57,11 +57,7 @@ impl Desk {
             (Stage::Closing, To::Both | To::Backend) => To::Backend,
             (Stage::New | Stage::Connecting | Stage::Open, to) => to,
         };
-        let overlay = call_of(&message).and_then(|call| session.calls.get(call));
-        let message = match overlay.map(|known| &known.overlay) {
-            Some(overlay) if !overlay.is_empty() => patch(message, &overlay.clone()),
-            Some(_) | None => message,
-        };
+        let message = session.overlaid(message);
         // The page was told when it came; now it is an event.
         let to = match session.is_second_trying(&message) {
             true if to == To::Both => To::Backend,
@@ -272,6 +268,17 @@ impl Desk {
 }
 
 impl Session {
+    /// A call as the backend wants it told.
+    fn overlaid(&self, message: ServerMessage) -> ServerMessage {
+        let tells =
+            about(&message).is_some() || matches!(message, ServerMessage::NotifyIncomingCall(_));
+        let known = call_of(&message).and_then(|call| self.calls.get(call));
+        match known.filter(|known| tells && !known.overlay.is_empty()) {
+            Some(known) => patch(message, &known.overlay),
+            None => message,
+        }
+    }
+
     /// The switchboard's TRYING for a call of which the page was told before.
     fn is_second_trying(&mut self, message: &ServerMessage) -> bool {
         let ServerMessage::NotifyTryingResponse(object) = message else {

@@ -6,7 +6,7 @@ use crate::rig::{
 use serde_json::{Value, json};
 use signaling_backend::{RawSip, Settings};
 use signaling_protocol::HookMethod;
-use signaling_trunk::api::{AccountId, Cause, End, Event, Failure};
+use signaling_trunk::api::{AccountId, Cause, Command, End, Event, Failure};
 use std::time::Duration;
 
 /// The context, with these fields beside it.
@@ -355,6 +355,86 @@ fn an_incoming_call_is_asked_answered_and_told_to_its_end() {
 }
 
 #[test]
+fn a_transfer_is_told_step_by_step() {
+    let mut rig = Rig::talking(app("defaultApp"));
+    rig.say(1, "transfer", json!({"callId": "c1", "target": "1003"}));
+    rig.settle();
+    let Some(Command::Refer { invite, refer, .. }) = rig.trunk.last().cloned() else {
+        panic!("{:?}", rig.trunk)
+    };
+    let raw = || "SIP/2.0 202 Accepted\r\n".to_owned();
+    rig.event(Event::ReferAccepted {
+        invite,
+        refer,
+        status: 202,
+        raw: raw(),
+    });
+    assert_eq!(
+        rig.body("TransferStatusEvent"),
+        with_context(
+            json!({"callId": "c1", "incoming": false, "status": "ACCEPTED", "hasVideo": false,
+            "sipMessageRaw": raw(), "custom": {"c": 1}})
+        )
+    );
+    for (status, reason, over) in [(100, "Trying", false), (503, "Service Unavailable", true)] {
+        rig.event(Event::ReferNotified {
+            invite,
+            refer,
+            status,
+            reason: reason.into(),
+            over,
+            raw: format!("SIP/2.0 {status} {reason}\r\n"),
+        });
+    }
+    assert_eq!(
+        rig.hooks(),
+        [
+            "transfer",
+            "TransferStatusEvent ACCEPTED",
+            "TransferStatusEvent TRYING",
+            "TransferStatusEvent FAILED"
+        ]
+    );
+    assert_eq!(
+        rig.told(1),
+        [
+            "notifyTransferEvent ACCEPTED",
+            "notifyTransferEvent TRYING",
+            "notifyTransferEvent FAILED",
+            "fail FAILED"
+        ]
+    );
+}
+
+#[test]
+fn a_digit_of_the_far_side_is_told_where_the_application_wants_it() {
+    for wanted in [true, false] {
+        let mut mine = app("defaultApp");
+        if !wanted {
+            mine.methods.remove(&HookMethod::OnDtmfEvent);
+        }
+        let mut rig = Rig::registered(mine);
+        let invite = rig.talk(1, "c1");
+        rig.forget();
+        rig.event(Event::Info {
+            invite,
+            content_type: "application/dtmf-relay".into(),
+            body: b"Signal=5\r\nDuration=160\r\n".to_vec(),
+        });
+        if wanted {
+            assert_eq!(
+                rig.body("OnDtmfEvent"),
+                with_context(
+                    json!({"callId": "c1", "dtmf": "5", "type": "INFO_RELAY", "custom": {"c": 1}})
+                )
+            );
+        }
+        assert_eq!(rig.posted.len(), usize::from(wanted));
+        assert_eq!(rig.told(1), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn an_error_that_belongs_to_no_event_is_an_error_event() {
     let mut rig = Rig::talking(app("defaultApp"));
     rig.dial(1, "c1", "1003");
@@ -501,6 +581,7 @@ fn raw_sip_is_told_as_the_gateway_or_the_application_wants() {
         let settings = Settings {
             node_id: "n".into(),
             sip_message_raw: gateway,
+            ..Settings::default()
         };
         let mut list = app("defaultApp");
         list.sip_message_raw = mine;
@@ -529,16 +610,14 @@ fn raw_sip_is_told_as_the_gateway_or_the_application_wants() {
 }
 
 #[test]
-fn a_password_leaves_only_in_connect_and_only_where_nobody_reads_along() {
-    for (url, over_http, goes, token_goes) in [
-        ("http://127.0.0.1:8081", false, true, true),
-        ("https://backend.example", false, true, true),
-        ("http://backend.example", false, false, false),
-        ("http://backend.example", true, true, false),
+fn a_password_leaves_only_in_connect_and_is_marked_and_a_token_only_where_nobody_reads_along() {
+    for (url, token_goes) in [
+        ("http://127.0.0.1:8081", true),
+        ("https://backend.example", true),
+        ("http://backend.example", false),
     ] {
         let mut mine = app("defaultApp");
         mine.url = url.into();
-        mine.password_over_http = over_http;
         let mut rig = Rig::new(vec![mine]);
         rig.script.insert(
             HookMethod::Connect,
@@ -570,8 +649,8 @@ fn a_password_leaves_only_in_connect_and_only_where_nobody_reads_along() {
             let method = posted.request.method;
             let has = |what: &str| posted.request.body.contains(what);
             let first = n == 0;
-            assert_eq!(has("secret"), first && goes, "{url} {}", method.as_str());
-            assert_eq!(posted.request.with_password, first && goes);
+            assert_eq!(has("secret"), first, "{url} {}", method.as_str());
+            assert_eq!(posted.request.with_password, first);
             assert!(!has("hidden"), "{}", method.as_str());
             if has("token-1") {
                 assert!(token_goes, "{url} {}", method.as_str());

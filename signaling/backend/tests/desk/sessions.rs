@@ -162,7 +162,10 @@ fn frames_that_wait_for_connect_are_done_in_order_after_it_and_are_bounded() {
 #[test]
 fn a_resumed_session_is_one_session_for_its_backend() {
     let mut mine = app("defaultApp");
-    mine.rest_client_config = config(json!({"hold": {"restOnError": "FAIL"}}));
+    mine.rest_client_config = config(json!({
+        "hold": {"restOnError": "FAIL"},
+        "transfer": {"restOnError": "FAIL"}
+    }));
     let mut rig = Rig::registered(mine);
     rig.talk(1, "c1");
     rig.forget();
@@ -196,6 +199,14 @@ fn a_resumed_session_is_one_session_for_its_backend() {
     rig.say(2, "hold", json!({"callId": "c1"}));
     rig.settle();
     assert_eq!(rig.told(2)[3..], ["talk ESTABLISHED", "fail FAILED"]);
+    // Its page has no such call, and would throw.
+    rig.script.insert(
+        HookMethod::Transfer,
+        (Duration::ZERO, refused(403, "Forbidden", "")),
+    );
+    rig.say(2, "transfer", json!({"callId": "c1", "target": "1003"}));
+    rig.settle();
+    assert_eq!(rig.told(2)[5..], ["fail FAILED"]);
     rig.say(2, "hangup", json!({"callId": "c1"}));
     rig.settle();
     assert_eq!(rig.told(2).last().unwrap(), "finish FINISH");
@@ -208,6 +219,8 @@ fn a_resumed_session_is_one_session_for_its_backend() {
             "connect",
             "ConnectionStatusEvent ESTABLISHED",
             "hold ESTABLISHED",
+            "transfer",
+            "TransferStatusEvent FAILED",
             "hangup ESTABLISHED",
             "CallStatusEvent FINISH",
             "RegistrationStatusEvent UNREGISTERED",
