@@ -2,7 +2,7 @@
 //! package wants. Each holds both ends of its links until its loop ends, since a link ends with them.
 
 use crate::apps::Store;
-use crate::config::{CodecPolicy, Config};
+use crate::config::{CodecPolicy, Config, InbandDtmf, Ringback};
 use crate::link::{LinkEvent, Receiver, Sender, draw};
 use crate::metrics::{Kind, Metrics};
 use crate::node_id;
@@ -227,8 +227,23 @@ pub fn signaling(
                 CodecPolicy::Relay => signaling_calls::CodecPolicy::Relay,
                 CodecPolicy::Opus => signaling_calls::CodecPolicy::Opus,
             },
+            inband_dtmf: match config.calls.inband_dtmf {
+                InbandDtmf::Auto => signaling_calls::InbandDtmf::Auto,
+                InbandDtmf::Off => signaling_calls::InbandDtmf::Off,
+            },
             max_echo_calls: config.calls.max_echo_calls,
             max_echo_seconds: u32::try_from(config.calls.max_echo.as_secs()).unwrap_or(u32::MAX),
+            ringback: match config.calls.ringback {
+                Ringback::Off => signaling_calls::Ringback::Off,
+                Ringback::Eu => signaling_calls::Ringback::Eu,
+                Ringback::Us => signaling_calls::Ringback::Us,
+                Ringback::Gb => signaling_calls::Ringback::Gb,
+            },
+            follow_refer: config.calls.follow_refer,
+            busy_as_failed: config.calls.busy_as_failed,
+            tell_hold_by_peer: config.calls.tell_hold_by_peer,
+            page_headers: config.calls.page_headers.clone(),
+            close_on_registration_failure: config.signaling.close_on_registration_failure,
             version: format!("trunkgate {}", env!("CARGO_PKG_VERSION")),
             // Below 2^53, so that any JSON reader keeps it, and far above the numbers of sessions.
             first_number: (1 << 40) | (draw() >> 24),

@@ -65,6 +65,7 @@ pub struct Signaling {
     pub sip_message_raw: RawSip,
     /// New sessions of one address; 0: as many as it likes.
     pub connections_per_second_per_address: u32,
+    pub close_on_registration_failure: bool,
 }
 
 /// The hooks' way to the applications' backends.
@@ -94,11 +95,36 @@ pub enum CodecPolicy {
     Opus,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InbandDtmf {
+    /// Heard and made as tones where a SIP peer has no telephone-event.
+    Auto,
+    Off,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calls {
     pub codec_policy: CodecPolicy,
+    pub inband_dtmf: InbandDtmf,
     pub max_echo_calls: usize,
     pub max_echo: Duration,
+    pub ringback: Ringback,
+    /// REFER of the far side.
+    pub follow_refer: bool,
+    pub busy_as_failed: bool,
+    /// Pages are told HOLD when the far side holds.
+    pub tell_hold_by_peer: bool,
+    /// Names of header fields that a page may add to an INVITE beside those that begin with `X-`.
+    pub page_headers: Vec<String>,
+}
+
+/// Whose ringback tone pages hear where the PBX sends none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ringback {
+    Off,
+    Eu,
+    Us,
+    Gb,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -274,6 +300,7 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         0..=1_000_000,
         "",
     );
+    let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
     if let (Some(Some(ws)), Some(Some(wss))) = (&ws, &wss)
         && ws == wss
         && ws.port != 0
@@ -306,11 +333,12 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         origins: origins?,
         sip_message_raw: raw?,
         connections_per_second_per_address: u32::try_from(rate?).ok()?,
+        close_on_registration_failure: close_on_failure?,
     })
 }
 
 fn read_backend(reader: &mut Reader) -> Option<Backend> {
-    let enabled = reader.switch("backend.enabled", true);
+    let enabled = reader.flag("backend.enabled", true);
     let timeout = reader.integer("backend.request_timeout", 15, 0..=600, " seconds");
     let connections = reader.integer("backend.connections", 8, 1..=1000, "");
     let queue = reader.integer("backend.queue", 1000, 1..=100_000, "");
@@ -350,12 +378,48 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
             _ => Err("is neither \"relay\" nor \"opus\"".to_owned()),
         },
     );
+    let inband_dtmf = reader.text(
+        "calls.inband_dtmf",
+        "auto",
+        Shown::Plainly,
+        |text| match text {
+            "auto" => Ok(InbandDtmf::Auto),
+            "off" => Ok(InbandDtmf::Off),
+            _ => Err("is neither \"auto\" nor \"off\"".to_owned()),
+        },
+    );
     let max_echo_calls = reader.integer("calls.max_echo_calls", 16, 0..=100_000, "");
     let max_echo = reader.integer("calls.max_echo_seconds", 180, 1..=86_400, " seconds");
+    let ringback = reader.text("calls.ringback", "eu", Shown::Plainly, |text| match text {
+        "off" => Ok(Ringback::Off),
+        "eu" => Ok(Ringback::Eu),
+        "us" => Ok(Ringback::Us),
+        "gb" => Ok(Ringback::Gb),
+        _ => Err("is none of \"off\", \"eu\", \"us\" and \"gb\"".to_owned()),
+    });
+    let follow_refer = reader.flag("calls.follow_refer", true);
+    let busy_as_failed = reader.flag("calls.busy_as_failed", false);
+    let hold_by_peer = reader.text(
+        "calls.hold_by_peer",
+        "tell",
+        Shown::Plainly,
+        |text| match text {
+            "tell" => Ok(true),
+            "silent" => Ok(false),
+            _ => Err("is neither \"tell\" nor \"silent\"".to_owned()),
+        },
+    );
+    let page_headers = reader.list("calls.page_headers", &[], values::page_header);
     Some(Calls {
         codec_policy: codec_policy?,
+        inband_dtmf: inband_dtmf?,
         max_echo_calls: usize::try_from(max_echo_calls?).ok()?,
         max_echo: seconds(max_echo?)?,
+        ringback: ringback?,
+        follow_refer: follow_refer?,
+        busy_as_failed: busy_as_failed?,
+        tell_hold_by_peer: hold_by_peer?,
+        page_headers: page_headers?,
     })
 }
 

@@ -40,7 +40,7 @@ impl Reader {
             None => default.to_owned(),
             Some(setting) => match &setting.value {
                 Value::Text(text) => text.clone(),
-                Value::Integer(_) | Value::Boolean(_) | Value::Other(_) if !from_file(setting) => {
+                Value::Integer(_) | Value::Flag(_) | Value::Other(_) if !from_file(setting) => {
                     setting.written.clone()
                 }
                 other => {
@@ -127,19 +127,22 @@ impl Reader {
         }
     }
 
-    /// `true` or `false`; quoted too, as shells and charts like to write them.
-    pub fn switch(&mut self, name: &'static str, default: bool) -> Option<bool> {
+    /// `true` or `false`, quoted or not.
+    pub fn flag(&mut self, name: &'static str, default: bool) -> Option<bool> {
         let setting = self.take(name);
         let value = match setting.as_ref().map(|setting| &setting.value) {
             None => Some(default),
-            Some(Value::Boolean(value)) => Some(*value),
+            Some(Value::Flag(value)) => Some(*value),
             Some(Value::Text(text)) => text.trim().parse().ok(),
-            Some(_) => None,
+            Some(Value::Integer(_) | Value::List(_) | Value::Other(_)) => None,
         };
-        value.or_else(|| {
-            let why = "is neither true nor false";
-            self.complain(name, setting.as_ref(), Shown::Plainly, why)
-        })
+        match value {
+            Some(value) => Some(value),
+            None => {
+                let why = "is neither true nor false";
+                self.complain(name, setting.as_ref(), Shown::Plainly, why)
+            }
+        }
     }
 
     /// Where a setting was made, for complaints about settings that do not go together.
@@ -207,7 +210,7 @@ fn wants(what: &str, got: &Value) -> String {
     let got = match got {
         Value::Text(_) => "a text",
         Value::Integer(_) => "a number",
-        Value::Boolean(_) => "a boolean",
+        Value::Flag(_) => "a boolean",
         Value::List(_) => "a list",
         Value::Other(what) => what,
     };

@@ -32,7 +32,7 @@ impl fmt::Display for Place {
 pub enum Value {
     Text(String),
     Integer(i64),
-    Boolean(bool),
+    Flag(bool),
     List(Vec<Value>),
     /// A TOML type that no setting has; told by its name.
     Other(&'static str),
@@ -198,7 +198,7 @@ fn convert(value: &DeValue<'_>) -> Value {
         DeValue::Array(items) => {
             Value::List(items.iter().map(|item| convert(item.get_ref())).collect())
         }
-        DeValue::Boolean(value) => Value::Boolean(*value),
+        DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Float(_) => Value::Other("a number with a fraction"),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Table(_) => Value::Other("a table"),

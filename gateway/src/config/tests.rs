@@ -364,3 +364,35 @@ fn a_lone_word_that_is_no_log_level_is_refused() {
         );
     }
 }
+
+#[test]
+fn flags_and_choices_of_calls_are_read_from_wherever_they_come() {
+    let (_dir, arguments) = file(
+        "[calls]\nfollow_refer = false\nbusy_as_failed = \"true\"\nhold_by_peer = \"silent\"\nringback = \"gb\"\n\
+         page_headers = [\"Alert-Info\"]\n[signaling]\nclose_on_registration_failure = false\n",
+    );
+    let config = Config::load(&arguments, &around()).unwrap();
+    assert!(!config.calls.follow_refer && config.calls.busy_as_failed);
+    assert!(!config.calls.tell_hold_by_peer && !config.signaling.close_on_registration_failure);
+    assert_eq!(config.calls.ringback, Ringback::Gb);
+    assert_eq!(config.calls.page_headers, ["Alert-Info"]);
+    assert!(
+        !set(&["calls.follow_refer=false"])
+            .unwrap()
+            .calls
+            .follow_refer
+    );
+    let told = complaints(set(&[
+        "calls.follow_refer=yes",
+        "calls.ringback=de",
+        "calls.page_headers=[\"Alert Info\"]",
+    ]));
+    assert_eq!(
+        told,
+        [
+            "calls.ringback = de is none of \"off\", \"eu\", \"us\" and \"gb\" (--set).",
+            "calls.follow_refer = yes is neither true nor false (--set).",
+            "calls.page_headers has an entry \"Alert Info\" that is not the name of a SIP header field (--set).",
+        ]
+    );
+}

@@ -321,6 +321,17 @@ impl Role {
     }
 }
 
+/// The name of a header field that a page may add to an INVITE. Which of them the gateway writes by itself, and
+/// would never take from a page, is the trunk's to know.
+pub fn page_header(text: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+    if !text.is_empty() && text.bytes().all(token) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not the name of a SIP header field".to_owned())
+    }
+}
+
 /// An origin that may read the admin pages from a browser: `https://console.example`.
 pub fn origin(text: &str) -> Result<String, String> {
     let host = text

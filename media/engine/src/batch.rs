@@ -191,7 +191,7 @@ impl Legs {
                 }
             }
             Road::Transcode => leg.road = "transcoded",
-            Road::Event { .. } | Road::Drop => {}
+            Road::Event { .. } | Road::Noise | Road::Drop => {}
         }
         let source = SourceKey {
             leg: index,
@@ -238,6 +238,10 @@ impl Legs {
             } => self.forward_event(source, target, (out_pt, in_clock, out_clock), datagram, now),
             Road::Transcode => {
                 self.transcode(index, datagram, now);
+                Step::Done
+            }
+            Road::Noise => {
+                self.transcode_noise(index, datagram, now);
                 Step::Done
             }
             Road::Drop => {

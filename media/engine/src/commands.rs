@@ -1,7 +1,10 @@
 //! What each command does to the legs.
 
 use crate::datagram::SocketId;
-use crate::forward::{Forward, Outcome, first_speech, payload_types, roads, takes_sound};
+use crate::forward::{
+    Forward, Outcome, first_event, first_speech, inband, payload_types, roads, speaks_inband,
+    takes_sound,
+};
 use crate::ice::{CHECK_TIMEOUT, IceCreds, IceLite};
 use crate::leg::{Leg, Timer};
 use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
@@ -10,9 +13,10 @@ use crate::source::SourceState;
 use crate::transport::{
     Expected, Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
 };
+use media_codec::chord::{MAX_STEPS, MAX_TONES};
 use media_control::{
     Candidate, Command, Event, Face, GroupId, LegFailure, LegId, LegSpec, LegStats, LocalTransport,
-    Remote, RemoteTransport,
+    Remote, RemoteTransport, Source,
 };
 use std::collections::HashSet;
 use std::time::Instant;
@@ -66,6 +70,23 @@ impl Legs {
                 reason: LegFailure::NoResources,
             });
             return;
+        }
+        if let LegSpec::Source(Source::Ringback {
+            tones_hz,
+            on_off_ms,
+            dbm0,
+        }) = &spec
+        {
+            let is_sound = |hz: &f32| (20.0..=20_000.0).contains(hz);
+            if tones_hz.len() > MAX_TONES
+                || on_off_ms.len() > MAX_STEPS
+                || !tones_hz.iter().all(is_sound)
+                || !dbm0.is_finite()
+            {
+                let reason = LegFailure::Unsupported("no tone that can be made".to_owned());
+                self.tell(Event::LegFailed { leg: id, reason });
+                return;
+            }
         }
         let transport = match &spec {
             LegSpec::WebRtc { face } => {
@@ -425,9 +446,18 @@ impl Legs {
             // An echo gives back what came, in the same format.
             let far = if b.is_echo() { a } else { b };
             let target = if b.is_echo() { from } else { to };
-            let planned = (!a.media.is_empty() && !far.media.is_empty())
-                .then(|| (roads(&a.media, &far.media), first_speech(&far.media)));
-            let Some(((roads, outcome), speech)) = planned else {
+            let planned = (!a.media.is_empty() && !far.media.is_empty()).then(|| {
+                let (roads, outcome) = roads(&a.media, &far.media);
+                let fresh = Forward {
+                    to: target,
+                    roads,
+                    speech: first_speech(&far.media),
+                    ear: speaks_inband(&a.media).then(|| first_event(&far.media).is_some()),
+                    tones: target != from && inband(&far.media).is_some(),
+                };
+                (fresh, outcome)
+            });
+            let Some((fresh, outcome)) = planned else {
                 if let Some(leg) = self.leg_mut(from) {
                     leg.set_forward(None);
                     leg.end_pace();
@@ -440,11 +470,6 @@ impl Legs {
             }
             let Some(leg) = self.leg_mut(from) else {
                 continue;
-            };
-            let fresh = Forward {
-                to: target,
-                roads,
-                speech,
             };
             let changed = leg.forward().is_some_and(|before| *before != fresh);
             leg.set_forward(Some(fresh));

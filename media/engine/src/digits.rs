@@ -1,10 +1,13 @@
-//! Telephone events (RFC 4733): passed on in the far side's clock, told to signaling, and made by us.
+//! Telephone events (RFC 4733): passed on in the far side's clock, told to signaling, and made by us; as tones
+//! where the peer has no events ([`crate::sung`]).
 
 use crate::datagram::{Buf, Datagram, Step};
-use crate::leg::{Leg, Timer};
+use crate::forward::{first_event, inband};
+use crate::leg::Timer;
 use crate::legs::Legs;
 use crate::rewrite::{SourceKey, Stamp, ticks};
-use media_control::{Codec, Event, LegId, MediaKind};
+use crate::sung::Sung;
+use media_control::{Event, LegId, MediaKind};
 use media_packet::dtmf::{self, EventSender};
 use media_packet::rtp::RtpHeader;
 use std::collections::VecDeque;
@@ -22,14 +25,21 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Digits on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Digits {
-    waiting: VecDeque<(u8, Duration)>,
+    pub(crate) waiting: VecDeque<(u8, Duration)>,
     sending: Option<EventSender>,
+    /// A digit on its way as a tone.
+    pub(crate) sung: Option<Box<Sung>>,
 }
 
 impl Digits {
     /// An event is being sent, and sound has to be silent meanwhile.
     pub fn is_sending(&self) -> bool {
-        self.sending.is_some()
+        self.sending.is_some() || self.sung.is_some()
+    }
+
+    /// It is tones that are sent, in packets of the sound's own stream.
+    pub fn is_sounding(&self) -> bool {
+        self.sung.is_some()
     }
 }
 
@@ -45,18 +55,31 @@ impl Legs {
         let Some(index) = self.by_id.get(&id).copied() else {
             return;
         };
-        let duration = Duration::from_millis(duration_ms.into()).clamp(SHORTEST, LONGEST);
-        let Some(leg) = self.leg_mut(index) else {
+        let duration = Duration::from_millis(duration_ms.into());
+        for digit in digits.chars() {
+            self.queue_digit(index, digit, duration, now);
+        }
+    }
+
+    /// A digit to be sent when those before it are.
+    pub(crate) fn queue_digit(
+        &mut self,
+        index: u32,
+        digit: char,
+        duration: Duration,
+        now: Instant,
+    ) {
+        let (Some(event), Some(leg)) = (dtmf::event_of(digit), self.leg_mut(index)) else {
             return;
         };
-        if leg.event_format().is_none() {
-            tracing::warn!(leg = %id, "digits for a peer without telephone-event");
+        if first_event(&leg.media).is_none() && inband(&leg.media).is_none() {
+            tracing::warn!(leg = %leg.id, "a digit for a peer that takes none");
             return;
         }
-        for event in digits.chars().filter_map(dtmf::event_of) {
-            if leg.digits.waiting.len() < MAX_DIGITS {
-                leg.digits.waiting.push_back((event, duration));
-            }
+        if leg.digits.waiting.len() < MAX_DIGITS {
+            leg.digits
+                .waiting
+                .push_back((event, duration.clamp(SHORTEST, LONGEST)));
         }
         if leg.timers.get(Timer::Digits).is_none() {
             leg.timers.set(Timer::Digits, now);
@@ -69,11 +92,16 @@ impl Legs {
         let Some(leg) = self.leg_mut(index) else {
             return;
         };
-        // A new description may have taken the format away.
-        let Some((pt, clock_hz)) = leg.event_format() else {
-            leg.digits = Digits::default();
+        // A new description may have changed, or taken away, what the peer takes.
+        let Some((pt, clock_hz)) = first_event(&leg.media) else {
+            leg.digits.sending = None;
+            match inband(&leg.media) {
+                Some(out) => self.sing_timeout(index, out, now),
+                None => leg.digits = Digits::default(),
+            }
             return;
         };
+        leg.digits.sung = None;
         if leg.digits.sending.is_none() {
             let Some((event, duration)) = leg.digits.waiting.pop_front() else {
                 return;
@@ -128,12 +156,16 @@ impl Legs {
         };
         let id = leg.id;
         let clock_hz = u64::from(leg.detector_clock_hz.max(1));
+        let sings = leg.forward().filter(|f| f.tones).map(|f| f.to);
         let told = [leg.detector.poll(now), leg.detector.poll(now)];
         leg.timers.put(Timer::Detect, leg.detector.poll_timeout());
         for detected in told.into_iter().flatten() {
             if let Some(digit) = dtmf::digit_of(detected.event) {
                 let duration_ms = u64::from(detected.duration) * 1000 / clock_hz;
                 let duration_ms = u32::try_from(duration_ms).unwrap_or(u32::MAX);
+                if let Some(to) = sings {
+                    self.queue_digit(to, digit, Duration::from_millis(duration_ms.into()), now);
+                }
                 self.tell(Event::Digit {
                     leg: id,
                     digit,
@@ -165,10 +197,11 @@ impl Legs {
             let translated = u64::from(event.duration) * u64::from(out_clock) / u64::from(in_clock);
             event.duration = u16::try_from(translated).unwrap_or(u16::MAX);
         }
-        let known = self
-            .leg(source.leg)
-            .and_then(|leg| leg.translated)
-            .filter(|known| known.in_timestamp == header.timestamp);
+        let translated = self.leg(source.leg).map_or([None; 2], |leg| leg.translated);
+        let known = translated
+            .into_iter()
+            .flatten()
+            .find(|known| known.in_timestamp == header.timestamp);
         let Some(to) = self.leg_mut(target) else {
             return Step::Done;
         };
@@ -190,11 +223,14 @@ impl Legs {
         else {
             return Step::Done;
         };
-        if let Some(leg) = self.leg_mut(source.leg) {
-            leg.translated = Some(Translated {
+        if known.is_none()
+            && let Some(leg) = self.leg_mut(source.leg)
+        {
+            let fresh = Translated {
                 in_timestamp: header.timestamp,
                 out_timestamp,
-            });
+            };
+            leg.translated = [Some(fresh), leg.translated[0]];
         }
         // Redundant older events behind the first are in another clock; the peer has its repeats.
         datagram.header = write_packet(&mut datagram.buf, out_pt, stamp, &event.to_bytes());
@@ -243,25 +279,4 @@ fn write_packet(buf: &mut Buf, pt: u8, stamp: Stamp, payload: &[u8]) -> RtpHeade
         buf.set_received(len);
     }
     header
-}
-
-impl Leg {
-    /// Payload type and clock of the events that we may send: beside the speech codec that we send, if
-    /// there is one of its clock.
-    fn event_format(&self) -> Option<(u8, u32)> {
-        let audio = self
-            .media
-            .iter()
-            .find(|m| m.kind == MediaKind::Audio && m.direction.sends())?;
-        let speech_clock = crate::forward::first_codec(audio).map(|f| f.clock_hz);
-        let mut events = audio
-            .formats
-            .iter()
-            .filter(|f| f.codec == Codec::TelephoneEvent);
-        let event = events
-            .clone()
-            .find(|f| Some(f.clock_hz) == speech_clock)
-            .or_else(|| events.next())?;
-        Some((event.send_pt, event.clock_hz.max(1)))
-    }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Road {
     },
     /// Decoded and made again in the other leg's codec.
     Transcode,
+    /// Comfort noise beside speech that is transcoded.
+    Noise,
 }
 
 /// What there is to know about an incoming payload type, joined or not.
@@ -52,6 +54,11 @@ pub(crate) struct Forward {
     pub roads: Box<[Road; 128]>,
     /// What a transcoder would make.
     pub speech: Option<SpeechOut>,
+    /// Digits are listened for in the sound, since its sender has no events for them; `Some(true)`: and taken out
+    /// of it, since the far side gets them as events.
+    pub ear: Option<bool>,
+    /// Events become tones, since the far side has no events.
+    pub tones: bool,
 }
 
 /// The speech that a leg's peer is sent, if we make it.
@@ -90,6 +97,45 @@ pub(crate) fn first_speech(media: &[RemoteMedia]) -> Option<SpeechOut> {
         clock_hz: format.clock_hz.max(1),
         ptime_ms: audio.ptime_ms,
     })
+}
+
+/// Payload type and clock of the events that a leg may be sent: beside the speech codec that it is sent, if there is
+/// one of its clock (RFC 4733 §2.1).
+pub(crate) fn first_event(media: &[RemoteMedia]) -> Option<(u8, u32)> {
+    let audio = media
+        .iter()
+        .find(|m| m.kind == MediaKind::Audio && m.direction.sends())?;
+    let event = event_beside(audio)?;
+    Some((event.send_pt, event.clock_hz.max(1)))
+}
+
+fn event_beside(audio: &RemoteMedia) -> Option<&Format> {
+    let speech_clock = first_codec(audio).map(|f| f.clock_hz);
+    let mut events = audio
+        .formats
+        .iter()
+        .filter(|f| f.codec == Codec::TelephoneEvent);
+    events
+        .clone()
+        .find(|f| Some(f.clock_hz) == speech_clock)
+        .or_else(|| events.next())
+}
+
+/// What a leg is sent as tones instead of events, if that is what it takes.
+pub(crate) fn inband(media: &[RemoteMedia]) -> Option<SpeechOut> {
+    let audio = media
+        .iter()
+        .find(|m| m.kind == MediaKind::Audio && m.direction.sends())?;
+    (audio.inband_dtmf && first_event(media).is_none())
+        .then(|| first_speech(media))
+        .flatten()
+}
+
+/// Whether digits are to be listened for in a leg's sound.
+pub(crate) fn speaks_inband(media: &[RemoteMedia]) -> bool {
+    media
+        .iter()
+        .any(|m| m.kind == MediaKind::Audio && m.inband_dtmf && m.direction.receives())
 }
 
 /// Whether a leg's peer is to be sent sound at all.
@@ -143,7 +189,7 @@ pub(crate) fn roads(from: &[RemoteMedia], to: &[RemoteMedia]) -> (Box<[Road; 128
         }
         wanted = true;
         for format in &incoming.formats {
-            let road = road_of(format, incoming.kind, outgoing);
+            let road = road_of(format, incoming, outgoing);
             if !format.codec.is_auxiliary() {
                 relayed |= matches!(road, Road::Relay { .. });
                 transcoded |= road == Road::Transcode;
@@ -165,37 +211,40 @@ pub(crate) fn roads(from: &[RemoteMedia], to: &[RemoteMedia]) -> (Box<[Road; 128
     (table, outcome)
 }
 
-fn road_of(format: &Format, kind: MediaKind, outgoing: &RemoteMedia) -> Road {
+fn road_of(format: &Format, incoming: &RemoteMedia, outgoing: &RemoteMedia) -> Road {
+    let kind = incoming.kind;
+    let can_make = outgoing.formats.iter().any(|f| f.codec.is_transcodable());
+    // To hear digits in it, sound is decoded even where it could pass as it is.
+    let as_it_is = |format: &Format| {
+        let equal = outgoing.formats.iter().find(|f| same(f, format));
+        equal.filter(|_| !(incoming.inband_dtmf && format.codec.is_transcodable() && can_make))
+    };
     match format.codec {
-        Codec::TelephoneEvent => {
-            // The clock of the sound it rides beside, if there is one of that clock (RFC 4733 §2.1).
-            let speech_clock = first_codec(outgoing).map(|speech| speech.clock_hz);
-            let mut events = outgoing
-                .formats
-                .iter()
-                .filter(|f| f.codec == Codec::TelephoneEvent);
-            let event = events
-                .clone()
-                .find(|f| Some(f.clock_hz) == speech_clock)
-                .or_else(|| events.next());
-            match event {
-                Some(event) => Road::Event {
-                    out_pt: event.send_pt,
-                    in_clock: format.clock_hz.max(1),
-                    out_clock: event.clock_hz.max(1),
-                },
-                None => Road::Drop,
+        Codec::TelephoneEvent => match event_beside(outgoing) {
+            Some(event) => Road::Event {
+                out_pt: event.send_pt,
+                in_clock: format.clock_hz.max(1),
+                out_clock: event.clock_hz.max(1),
+            },
+            None => Road::Drop,
+        },
+        Codec::ComfortNoise
+            if first_codec(incoming).is_some_and(|speech| {
+                speech.codec.is_transcodable() && as_it_is(speech).is_none()
+            }) =>
+        {
+            if can_make {
+                Road::Noise
+            } else {
+                Road::Drop
             }
         }
-        _ => match outgoing.formats.iter().find(|f| same(f, format)) {
+        _ => match as_it_is(format) {
             Some(equal) => Road::Relay {
                 out_pt: equal.send_pt,
                 kind,
             },
-            None if kind == MediaKind::Audio
-                && format.codec.is_transcodable()
-                && outgoing.formats.iter().any(|f| f.codec.is_transcodable()) =>
-            {
+            None if kind == MediaKind::Audio && format.codec.is_transcodable() && can_make => {
                 Road::Transcode
             }
             None => Road::Drop,

@@ -37,6 +37,8 @@ const SKIP_SPACING: u32 = 10;
 pub(crate) enum Pop<'a> {
     /// `skip`: to be decoded but not heard. Tell [`JitterBuffer::played`] how long it was.
     Frame { payload: &'a [u8], skip: bool },
+    /// A description of silence (RFC 3389), in the place of a frame.
+    Noise(&'a [u8]),
     /// One frame to be made up; `next` is the packet after the lost one, if it is here already.
     Lost { next: Option<&'a [u8]> },
     /// Not begun, paused, or a silence that the sender did not fill.
@@ -58,6 +60,7 @@ pub(crate) struct Counters {
 #[derive(Debug, Default)]
 struct Slot {
     used: bool,
+    noise: bool,
     seq: u16,
     timestamp: u32,
     payload: Vec<u8>,
@@ -155,6 +158,16 @@ impl JitterBuffer {
 
     /// Takes a packet. `now` is when it arrived.
     pub fn push(&mut self, seq: u16, timestamp: u32, payload: &[u8], now: Instant) {
+        self.push_kind((seq, timestamp), payload, false, now);
+    }
+
+    /// Takes a packet of comfort noise, which stands where a frame of speech would.
+    pub fn push_noise(&mut self, seq: u16, timestamp: u32, payload: &[u8], now: Instant) {
+        self.push_kind((seq, timestamp), payload, true, now);
+    }
+
+    fn push_kind(&mut self, at: (u16, u32), payload: &[u8], noise: bool, now: Instant) {
+        let (seq, timestamp) = at;
         if payload.is_empty() || payload.len() > MAX_PAYLOAD {
             return;
         }
@@ -184,7 +197,7 @@ impl JitterBuffer {
         self.suspect = None;
         self.late_in_a_row = 0;
         self.note_margin(timestamp, now);
-        self.store(seq, timestamp, payload);
+        self.store(seq, timestamp, payload, noise);
     }
 
     /// While the buffer fills, an earlier packet may still become the first.
@@ -240,7 +253,7 @@ impl JitterBuffer {
         self.margins[0] = Some(smallest);
     }
 
-    fn store(&mut self, seq: u16, timestamp: u32, payload: &[u8]) {
+    fn store(&mut self, seq: u16, timestamp: u32, payload: &[u8], noise: bool) {
         if self
             .slots
             .iter()
@@ -264,6 +277,7 @@ impl JitterBuffer {
             return;
         };
         slot.used = true;
+        slot.noise = noise;
         slot.seq = seq;
         slot.timestamp = timestamp;
         slot.payload.clear();
@@ -328,7 +342,8 @@ impl JitterBuffer {
             return Pop::Lost { next: None };
         }
         self.since_skip = self.since_skip.saturating_add(1);
-        let skip = self.skips > 0 && self.since_skip > SKIP_SPACING;
+        let noise = self.slots[at].noise;
+        let skip = self.skips > 0 && self.since_skip > SKIP_SPACING && !noise;
         if skip {
             self.skips -= 1;
             self.since_skip = 0;
@@ -338,6 +353,9 @@ impl JitterBuffer {
         self.next = timestamp.wrapping_add(self.frame);
         let slot = &mut self.slots[at];
         slot.used = false;
+        if noise {
+            return Pop::Noise(&slot.payload);
+        }
         Pop::Frame {
             payload: &slot.payload,
             skip,

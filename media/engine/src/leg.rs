@@ -117,7 +117,8 @@ pub(crate) struct Leg {
     pub digits: Digits,
     pub detector: Detector,
     pub detector_clock_hz: u32,
-    pub translated: Option<Translated>,
+    /// The event that comes in, and the one before it, whose last packets may come late.
+    pub translated: [Option<Translated>; 2],
     /// Sound that is made here for the joined leg.
     pub pace: Option<Pace>,
     pub transcoding_since: Option<Instant>,
@@ -165,7 +166,7 @@ impl Leg {
             digits: Digits::default(),
             detector: Detector::new(),
             detector_clock_hz: 8000,
-            translated: None,
+            translated: [None; 2],
             pace: None,
             transcoding_since: None,
             concealed_before: 0,

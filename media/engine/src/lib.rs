@@ -23,6 +23,7 @@ mod snapshot;
 mod source;
 mod speech;
 mod stats;
+mod sung;
 mod transcode;
 mod transport;
 

@@ -7,14 +7,17 @@ use crate::legs::Legs;
 use crate::rewrite::Stamp;
 use crate::speech::{self, Encoder};
 use crate::transcode::Transcoder;
-use media_codec::tone::Tone;
-use media_control::{Codec, MediaKind, Source};
+use media_codec::chord::{Chord, MAX_TONES};
+use media_control::{Codec, Event, MediaKind, Source};
 use media_packet::rtp::{FIXED_LEN, RtpHeader};
 use std::time::{Duration, Instant};
 
 /// A leg gets another transcoder at most so often: a peer that mixes its payload types shall not make
 /// us build codecs all day.
 const MIN_AGE: Duration = Duration::from_millis(100);
+/// How long an event lasts that stands for a tone: the event is sent as soon as the tone is certain, so that its end
+/// is not known yet.
+const HEARD_DIGIT: Duration = Duration::from_millis(100);
 /// Room for the longest payload made.
 const MAX_MADE: usize = 1500;
 
@@ -32,7 +35,7 @@ pub(crate) struct Transcoding {
 }
 
 pub(crate) struct Generator {
-    tone: Option<Tone>,
+    chord: Option<Chord>,
     encoder: Encoder,
     to: u32,
     out: SpeechOut,
@@ -100,12 +103,23 @@ impl Generator {
     fn new(source: &Source, to: u32, out: SpeechOut, now: Instant) -> Option<Generator> {
         let (_, rate) = speech::rates(&out.codec, &out.codec)?;
         let ms = speech::packet_ms(&out.codec, out.ptime_ms);
-        let tone = match source {
-            Source::Tone { hz, dbm0 } => Some(Tone::new(*hz, *dbm0, rate)),
-            Source::Silence | Source::Echo | Source::Ringback { .. } => None,
+        let chord = match source {
+            Source::Tone { hz, dbm0 } => Some(Chord::new(&[(*hz, *dbm0)], &[], rate)),
+            Source::Ringback {
+                tones_hz,
+                on_off_ms,
+                dbm0,
+            } => {
+                // The level is that of all tones together.
+                let count = tones_hz.len().clamp(1, MAX_TONES);
+                let each = dbm0 - 10.0 * (count as f32).log10();
+                let tones: Vec<_> = tones_hz.iter().map(|hz| (*hz, each)).collect();
+                Some(Chord::new(&tones, on_off_ms, rate))
+            }
+            Source::Silence | Source::Echo => None,
         };
         Some(Generator {
-            tone,
+            chord,
             encoder: Encoder::new(&out.codec, rate)?,
             to,
             samples: vec![0; usize::try_from(rate / 1000 * ms).ok()?],
@@ -125,8 +139,8 @@ impl Generator {
             // The worker stood still; what it missed is over.
             self.next = now + self.every;
         }
-        if let Some(tone) = &mut self.tone {
-            tone.fill(&mut self.samples);
+        if let Some(chord) = &mut self.chord {
+            chord.fill(&mut self.samples);
         }
         let len = self.encoder.encode(&self.samples, out).ok()?;
         Some(Made {
@@ -167,6 +181,44 @@ impl Legs {
         }
     }
 
+    /// Takes a packet of comfort noise beside speech that is transcoded; without any yet there is no silence to fill.
+    pub(crate) fn transcode_noise(&mut self, index: u32, datagram: &Datagram, now: Instant) {
+        let header = &datagram.header;
+        let Ok(payload) = header.payload(datagram.buf.data()) else {
+            return;
+        };
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        if let Some(Pace::Transcoding(transcoding)) = &mut leg.pace {
+            transcoding.transcoder.push_noise(header, payload, now);
+            if leg.timers.get(Timer::Pace).is_none() {
+                let next = leg.pace.as_ref().and_then(Pace::poll_timeout);
+                leg.timers.put(Timer::Pace, next);
+                self.arm(index);
+            }
+        }
+    }
+
+    /// Digits heard in the sound of a leg: told, and sent on as events where the joined leg takes them.
+    fn digits_heard(&mut self, index: u32, now: Instant) {
+        while let Some(leg) = self.leg_mut(index)
+            && let Some(Pace::Transcoding(transcoding)) = &mut leg.pace
+            && let Some(digit) = transcoding.transcoder.take_digit()
+        {
+            let (id, to) = (leg.id, transcoding.to);
+            let cut = leg.forward().is_some_and(|f| f.ear == Some(true));
+            if cut && to != index {
+                self.queue_digit(to, digit, HEARD_DIGIT, now);
+            }
+            self.tell(Event::Digit {
+                leg: id,
+                digit,
+                duration_ms: u32::try_from(HEARD_DIGIT.as_millis()).unwrap_or(0),
+            });
+        }
+    }
+
     pub(crate) fn pace_timeout(&mut self, index: u32, now: Instant) {
         let to = self
             .leg(index)
@@ -196,7 +248,10 @@ impl Legs {
                     return None;
                 }
                 if leg.digits.is_sending() {
-                    leg.audio_out.pass(made.step, now);
+                    // Tones are packets of this stream themselves, and bring its time with them.
+                    if !leg.digits.is_sounding() {
+                        leg.audio_out.pass(made.step, now);
+                    }
                     return None;
                 }
                 let stamp = leg.audio_out.own(made.step, clock_hz, now);
@@ -225,6 +280,7 @@ impl Legs {
             let next = leg.pace.as_ref().and_then(Pace::poll_timeout);
             leg.timers.put(Timer::Pace, next);
         }
+        self.digits_heard(index, now);
     }
 
     /// Begins to generate out of `index`, a tone or silence, for the leg `to`.
@@ -276,6 +332,9 @@ impl Leg {
         let Some(mut transcoder) = Transcoder::new(&format.codec, &out.codec, out.ptime_ms) else {
             return false;
         };
+        if let Some(cuts) = self.forward().and_then(|forward| forward.ear) {
+            transcoder.listen_for_digits(cuts);
+        }
         transcoder.push(header, payload, now);
         let transcoding = Transcoding {
             transcoder,

@@ -10,6 +10,8 @@
 
 use crate::jitter::{self, JitterBuffer, Pop};
 use crate::speech::{self, Decoder, Encoder, MAX_SAMPLES};
+use media_codec::dtmf::{Ear, Heard};
+use media_codec::noise::Noise;
 use media_codec::resample::{Down, Up};
 use media_control::Codec;
 use media_packet::rtp::RtpHeader;
@@ -21,6 +23,11 @@ const MAX_SILENCE: Duration = Duration::from_secs(10);
 const MAX_BEHIND: Duration = Duration::from_millis(200);
 /// Where a frame was let out, the two sides are blended over this.
 const BLEND_MS: usize = 5;
+
+/// Digits heard in one packet, at most: it would have to be 240 ms long for more.
+const MAX_HEARD: usize = 4;
+/// An Opus frame of this many bytes or less says that silence goes on (RFC 6716 §2.1.9).
+const DTX_BYTES: usize = 2;
 
 /// A packet's payload that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +82,13 @@ pub(crate) struct Transcoder {
     marker: bool,
     malformed: u64,
     expected_loss: u8,
+    /// What the sender says its silence sounds like, until it speaks again.
+    noise: Option<Noise>,
+    /// The last frame was one of Opus DTX: its decoder knows what the silence sounds like.
+    dtx: bool,
+    /// Listens for digits; `true`: cuts them out.
+    ear: Option<(Box<Ear>, bool)>,
+    heard: [Option<char>; MAX_HEARD],
 }
 
 impl Transcoder {
@@ -112,7 +126,21 @@ impl Transcoder {
             marker: true,
             malformed: 0,
             expected_loss: 0,
+            noise: None,
+            dtx: false,
+            ear: None,
+            heard: [None; MAX_HEARD],
         })
+    }
+
+    /// Listens for digits in the sound, and takes them out of it if `cuts`.
+    pub fn listen_for_digits(&mut self, cuts: bool) {
+        self.ear = Some((Box::new(Ear::new(self.in_rate)), cuts));
+    }
+
+    /// A digit that was heard. Ask after each packet, until `None`.
+    pub fn take_digit(&mut self) -> Option<char> {
+        self.heard.iter_mut().find_map(Option::take)
     }
 
     /// Takes an incoming packet of the codec, padding already taken off.
@@ -125,6 +153,18 @@ impl Transcoder {
         if self.due.is_none() {
             self.due = Some(now);
             self.heard_at = Some(now);
+        }
+    }
+
+    /// Takes a packet of comfort noise (RFC 3389) of the same stream.
+    pub fn push_noise(&mut self, header: &RtpHeader, payload: &[u8], now: Instant) {
+        if self.ssrc == Some(header.ssrc) {
+            self.jitter
+                .push_noise(header.seq, header.timestamp, payload, now);
+            if self.due.is_none() {
+                self.due = Some(now);
+                self.heard_at = Some(now);
+            }
         }
     }
 
@@ -192,6 +232,9 @@ impl Transcoder {
             match self.jitter.pop(now) {
                 Pop::Frame { payload, skip } => {
                     heard = true;
+                    self.noise = None;
+                    self.dtx =
+                        payload.len() <= DTX_BYTES && matches!(self.decoder, Decoder::Opus(_));
                     match self.decoder.decode(payload, &mut self.decoded) {
                         Ok(len) if len > 0 => {
                             let ticks = ticks_of(len, self.in_rate, self.in_clock);
@@ -209,16 +252,37 @@ impl Transcoder {
                         }
                     }
                 }
+                Pop::Noise(payload) => {
+                    heard = true;
+                    let level = payload.first().copied().unwrap_or(u8::MAX);
+                    let noise = self.noise.get_or_insert_with(|| Noise::new(level));
+                    noise.set(level);
+                    noise.fill(&mut self.decoded[..lost_len]);
+                    self.take(lost_len);
+                }
                 Pop::Lost { next } => {
-                    self.decoder.conceal(&mut self.decoded[..lost_len], next);
+                    match &mut self.noise {
+                        Some(noise) => noise.fill(&mut self.decoded[..lost_len]),
+                        None => self.decoder.conceal(&mut self.decoded[..lost_len], next),
+                    }
                     self.take(lost_len);
                 }
                 Pop::Nothing => {
                     // The rest of this packet, so that the next one asks anew.
                     let rest = self.frame.min(self.fifo.len()) - self.ready;
-                    self.fifo[self.ready..self.ready + rest].fill(0);
-                    self.ready += rest;
+                    let len = match &self.resample {
+                        Resample::No => rest,
+                        Resample::Up(_) => rest.div_ceil(2),
+                        Resample::Down(_) => rest * 2,
+                    };
                     self.blending = false;
+                    let silence = &mut self.decoded[..len];
+                    match &mut self.noise {
+                        Some(noise) => noise.fill(silence),
+                        None if self.dtx => self.decoder.conceal(silence, None),
+                        None => silence.fill(0),
+                    }
+                    self.take(len);
                 }
             }
         }
@@ -234,6 +298,16 @@ impl Transcoder {
                 let share = (n + 1) as f32 / steps as f32;
                 let blended = f32::from(*sample) * share + f32::from(*old) * (1.0 - share);
                 *sample = blended.round() as i16;
+            }
+        }
+        if let Some((ear, cuts)) = &mut self.ear {
+            ear.listen(decoded, *cuts);
+            while let Some(heard) = ear.poll() {
+                if let Heard::Begin(digit) = heard
+                    && let Some(free) = self.heard.iter_mut().find(|slot| slot.is_none())
+                {
+                    *free = Some(digit);
+                }
             }
         }
         let room = &mut self.fifo[self.ready..];

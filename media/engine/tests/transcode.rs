@@ -279,3 +279,165 @@ fn a_tone_of_ours_is_sent_in_the_codec_that_the_peer_takes() {
     let silence = to_phone(&mut bed);
     assert!(silence.len() >= 10 && silence.iter().all(|(_, p)| p.iter().all(|b| *b == 0xff)));
 }
+
+/// Sound of a leg of our own, as the phone hears it in its codec, and the level of each 20 ms.
+fn ringback(
+    codec: Format,
+    tones_hz: Vec<f32>,
+    on_off_ms: Vec<(u32, u32)>,
+    frames: usize,
+) -> Vec<i16> {
+    let mut bed = Bed::new();
+    bed.create(2, bed::call::rtp_leg());
+    bed.create(
+        3,
+        LegSpec::Source(Source::Ringback {
+            tones_hz,
+            on_off_ms,
+            dbm0: -13.0,
+        }),
+    );
+    bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote: phone(vec![codec.clone()]),
+    });
+    bed.join(2, 3);
+    let mut ear = bed::call::Ear::default();
+    for _ in 0..frames {
+        bed.pass(FRAME);
+        for (header, payload) in to_phone(&mut bed) {
+            ear.hear(&codec.codec, header, &payload, bed.now);
+        }
+    }
+    ear.sound
+}
+
+#[test]
+fn ringback_has_its_country_s_tones_rhythm_and_level_in_every_codec() {
+    // ITU-T E.180 Supplement 2: the United States, the United Kingdom, most of Europe.
+    let countries = [
+        (vec![440.0, 480.0], vec![(2000, 4000)]),
+        (vec![400.0, 450.0], vec![(400, 200), (400, 2000)]),
+        (vec![425.0], vec![(1000, 4000)]),
+    ];
+    for codec in [
+        format(Codec::Pcmu, 0, 8000),
+        format(Codec::Pcma, 8, 8000),
+        format(Codec::Opus, 111, 48_000),
+    ] {
+        for (tones_hz, rhythm) in &countries {
+            let sound = ringback(codec.clone(), tones_hz.clone(), rhythm.clone(), 700);
+            // Where it sounds, in steps of 20 ms, against where it should; codecs add a few ms of their own.
+            let cycle: u32 = rhythm.iter().map(|(on, off)| on + off).sum();
+            let mut wrong = 0;
+            for (n, part) in sound.chunks_exact(160).enumerate() {
+                let mut at = u32::try_from(n).unwrap() * 20 % cycle;
+                let mut sounds = false;
+                for (on, off) in rhythm {
+                    if at < on + off {
+                        sounds = at < *on;
+                        break;
+                    }
+                    at -= on + off;
+                }
+                wrong += u32::from((media_codec::level::level(part) > -30.0) != sounds);
+            }
+            let edges = 2 * u32::try_from(rhythm.len()).unwrap() * (14_000 / cycle + 1);
+            assert!(
+                wrong <= edges,
+                "{codec:?} {rhythm:?}: {wrong} of 700 are wrong"
+            );
+            let on = usize::try_from(rhythm[0].0).unwrap() * 8;
+            let burst = &sound[800..on - 400];
+            let loud = media_codec::level::level(burst);
+            assert!((loud + 13.0).abs() < 1.5, "{codec:?} {tones_hz:?}: {loud}");
+            let (mut heard, mut rest) = (0.0, f64::MAX);
+            for hz in tones_hz {
+                let (tone, other) = media_codec::level::split(burst, 8000, f64::from(*hz));
+                heard += tone;
+                rest = rest.min(other);
+            }
+            let share = heard / media_codec::level::split(burst, 8000, 3900.0).1;
+            assert!(
+                share > 0.8,
+                "{codec:?} {tones_hz:?}: {share} of it are its tones"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_ringback_that_nobody_could_hear_is_refused() {
+    for (tones_hz, dbm0) in [
+        (vec![f32::NAN], -10.0),
+        (vec![1.0], -10.0),
+        (vec![440.0; 5], -10.0),
+        (vec![440.0], f32::INFINITY),
+    ] {
+        let mut bed = Bed::new();
+        bed.command(Command::CreateLeg {
+            leg: LegId(3),
+            group: media_control::GroupId(1),
+            spec: LegSpec::Source(Source::Ringback {
+                tones_hz,
+                on_off_ms: vec![(1000, 4000)],
+                dbm0,
+            }),
+        });
+        assert!(bed.has_failed());
+    }
+}
+
+#[test]
+fn comfort_noise_is_heard_while_the_phone_is_silent_and_not_after() {
+    let (mut bed, mut browser) = call(vec![
+        format(Codec::Pcmu, 0, 8000),
+        format(Codec::ComfortNoise, 13, 8000),
+    ]);
+    let mut tone = Tone::new(440.0, -10.0, 8000);
+    let mut ear = bed::call::Ear::default();
+    // Speech for a second, a description of the silence now and then for three, speech again.
+    for n in 0..250u16 {
+        let silent = (50..200).contains(&n);
+        let mut samples = [0; 160];
+        tone.fill(&mut samples);
+        let mut payload = vec![0; 160];
+        Law::Mu.encode(&samples, &mut payload).unwrap();
+        let sent = match (silent, n % 25) {
+            (false, _) => Some((0, payload, n)),
+            (true, 0) => Some((13, vec![50], 50 + (n - 50) / 25)),
+            (true, _) => None,
+        };
+        if let Some((pt, payload, seq)) = sent {
+            let seq = if n >= 200 { seq - 144 } else { seq };
+            let mut packet = vec![0; 12];
+            RtpHeader::new(pt, seq, u32::from(n) * 160, 9)
+                .write(&mut packet)
+                .unwrap();
+            packet.extend(payload);
+            bed.arrive(RTP, addr(PHONE), &packet);
+        }
+        bed.pass(FRAME);
+        for heard in bed.exchange(&mut browser, addr(BROWSER)) {
+            if let Heard::Rtp { header, payload } = heard {
+                ear.hear(&Codec::Opus, header, &payload, bed.now);
+            }
+        }
+    }
+    let level = |from: usize, to: usize| media_codec::level::level(&ear.sound[from * 8..to * 8]);
+    assert!((level(300, 900) + 10.0).abs() < 1.5, "{}", level(300, 900));
+    for from in [1200, 1700, 2200, 2700, 3200] {
+        // -50 dBov are -44 dBm0; Opus may take some of it away.
+        let noise = level(from, from + 400);
+        assert!((noise + 44.0).abs() < 6.0, "{noise} after {from} ms");
+    }
+    assert!(
+        (level(4300, 4800) + 10.0).abs() < 1.5,
+        "{}",
+        level(4300, 4800)
+    );
+    for pair in ear.headers.windows(2) {
+        assert_eq!(pair[1].1.seq, pair[0].1.seq.wrapping_add(1));
+        assert_eq!(pair[1].1.timestamp, pair[0].1.timestamp.wrapping_add(960));
+    }
+}

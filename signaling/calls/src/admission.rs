@@ -117,7 +117,11 @@ impl Switchboard {
         })?;
         let extra = extra_lines(&message.sip_sdp.unwrap_or_default())
             .map_err(|e| Refused::new(e.to_string()))?;
-        let headers = headers(&message.sip_headers.unwrap_or_default()).map_err(Refused::new)?;
+        let headers = headers(
+            &message.sip_headers.unwrap_or_default(),
+            &self.config.page_headers,
+        )
+        .map_err(Refused::new)?;
         if message
             .visible_name
             .as_deref()
@@ -134,8 +138,8 @@ impl Switchboard {
     }
 }
 
-/// Only headers that begin with `X-` are a page's to add.
-fn headers(lines: &[String]) -> Result<Vec<Header>, &'static str> {
+/// Only headers that begin with `X-`, and those that the operator lists, are a page's to add.
+fn headers(lines: &[String], listed: &[String]) -> Result<Vec<Header>, &'static str> {
     if lines.len() > EXTRAS {
         return Err("sipHeaders has too many lines");
     }
@@ -150,8 +154,12 @@ fn headers(lines: &[String]) -> Result<Vec<Header>, &'static str> {
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-            if !is_token || !name.to_ascii_uppercase().starts_with("X-") {
-                return Err("sipHeaders may only hold headers that begin with X-");
+            let is_allowed = name.to_ascii_uppercase().starts_with("X-")
+                || listed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+            if !is_token || !is_allowed {
+                return Err(
+                    "sipHeaders may only hold headers that begin with X- or that the operator allows",
+                );
             }
             if value.len() > TEXT_BYTES || value.chars().any(char::is_control) {
                 return Err("sipHeaders holds a value that cannot be sent");

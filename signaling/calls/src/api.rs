@@ -1,5 +1,6 @@
 //! What goes into the switchboard and what comes out.
 
+use crate::dtmf::InbandDtmf;
 use crate::negotiate::codecs::CodecPolicy;
 use crate::record::CallRecord;
 use media_control as media;
@@ -16,6 +17,8 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     pub codec_policy: CodecPolicy,
+    #[serde(default)]
+    pub inband_dtmf: InbandDtmf,
     /// Sessions at once; one more is closed.
     pub max_sessions: usize,
     /// Calls at once; one more gets 503.
@@ -26,21 +29,53 @@ pub struct Config {
     pub apps: Vec<String>,
     /// What `getVersion` tells.
     pub version: String,
+    /// What a page hears of a call that rings without any sound from the PBX.
+    pub ringback: Ringback,
+    /// A REFER of the far side is followed; else it gets 603.
+    pub follow_refer: bool,
+    /// 486 and 600 are told as FAILED, for pages that know no BUSY (protocol §2.6).
+    pub busy_as_failed: bool,
+    /// A hold by the far side is told as HOLD (protocol §2.7); else pages see only their own.
+    pub tell_hold_by_peer: bool,
+    /// Header fields that a page may add to an INVITE, beside those that begin with `X-`.
+    pub page_headers: Vec<String>,
+    /// A registration that fails closes its page's socket, so that the page shows DISCONNECTED (protocol §2.3).
+    pub close_on_registration_failure: bool,
     /// First of the numbers for calls, legs and invites. Drawn anew at each start, so that a media node which
     /// still holds legs of a process before never takes them for ours.
     pub first_number: u64,
+}
+
+/// Whose ringback tone is played where the PBX sends none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ringback {
+    #[default]
+    Off,
+    /// Most of Europe: 425 Hz, 1 s on, 4 s off.
+    Eu,
+    /// North America: 440 and 480 Hz, 2 s on, 4 s off.
+    Us,
+    /// 400 and 450 Hz, 0.4 s on, 0.2 s off, 0.4 s on, 2 s off.
+    Gb,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             codec_policy: CodecPolicy::Relay,
+            inband_dtmf: InbandDtmf::Auto,
             max_sessions: 20_000,
             max_calls: 5_000,
             max_echo_calls: 20,
             max_echo_seconds: 300,
             apps: vec!["defaultApp".to_owned(), "clickToCallApp".to_owned()],
             version: "trunkgate".to_owned(),
+            ringback: Ringback::Off,
+            follow_refer: true,
+            busy_as_failed: false,
+            tell_hold_by_peer: true,
+            page_headers: Vec::new(),
+            close_on_registration_failure: true,
             first_number: 1,
         }
     }

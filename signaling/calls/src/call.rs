@@ -9,18 +9,20 @@ use media_control::{Format, GroupId, LegId, LegStats, LocalTransport, Remote};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Header, InviteId, OfferId, Target};
-use std::net::IpAddr;
+use signaling_trunk::api::{ForkId, Header, InviteId, InviteOptions, OfferId, ReferId, Target};
+use std::net::{IpAddr, SocketAddr};
 
 /// Numbers a call takes from the switchboard's counter; its legs, group and invites are derived from it, and none
-/// is used twice in one call: 0 is the browser's leg, 1 the first far one, 2 our ringback, 3 and up the far legs
-/// that come later. Invites of ours are the even ones in order.
+/// is used twice in one call: 0 is the browser's leg, 1 the first far one, then the far legs that come later, then
+/// our ringbacks. Invites of ours are the even ones in order.
 pub(crate) const NUMBERS_PER_CALL: u64 = 32;
 
 /// Far legs that one call may have after its first: as many as its even numbers give invites. A transfer beyond
 /// that is refused, so that two PBXs which send a call in a circle come to an end.
-#[expect(dead_code, reason = "for transfers and ringback")]
 pub(crate) const LATER_LEGS: u8 = 15;
+
+/// Ringbacks that one call may hear; after that it rings in silence.
+pub(crate) const RINGBACKS: u8 = 14;
 
 /// A call's number, which is also its group's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,15 +42,14 @@ impl CallKey {
         LegId(self.0 + 1)
     }
 
-    #[expect(dead_code, reason = "for transfers and ringback")]
-    pub fn ringback_leg(self) -> LegId {
-        LegId(self.0 + 2)
+    /// The far leg that comes `nth` after the first, from 1 to [`LATER_LEGS`].
+    pub fn later_leg(self, nth: u8) -> LegId {
+        LegId(self.0 + 1 + u64::from(nth))
     }
 
-    /// The far leg that comes `nth` after the first, from 1.
-    #[expect(dead_code, reason = "for transfers and ringback")]
-    pub fn later_leg(self, nth: u8) -> LegId {
-        LegId(self.0 + 2 + u64::from(nth))
+    /// From 1 to [`RINGBACKS`].
+    pub fn ringback_leg(self, nth: u8) -> LegId {
+        LegId(self.0 + 1 + u64::from(LATER_LEGS) + u64::from(nth))
     }
 
     /// Even, as the trunk's contract wants it.
@@ -56,7 +57,7 @@ impl CallKey {
         InviteId(self.0)
     }
 
-    #[expect(dead_code, reason = "for transfers and ringback")]
+    /// That of the `nth` later leg, if the invite is ours.
     pub fn later_invite(self, nth: u8) -> InviteId {
         InviteId(self.0 + 2 * u64::from(nth))
     }
@@ -78,6 +79,8 @@ pub(crate) struct Call {
     pub caller: String,
     pub callee: String,
     pub visible_name: String,
+    /// The far end's URI where we know more of it than a number.
+    pub party_uri: Option<String>,
     pub custom: Option<Value>,
     /// The INVITE as received, for the page when it is told of the call.
     pub invite_raw: Option<String>,
@@ -91,6 +94,19 @@ pub(crate) struct Call {
     pub beside: Vec<SipLeg>,
     /// Far legs after the first, ever.
     pub later_legs: u8,
+    /// Our own ringback that the page hears, and how many there were.
+    pub ringback: Option<LegId>,
+    pub ringbacks: u8,
+    /// A transfer that the page asked for.
+    pub transfer: Option<Transfer>,
+    /// A transfer that the far side asked for.
+    pub following: Option<Following>,
+    /// The page's last hold said that it is for a transfer.
+    pub hold_for_transfer: bool,
+    /// What the page was told last, of HOLD and ESTABLISHED.
+    pub told_hold: bool,
+    /// The page came back with a token: it has no call object for this call.
+    pub page_is_new: bool,
     pub stage: Stage,
     /// Whom the browser's leg was joined with.
     pub joined: Option<LegId>,
@@ -133,10 +149,23 @@ pub(crate) struct SipLeg {
     pub source: Option<IpAddr>,
     /// An outgoing call's wish, until the INVITE goes out.
     pub wish: Option<Wish>,
+    /// Early dialogs with media, in the order in which they came.
+    pub early: Vec<Early>,
+    /// The early dialog whose media is in use.
+    pub heard: Option<ForkId>,
+    /// Somebody was heard to ring, so that a ringback is in place.
+    pub rings: bool,
+    /// Theirs, and it asks for the place of this one (RFC 3891).
+    pub replaces: Option<InviteId>,
+    /// Who it is that asks so.
+    pub party: Option<Party>,
     /// A re-INVITE of ours that is on its way, with what it is for.
     pub reoffer: Option<Reoffer>,
     /// A re-INVITE of theirs without offer: the number of ours that waits for the ACK.
     pub awaits_answer: Option<OfferId>,
+    /// A digit of the page's went out by INFO, whose refusal it has not been told.
+    #[serde(default)]
+    pub digits_by_info: bool,
     pub held_by_us: bool,
     pub held_by_peer: bool,
     /// The trunk knows of it: our INVITE went out, or theirs came in.
@@ -167,6 +196,48 @@ pub(crate) struct Wish {
     pub target: Target,
     pub headers: Vec<Header>,
     pub extra: Vec<(char, String)>,
+    pub options: InviteOptions,
+}
+
+/// An early dialog that brought a description.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Early {
+    pub fork: ForkId,
+    pub description: SipDescription,
+    /// What it and we have in common.
+    pub agreed: Vec<Format>,
+    pub source: SocketAddr,
+}
+
+/// Our REFER.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Transfer {
+    pub refer: ReferId,
+    /// The call whose far end is to be the new party, in an attended transfer.
+    pub consult: Option<CallKey>,
+    /// COMPLETED was told: their BYE is awaited, or ours due.
+    pub completed: bool,
+}
+
+/// Their REFER.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Following {
+    pub refer: ReferId,
+    /// The leg that asked.
+    pub from: InviteId,
+    /// Ours, which is to take its place.
+    pub invite: InviteId,
+    pub party: Party,
+    /// The last status that the asker was told.
+    pub told: u16,
+}
+
+/// Whom a page talks with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Party {
+    pub user: String,
+    pub display: String,
+    pub uri: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +273,50 @@ pub(crate) struct Ended {
 }
 
 impl Call {
+    /// A call that has only begun; the caller fills in who talks with whom.
+    pub fn new(key: CallKey, session: SessionId, id: String, incoming: bool, now: Instant) -> Call {
+        Call {
+            key,
+            session,
+            trunk_lane: 0,
+            id,
+            incoming,
+            caller: String::new(),
+            callee: String::new(),
+            visible_name: String::new(),
+            party_uri: None,
+            custom: None,
+            invite_raw: None,
+            started: now,
+            answered: None,
+            browser: BrowserLeg {
+                local: None,
+                description: None,
+                formats: Vec::new(),
+                offered: Vec::new(),
+                closed: false,
+                stats: None,
+            },
+            far: FarLeg::Echo {
+                ready: false,
+                closed: true,
+            },
+            beside: Vec::new(),
+            later_legs: 0,
+            ringback: None,
+            ringbacks: 0,
+            transfer: None,
+            following: None,
+            hold_for_transfer: false,
+            told_hold: false,
+            page_is_new: false,
+            stage: Stage::AwaitingLegs,
+            joined: None,
+            past_stats: Vec::new(),
+            end: None,
+        }
+    }
+
     /// The SIP leg that the page talks with.
     pub fn sip(&self) -> Option<&SipLeg> {
         match &self.far {
@@ -243,7 +358,6 @@ impl Call {
     }
 
     /// Whether the invite is that of the leg that the page talks with.
-    #[expect(dead_code, reason = "for transfers and ringback")]
     pub fn is_current(&self, invite: InviteId) -> bool {
         self.sip().is_some_and(|sip| sip.invite == invite)
     }
@@ -279,8 +393,14 @@ impl SipLeg {
             remote: None,
             source: None,
             wish,
+            early: Vec::new(),
+            heard: None,
+            rings: false,
+            replaces: None,
+            party: None,
             reoffer: None,
             awaits_answer: None,
+            digits_by_info: false,
             held_by_us: false,
             held_by_peer: false,
             placed: false,

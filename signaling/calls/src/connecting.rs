@@ -9,10 +9,11 @@ use crate::session::{Account, User};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use signaling_protocol::connection::{
-    ApiMethod, Connection, Fail, FailStatus, Registered, RegistrationStatus, UserData,
+    ApiMethod, Connection, Fail, FailStatus, Registered, RegistrationStatus,
+    RegistrationStatusHook, UserData,
 };
 use signaling_protocol::info::sip_failure;
-use signaling_protocol::{AuthToken, GetVersion, ServerMessage};
+use signaling_protocol::{AuthToken, GetVersion, HookMessage, ServerMessage};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{AccountId, AccountSpec, Cause, Command, Failure, Refusal};
 
@@ -76,6 +77,7 @@ impl Switchboard {
             account,
             sip_peer,
             custom: connection.custom.clone(),
+            far_codec: None,
         };
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -213,7 +215,9 @@ impl Switchboard {
             return;
         };
         let was = user.account;
-        let had_it = matches!(was, Account::Registered | Account::Retrying);
+        // A page that keeps its socket lives through any failure that the trunk goes on trying after.
+        let had_it = matches!(was, Account::Registered | Account::Retrying)
+            || !self.config.close_on_registration_failure;
         user.account = if retry_s.is_some() && had_it {
             Account::Retrying
         } else {
@@ -234,7 +238,9 @@ impl Switchboard {
             return;
         }
         self.fail_waiting_calls(id, &failure, now);
-        self.close_session(id);
+        if self.config.close_on_registration_failure {
+            self.close_session(id);
+        }
         // What the trunk gave up it has closed already.
         self.by_account.remove(&account);
         if retry_s.is_some() {
@@ -251,18 +257,12 @@ impl Switchboard {
 
     /// Ends what a session had: its calls, its account.
     pub(crate) fn give_up(&mut self, id: SessionId, now: Instant) {
-        let Some(session) = self.sessions.remove(&id) else {
+        let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        self.by_proof.remove(&session.proof);
-        self.output(Output::Over { session: id });
-        for timer in [
-            Timer::Connection(id.0),
-            Timer::Ping(id.0),
-            Timer::Parked(id.0),
-        ] {
-            self.timers.cancel(timer);
-        }
+        // Its socket is gone, but the backend is to hear how its calls end.
+        session.closing = false;
+        session.parked = true;
         for key in self.calls_of(id) {
             let mut how = How::page("Session closed");
             how.refusal = Some(Refusal {
@@ -271,12 +271,31 @@ impl Switchboard {
             });
             self.end(key, how, now);
         }
+        for timer in [
+            Timer::Connection(id.0),
+            Timer::Ping(id.0),
+            Timer::Parked(id.0),
+        ] {
+            self.timers.cancel(timer);
+        }
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.by_proof.remove(&session.proof);
         if let Some(user) = session.user
             && self.by_account.remove(&user.account_id).is_some()
         {
             let account = user.account_id;
             self.trunk(account.0, Command::CloseAccount { account });
+            if matches!(user.account, Account::Registered | Account::Retrying) {
+                let message = Box::new(HookMessage::RegistrationStatusEvent(unregistered(user)));
+                self.output(Output::Hook {
+                    session: id,
+                    message,
+                });
+            }
         }
+        self.output(Output::Over { session: id });
     }
 
     pub(crate) fn calls_of(&self, id: SessionId) -> Vec<crate::call::CallKey> {
@@ -338,6 +357,20 @@ impl Switchboard {
             }
         }
     }
+}
+
+/// For the backend: no page has a use for it, and its socket is gone.
+fn unregistered(user: User) -> Box<RegistrationStatusHook> {
+    Box::new(RegistrationStatusHook {
+        status: RegistrationStatus::Unregistered,
+        info: None,
+        sip_message_raw: None,
+        sip_login: user.data.sip_login,
+        sip_domain: user.data.sip_domain,
+        sip_outbound_proxy: user.data.sip_outbound_proxy,
+        sip_port: user.data.sip_port,
+        custom: user.custom,
+    })
 }
 
 fn account_spec(

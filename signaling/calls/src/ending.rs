@@ -1,7 +1,7 @@
 //! How calls end: one way for all, whoever ends them, and the record that is left.
 
-use crate::api::{Output, SessionId};
-use crate::call::{CallKey, Ended, FarLeg, Stage};
+use crate::api::{Config, Output, SessionId};
+use crate::call::{CallKey, Ended, FarLeg, Stage, Standing};
 use crate::connecting::info_of;
 use crate::limits::FORGET;
 use crate::record::CallRecord;
@@ -48,6 +48,12 @@ impl How {
         How::new(CallStatus::Finish, info, sip_status, "gateway")
     }
 
+    /// The far side, by a final response.
+    pub fn refused(config: &Config, status: u16, info: &str) -> How {
+        let sip_status = (status != 0).then_some(status);
+        How::new(status_of(config, status), info, sip_status, "peer")
+    }
+
     /// We, because it cannot go on.
     pub fn failed(info: &str, sip_status: Option<u16>) -> How {
         let mut how = How::new(CallStatus::Failed, info, sip_status, "gateway");
@@ -58,6 +64,16 @@ impl How {
                 reason: reason(status).to_owned(),
             });
         how
+    }
+}
+
+/// The status that a refusal of the far side becomes (protocol §4.1).
+fn status_of(config: &Config, status: u16) -> CallStatus {
+    match status {
+        486 | 600 if config.busy_as_failed => CallStatus::Failed,
+        486 | 600 => CallStatus::Busy,
+        487 => CallStatus::Finish,
+        _ => CallStatus::Failed,
     }
 }
 
@@ -103,8 +119,21 @@ impl Switchboard {
             return;
         };
         sip.over = true;
+        if !self.calls.get(&key).is_some_and(|c| c.is_current(invite)) {
+            self.leg_beside_ended(key, invite, &end, now);
+            return self.settle(key, now);
+        }
+        if self.asker_has_left(key, invite, now) {
+            return self.settle(key, now);
+        }
+        let how = self.how(end);
+        self.end(key, how, now);
+        self.settle(key, now);
+    }
+
+    fn how(&self, end: End) -> How {
         let clearing = CallStatusInfo::NormalCallClearing.as_str();
-        let how = match end {
+        match end {
             End::ByUs { .. } => How::gateway(clearing, Some(200)),
             End::ByPeer { raw, .. } => {
                 let mut how = How::new(CallStatus::Finish, clearing, Some(200), "peer");
@@ -118,38 +147,52 @@ impl Switchboard {
                 "gateway",
             ),
             End::Failed(failure) => {
-                let status = match failure.status {
-                    486 | 600 => CallStatus::Busy,
-                    487 => CallStatus::Finish,
-                    _ => CallStatus::Failed,
-                };
-                let mut how = How::new(
-                    status,
-                    &info_of(&failure),
-                    (failure.status != 0).then_some(failure.status),
-                    "peer",
-                );
+                let mut how = How::refused(&self.config, failure.status, &info_of(&failure));
                 how.raw = (!failure.raw.is_empty()).then_some(failure.raw);
                 how
             }
-        };
-        self.end(key, how, now);
-        self.settle(key, now);
+        }
     }
 
     pub(crate) fn leg_failed(&mut self, leg: LegId, failure: &LegFailure, now: Instant) {
+        if self.ringback_is_gone(leg) {
+            return;
+        }
         let key = CallKey::of_leg(leg);
         self.note_closed(leg, None);
+        if let LegFailure::Unsupported(why) = failure {
+            tracing::warn!(call = key.0, why, "media cannot serve a description");
+        }
+        let beside = self
+            .calls
+            .get(&key)
+            .and_then(|c| c.beside.iter().find(|sip| sip.leg == leg))
+            .map(|sip| sip.invite);
+        if let Some(invite) = beside {
+            self.leg_beside_failed(key, invite, now);
+            return self.settle(key, now);
+        }
         let status = match failure {
             LegFailure::NoResources | LegFailure::Draining | LegFailure::WorkerLost => Some(503),
             LegFailure::NoCommonCodec => Some(488),
             _ => None,
         };
-        if let LegFailure::Unsupported(why) = failure {
-            tracing::warn!(call = key.0, why, "media cannot serve a description");
-        }
         self.end(key, How::failed(failure.call_info(), status), now);
         self.settle(key, now);
+    }
+
+    /// Media cannot make, or lost, a leg that the page does not talk with.
+    fn leg_beside_failed(&mut self, key: CallKey, invite: InviteId, now: Instant) {
+        let following = self.calls.get(&key).and_then(|c| c.following.as_ref());
+        if following.is_some_and(|f| f.invite == invite) {
+            self.followed_failed(key, 503, reason(503), now);
+        } else {
+            let status = Some(Refusal {
+                status: 503,
+                reason: reason(503).to_owned(),
+            });
+            self.drop_leg(key, invite, status);
+        }
     }
 
     pub(crate) fn leg_closed(&mut self, leg: LegId, stats: LegStats, now: Instant) {
@@ -168,7 +211,9 @@ impl Switchboard {
         } else if let Some(sip) = call.sips_mut().find(|sip| sip.leg == leg) {
             sip.closed = true;
             sip.stats = stats.or(sip.stats.take());
-        } else if let FarLeg::Echo { closed, .. } = &mut call.far {
+        } else if let FarLeg::Echo { closed, .. } = &mut call.far
+            && leg == key.first_far_leg()
+        {
             *closed = true;
         }
     }
@@ -176,12 +221,15 @@ impl Switchboard {
     /// Nothing came for a minute where something should.
     pub(crate) fn media_silent(&mut self, leg: LegId, seconds: u32, now: Instant) {
         let key = CallKey::of_leg(leg);
-        let held = self
-            .calls
-            .get(&key)
-            .and_then(|c| c.sip())
-            .is_some_and(|s| s.held_by_us || s.held_by_peer);
-        if seconds >= 60 && !held {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        // A leg that nobody talks with, or that is not answered, owes no sound.
+        let matters = leg == key.browser_leg() || leg == call.far_leg();
+        let held = call
+            .sip()
+            .is_some_and(|s| s.held_by_us || s.held_by_peer || s.standing == Standing::New);
+        if seconds >= 60 && matters && !held {
             self.end(
                 key,
                 How::failed(CallStatusInfo::FailedByRtpActivity.as_str(), None),
@@ -238,6 +286,8 @@ impl Switchboard {
             return;
         }
         call.stage = Stage::Ending;
+        call.transfer = None;
+        call.following = None;
         call.end = Some(Ended {
             at: now,
             status: how.status.as_str().to_owned(),
@@ -265,6 +315,9 @@ impl Switchboard {
             Timer::NoAnswer(key.0),
             Timer::Registration(key.0),
             Timer::Echo(key.0),
+            Timer::Transfer(key.0),
+            Timer::Following(key.0),
+            Timer::Replaced(key.0),
         ] {
             self.timers.cancel(timer);
         }
@@ -295,6 +348,7 @@ impl Switchboard {
         if let FarLeg::Echo { closed: false, .. } = call.far {
             open.push(key.first_far_leg());
         }
+        open.extend(call.ringback.take());
         for sip in call.sips_mut().filter(|sip| !sip.closed && !sip.closing) {
             sip.closing = true;
             open.push(sip.leg);
@@ -307,6 +361,7 @@ impl Switchboard {
 
     /// Writes the record once nothing is owed any more.
     fn settle(&mut self, key: CallKey, now: Instant) {
+        self.tidy(key);
         if self.calls.get(&key).is_some_and(|c| c.is_settled()) {
             self.forget(key, now);
         }
@@ -364,11 +419,13 @@ impl Switchboard {
 }
 
 /// Reason phrases of the responses we refuse with ourselves (RFC 3261 §21).
-fn reason(status: u16) -> &'static str {
+pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         403 => "Forbidden",
+        400 => "Bad Request",
         408 => "Request Timeout",
         480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
         486 => "Busy Here",
         488 => "Not Acceptable Here",
         500 => "Server Internal Error",

@@ -1,7 +1,7 @@
 //! The PBX rings: an INVITE for a session's account, announced to its page, answered or not.
 
 use crate::api::SessionId;
-use crate::call::{BrowserLeg, Call, CallKey, FarLeg, SipLeg, Stage};
+use crate::call::{Call, CallKey, FarLeg, SipLeg, Stage};
 use crate::ending::How;
 use crate::limits::{CALLS_PER_SESSION, NO_ANSWER_INCOMING, SDP_BYTES};
 use crate::negotiate::codecs::CodecPolicy;
@@ -27,12 +27,14 @@ pub(crate) struct Arrival {
     pub source: SocketAddr,
     pub raw: String,
     /// A call of ours whose place it wants (RFC 3891).
-    #[expect(dead_code, reason = "read by the transfer to come")]
     pub replaces: Option<InviteId>,
 }
 
 impl Switchboard {
     pub(crate) fn incoming(&mut self, arrival: Arrival, now: Instant) {
+        if let Some(replaced) = arrival.replaces {
+            return self.asks_to_replace(arrival, replaced);
+        }
         let refuse = |status: u16, reason: &str| {
             Some(Refusal {
                 status,
@@ -87,11 +89,7 @@ impl Switchboard {
             &arrival.from.display
         };
         let call = Call {
-            key,
-            session,
             trunk_lane: arrival.account.0,
-            id: format!("in-{:x}", key.0),
-            incoming: true,
             caller: arrival.from.user.clone(),
             callee: if arrival.to.user.is_empty() {
                 user.login
@@ -99,25 +97,10 @@ impl Switchboard {
                 arrival.to.user
             },
             visible_name: visible_name.clone(),
-            custom: None,
+            party_uri: Some(arrival.from.uri),
             invite_raw: Some(arrival.raw),
-            started: now,
-            answered: None,
-            browser: BrowserLeg {
-                local: None,
-                description: None,
-                formats: Vec::new(),
-                offered: Vec::new(),
-                closed: false,
-                stats: None,
-            },
             far: FarLeg::Sip(Box::new(sip)),
-            beside: Vec::new(),
-            later_legs: 0,
-            stage: Stage::AwaitingLegs,
-            joined: None,
-            past_stats: Vec::new(),
-            end: None,
+            ..Call::new(key, session, format!("in-{:x}", key.0), true, now)
         };
         self.by_invite.insert(arrival.invite, key);
         self.by_id.insert((session, call.id.clone()), key);

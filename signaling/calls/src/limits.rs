@@ -14,6 +14,8 @@ pub const TEXT_BYTES: usize = 512;
 pub const SDP_BYTES: usize = 64 * 1024;
 /// Header lines and parameters that a page may add to one INVITE.
 pub const EXTRAS: usize = 16;
+/// Early dialogs of one INVITE whose media is remembered; the media of one more is not.
+pub const FORKS: usize = 16;
 /// Digits of one `sendDtmf`.
 pub const DIGITS: usize = 32;
 
@@ -31,6 +33,12 @@ pub const REGISTRATION: Duration = Duration::from_secs(10);
 pub const NO_ANSWER_INCOMING: Duration = Duration::from_secs(60);
 /// An outgoing call rings so long.
 pub const NO_ANSWER_OUTGOING: Duration = Duration::from_secs(180);
+/// After COMPLETED of a transfer the far side has so long for its BYE, and we hang up if it does not come.
+pub const TRANSFERRED: Duration = Duration::from_secs(3);
+/// A transfer of which nobody tells the outcome is taken for failed after this, and another one may be tried.
+pub const TRANSFER_OUTCOME: Duration = Duration::from_secs(200);
+/// Who asked us to call somebody else has so long, after the new party answered, to say BYE by itself.
+pub const REPLACED: Duration = Duration::from_secs(2);
 /// An ended call is forgotten after this, whatever its legs or the trunk owe.
 pub const FORGET: Duration = Duration::from_secs(70);
 

@@ -2,14 +2,35 @@
 //! Of none of it the browser gets a description: it is absorbed here and in the join.
 
 use crate::api::SessionId;
-use crate::call::{CallKey, Reoffer, Stage};
+use crate::call::{CallKey, Reoffer, Stage, Standing};
+use crate::dtmf::InbandDtmf;
 use crate::negotiate::{SipDescription, answer_sip, codecs, offer_sip, read_sip};
 use crate::switchboard::Switchboard;
-use media_control::{Command as Media, Direction, Format};
+use media_control::{Codec, Command as Media, Direction, Format, MediaKind};
 use signaling_protocol::ServerMessage;
 use signaling_protocol::call::CallStatus;
-use signaling_trunk::api::{Command as Trunk, Failure, InviteId, OfferId};
+use signaling_sip::time::Instant;
+use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId, OfferId};
 use std::net::SocketAddr;
+
+/// A re-INVITE or UPDATE of theirs.
+pub(crate) struct Offered {
+    pub invite: InviteId,
+    pub offer: OfferId,
+    pub sdp: Option<Vec<u8>>,
+    pub source: SocketAddr,
+    pub raw: String,
+    pub fork: Option<ForkId>,
+}
+
+/// The direction of our answer to theirs. What we hold stays held.
+pub(crate) fn ours(held_by_us: bool, theirs: Direction) -> Direction {
+    match (held_by_us, theirs.reversed()) {
+        (false, direction) => direction,
+        (true, Direction::SendRecv | Direction::SendOnly) => Direction::SendOnly,
+        (true, _) => Direction::Inactive,
+    }
+}
 
 impl Switchboard {
     /// Tells media what the SIP side's description says, unless it says what it said before.
@@ -21,11 +42,19 @@ impl Switchboard {
         chosen: Vec<Format>,
         source: SocketAddr,
     ) {
+        let no_events = !theirs
+            .formats
+            .iter()
+            .any(|f| f.codec == Codec::TelephoneEvent);
+        let inband_dtmf = no_events && self.config.inband_dtmf == InbandDtmf::Auto;
         let call = self.calls.get_mut(&key);
         let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
         };
         let mut remote = theirs.remote(chosen, source.ip());
+        for media in &mut remote.media {
+            media.inband_dtmf = inband_dtmf && media.kind == MediaKind::Audio;
+        }
         if sip.held_by_us {
             for media in &mut remote.media {
                 media.direction = Direction::Inactive;
@@ -42,22 +71,25 @@ impl Switchboard {
     }
 
     /// Their re-INVITE or UPDATE.
-    pub(crate) fn offered(
-        &mut self,
-        invite: InviteId,
-        offer: OfferId,
-        sdp: Option<Vec<u8>>,
-        source: SocketAddr,
-        raw: String,
-    ) {
+    pub(crate) fn offered(&mut self, offered: Offered, now: Instant) {
+        let Offered {
+            invite,
+            offer,
+            sdp,
+            source,
+            raw,
+            fork,
+        } = offered;
         let known = self.by_invite.get(&invite).copied();
-        let Some(key) = known.filter(|key| {
-            self.calls
-                .get(key)
-                .is_some_and(|c| c.stage != Stage::Ending)
-        }) else {
+        let live = |key: &CallKey| {
+            let call = self.calls.get(key).filter(|c| c.stage != Stage::Ending);
+            let sip = call.and_then(|c| c.by_invite(invite));
+            sip.is_some_and(|sip| sip.standing != Standing::Replaced && !sip.hung_up)
+        };
+        let Some(key) = known.filter(live) else {
+            let key = known.map_or(invite.0, |key| key.0);
             self.trunk(
-                invite.0,
+                key,
                 Trunk::RefuseOffer {
                     invite,
                     offer,
@@ -66,8 +98,11 @@ impl Switchboard {
             );
             return;
         };
-        let sends = codecs::speech(&self.calls[&key].browser.formats).map(|f| f.codec.clone());
+        if let Some(fork) = fork {
+            return self.early_offer(key, invite, fork, offer, sdp, source, now);
+        }
         let browser = self.calls[&key].browser.formats.clone();
+        let sends = codecs::speech(&browser).map(|f| f.codec.clone());
         let call = self.calls.get_mut(&key);
         let Some(sip) = call.and_then(|c| c.by_invite_mut(invite)) else {
             return;
@@ -105,20 +140,16 @@ impl Switchboard {
             }
         };
         let chosen = codecs::for_sip(&theirs.formats, sends.as_ref());
-        let ours = match (sip.held_by_us, theirs.direction.reversed()) {
-            (false, direction) => direction,
-            (true, Direction::SendRecv | Direction::SendOnly) => Direction::SendOnly,
-            (true, _) => Direction::Inactive,
-        };
+        let ours = ours(sip.held_by_us, theirs.direction);
         local.version += 1;
         let answer = answer_sip(local, &theirs, &chosen, ours);
-        let (was_held, is_held) = (sip.held_by_peer, theirs.holds());
-        sip.held_by_peer = is_held;
+        let holds = theirs.holds();
         match answer {
             Ok(sdp) => {
+                let was_held = std::mem::replace(&mut sip.held_by_peer, holds);
                 self.connect_sip(key, invite, theirs, chosen, source);
                 self.trunk(key.0, Trunk::AnswerOffer { invite, offer, sdp });
-                if was_held != is_held {
+                if was_held != holds && self.config.tell_hold_by_peer {
                     self.tell_hold(key, None, Some(raw));
                 }
             }
@@ -162,33 +193,53 @@ impl Switchboard {
         }
     }
 
-    pub(crate) fn hold(&mut self, session: SessionId, id: &str) {
-        self.reoffer(session, id, Reoffer::Hold);
-    }
-
-    pub(crate) fn unhold(&mut self, session: SessionId, id: &str) {
-        self.reoffer(session, id, Reoffer::Unhold);
-    }
-
-    fn reoffer(&mut self, session: SessionId, id: &str, what: Reoffer) {
+    pub(crate) fn hold(&mut self, session: SessionId, id: &str, for_transfer: bool) {
         let Some(key) = self.call_of(session, id) else {
             return;
         };
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.hold_for_transfer = for_transfer;
+        }
+        self.reoffer(key, Reoffer::Hold);
+    }
+
+    pub(crate) fn unhold(&mut self, session: SessionId, id: &str) {
+        let Some(key) = self.call_of(session, id) else {
+            return;
+        };
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.hold_for_transfer = false;
+        }
+        self.reoffer(key, Reoffer::Unhold);
+    }
+
+    fn reoffer(&mut self, key: CallKey, what: Reoffer) {
+        let Some(call) = self
+            .calls
+            .get(&key)
+            .filter(|c| c.stage == Stage::Established)
+        else {
+            return;
+        };
+        let due = call.sip().is_some_and(|sip| {
+            let done = sip.held_by_us == (what == Reoffer::Hold);
+            sip.standing == Standing::Answered && !done && sip.reoffer.is_none()
+        });
+        if due {
+            self.reoffer_now(key, what);
+        } else {
+            // Each is answered even if nothing changes: pages wait for it with their button disabled.
+            self.tell_hold(key, None, None);
+        }
+    }
+
+    pub(crate) fn reoffer_now(&mut self, key: CallKey, what: Reoffer) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let established = call.stage == Stage::Established;
         let browser = call.browser.formats.clone();
-        let Some(sip) = call.sip_mut() else {
-            return self.tell_hold(key, None, None);
-        };
-        let done = sip.held_by_us == (what == Reoffer::Hold);
-        let (Some(local), true, false, None) = (sip.local.as_mut(), established, done, sip.reoffer)
-        else {
-            // Each is answered even if nothing changes: pages wait for it with their button disabled.
-            if established {
-                self.tell_hold(key, None, None);
-            }
+        let Some(sip) = call.sip_mut() else { return };
+        let Some(local) = sip.local.as_mut() else {
             return;
         };
         local.version += 1;
@@ -223,12 +274,28 @@ impl Switchboard {
             return;
         };
         sip.held_by_us = what == Reoffer::Hold;
-        if let Some(sdp) = sdp
-            && let Err(error) = self.take_late_answer(key, invite, &sdp, source)
-        {
-            tracing::info!(call = key.0, %error, "the answer to our re-INVITE is of no use; the media stays as it was");
+        if let Some(sdp) = sdp {
+            match self.take_late_answer(key, invite, &sdp, source) {
+                Ok(()) if what == Reoffer::Unhold => self.note_hold_of_answer(key, invite),
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::info!(call = key.0, %error, "the answer to our re-INVITE is of no use; the media stays as it was");
+                }
+            }
         }
-        self.tell_hold(key, Some(status), Some(raw));
+        if self.is_current(key, invite) {
+            self.tell_hold(key, Some(status), Some(raw));
+        }
+    }
+
+    /// An answer to `sendrecv` tells whether they hold us; one to our hold does not, since it must mirror ours.
+    fn note_hold_of_answer(&mut self, key: CallKey, invite: InviteId) {
+        let call = self.calls.get_mut(&key);
+        if let Some(sip) = call.and_then(|c| c.by_invite_mut(invite))
+            && let Some(theirs) = &sip.description
+        {
+            sip.held_by_peer = theirs.holds();
+        }
     }
 
     pub(crate) fn offer_refused(&mut self, invite: InviteId, failure: Failure) {
@@ -240,6 +307,9 @@ impl Switchboard {
             return;
         };
         sip.reoffer = None;
+        if !self.is_current(key, invite) {
+            return;
+        }
         let status = (failure.status != 0).then_some(failure.status);
         self.tell_hold(
             key,
@@ -248,8 +318,29 @@ impl Switchboard {
         );
     }
 
+    fn is_current(&self, key: CallKey, invite: InviteId) -> bool {
+        self.calls.get(&key).is_some_and(|c| c.is_current(invite))
+    }
+
+    /// What the page is to think: held by either side, as far as it is told of the other one's holds.
+    fn shows_hold(&self, call: &crate::call::Call) -> bool {
+        let by_peer = self.config.tell_hold_by_peer;
+        call.sip()
+            .is_some_and(|s| s.held_by_us || s.held_by_peer && by_peer)
+    }
+
+    pub(crate) fn tell_hold_if_changed(&mut self, key: CallKey) {
+        let changed = self
+            .calls
+            .get(&key)
+            .is_some_and(|call| call.told_hold != self.shows_hold(call));
+        if changed {
+            self.tell_hold(key, None, None);
+        }
+    }
+
     /// HOLD or ESTABLISHED, whichever is so.
-    fn tell_hold(&mut self, key: CallKey, sip_status: Option<u16>, raw: Option<String>) {
+    pub(crate) fn tell_hold(&mut self, key: CallKey, sip_status: Option<u16>, raw: Option<String>) {
         let Some(call) = self
             .calls
             .get(&key)
@@ -257,7 +348,7 @@ impl Switchboard {
         else {
             return;
         };
-        let held = call.sip().is_some_and(|s| s.held_by_us || s.held_by_peer);
+        let held = self.shows_hold(call);
         let session = call.session;
         let mut object = self.object(
             call,
@@ -269,6 +360,9 @@ impl Switchboard {
         );
         object.sip_status = sip_status;
         object.sip_message_raw = raw;
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.told_hold = held;
+        }
         self.send(
             session,
             if held {

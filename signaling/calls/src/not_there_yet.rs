@@ -22,7 +22,6 @@ impl Switchboard {
             ServerMessage::Fail(fail)
         };
         let answer = match message {
-            ClientMessage::Transfer(_) => event(ApiMethod::TransferStatusEvent),
             ClientMessage::PublishStream(stream) => about(stream.media_session_id.as_str()),
             ClientMessage::PlayStream(stream) => about(stream.media_session_id.as_str()),
             ClientMessage::UnPublishStream(stream) => about(stream.media_session_id.as_str()),
@@ -77,6 +76,7 @@ impl Switchboard {
             | ClientMessage::Hold(_)
             | ClientMessage::Unhold(_)
             | ClientMessage::SendDtmf(_)
+            | ClientMessage::Transfer(_)
             | ClientMessage::WebRtcMetricsClientDescription(_)
             | ClientMessage::WebRtcMetricsBatch(_)
             | ClientMessage::UpdateCallToVideo(_)

@@ -3,14 +3,12 @@
 use crate::addresses;
 use crate::admission::{Admitted, cut};
 use crate::api::SessionId;
-use crate::call::{
-    BrowserLeg, Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Standing, Wish,
-};
+use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Standing, Wish};
 use crate::callee::Callee;
 use crate::connecting::info_of;
 use crate::ending::How;
 use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
-use crate::negotiate::{NegotiationError, SipLocal, answer_browser, codecs, offer_sip, read_sip};
+use crate::negotiate::{SipLocal, answer_browser, codecs, offer_sip};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -21,8 +19,7 @@ use signaling_protocol::call::{CallStatus, SetRemoteSdp};
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::{CallStatusInfo, ServerMessage, call};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId, InviteOptions};
-use std::net::SocketAddr;
+use signaling_trunk::api::{Command as Trunk, Failure, InviteOptions};
 use std::time::Duration;
 
 impl Switchboard {
@@ -41,36 +38,12 @@ impl Switchboard {
         };
         let key = self.new_key();
         let mut call = Call {
-            key,
-            session,
             trunk_lane: user.account_id.0,
-            id: id.clone(),
-            incoming: false,
             caller: user.login.clone(),
             callee: cut(message.callee.as_deref().unwrap_or_default()),
             visible_name: cut(message.visible_name.as_deref().unwrap_or(&user.display)),
             custom: message.custom.clone(),
-            invite_raw: None,
-            started: now,
-            answered: None,
-            browser: BrowserLeg {
-                local: None,
-                description: None,
-                formats: Vec::new(),
-                offered: Vec::new(),
-                closed: true,
-                stats: None,
-            },
-            far: FarLeg::Echo {
-                ready: false,
-                closed: true,
-            },
-            beside: Vec::new(),
-            later_legs: 0,
-            stage: Stage::AwaitingLegs,
-            joined: None,
-            past_stats: Vec::new(),
-            end: None,
+            ..Call::new(key, session, id.clone(), false, now)
         };
         // At once, before anything is known: until then the page's hangup tells us nothing.
         let trying = self.object(&call, CallStatus::Trying);
@@ -85,7 +58,6 @@ impl Switchboard {
                 headers,
             }) => {
                 call.browser.description = Some(description);
-                call.browser.closed = false;
                 call.far = match callee {
                     Callee::Echo => FarLeg::Echo {
                         ready: false,
@@ -96,6 +68,7 @@ impl Switchboard {
                             target,
                             headers,
                             extra,
+                            options: InviteOptions::default(),
                         };
                         FarLeg::Sip(Box::new(SipLeg::new(
                             key.first_far_leg(),
@@ -187,6 +160,9 @@ impl Switchboard {
                 }
                 (FarLeg::Sip(_), _) => return,
             }
+        }
+        if call.stage == Stage::Established {
+            return self.later_leg_created(key, leg, now);
         }
         if !call.legs_ready() || call.stage != Stage::AwaitingLegs {
             return;
@@ -286,7 +262,7 @@ impl Switchboard {
                 from_display: display,
                 headers: wish.headers,
                 sdp,
-                options: InviteOptions::default(),
+                options: wish.options,
             },
         );
     }
@@ -338,141 +314,8 @@ impl Switchboard {
         self.with_ending(session).filter(waits).collect()
     }
 
-    /// 18x: told to the page, and the first SDP settles what the browser is answered.
-    pub(crate) fn progress(
-        &mut self,
-        invite: InviteId,
-        status: u16,
-        sdp: Option<Vec<u8>>,
-        source: SocketAddr,
-        raw: String,
-        now: Instant,
-    ) {
-        let Some(key) = self.by_invite.get(&invite).copied() else {
-            return;
-        };
-        if self
-            .calls
-            .get(&key)
-            .is_none_or(|c| c.stage != Stage::Calling)
-            || status == 100
-        {
-            return;
-        }
-        let early = match sdp {
-            // A description that we cannot use is no reason to give up before the answer.
-            Some(sdp) => self.take_answer(key, invite, &sdp, source, now).is_ok(),
-            None => false,
-        };
-        let told = match (status, early) {
-            (183, _) => CallStatus::SessionProgress,
-            (_, true) => CallStatus::RingMedia,
-            (_, false) => CallStatus::Ring,
-        };
-        let Some(call) = self.calls.get(&key) else {
-            return;
-        };
-        let session = call.session;
-        let mut object = self.object(call, told);
-        object.sip_status = Some(status);
-        object.sip_message_raw = Some(raw);
-        if told == CallStatus::SessionProgress {
-            self.send(session, ServerMessage::SessionProgress(object.clone()));
-        }
-        self.send(session, ServerMessage::Ring(object));
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the fields of one event")]
-    pub(crate) fn answered(
-        &mut self,
-        invite: InviteId,
-        fork: ForkId,
-        status: u16,
-        sdp: Option<Vec<u8>>,
-        late: bool,
-        source: SocketAddr,
-        raw: String,
-        now: Instant,
-    ) {
-        let Some(key) = self.by_invite.get(&invite).copied() else {
-            return;
-        };
-        let Some(call) = self.calls.get(&key) else {
-            return;
-        };
-        if call.stage != Stage::Calling {
-            return;
-        }
-        // We never offer late, so a 200 that carries an offer answers something we did not ask.
-        if late {
-            tracing::warn!(
-                call = key.0,
-                fork = fork.0,
-                "a late offer that was not asked for"
-            );
-        }
-        let settled = match &sdp {
-            Some(sdp) => self.take_answer(key, invite, sdp, source, now),
-            None if call.sip().is_some_and(|s| s.remote.is_some()) => Ok(()),
-            None => Err(NegotiationError::NoAudio),
-        };
-        match settled {
-            Ok(()) => self.establish(key, Some(status), Some(raw), now),
-            Err(error) => {
-                tracing::info!(call = key.0, %error, "the answer cannot be used");
-                self.end(
-                    key,
-                    How::failed(CallStatusInfo::NoCommonCodecs.as_str(), Some(488)),
-                    now,
-                );
-            }
-        }
-    }
-
-    /// Takes an answer of the SIP side: settles the browser's one description if that is still open, and
-    /// tells media where to send. The same description again changes nothing.
-    fn take_answer(
-        &mut self,
-        key: CallKey,
-        invite: InviteId,
-        sdp: &[u8],
-        source: SocketAddr,
-        now: Instant,
-    ) -> Result<(), NegotiationError> {
-        let policy = self.config.codec_policy;
-        let description = read_sip(sdp)?.as_answer();
-        let call = self.calls.get_mut(&key).ok_or(NegotiationError::NoAudio)?;
-        let open = call.browser.formats.is_empty();
-        let browser = call
-            .browser
-            .description
-            .as_ref()
-            .map(|d| d.formats.clone())
-            .unwrap_or_default();
-        let Some(sip) = call.by_invite(invite) else {
-            return Ok(());
-        };
-        let leg = sip.leg;
-        let agreed = codecs::answered(&sip.offered, &description.formats);
-        if codecs::speech(&agreed).is_none() {
-            return Err(NegotiationError::NoCommonCodec);
-        }
-        if open {
-            call.browser.formats = codecs::for_browser(policy, &browser, &agreed);
-        }
-        let browser_sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
-        let chosen = codecs::for_sip(&agreed, browser_sends.as_ref());
-        let narrow = narrow(browser_sends.as_ref(), codecs::speech(&chosen));
-        if open {
-            self.answer_page(key, narrow, now);
-        }
-        self.connect_sip(key, invite, description, chosen, source);
-        self.join(key, leg);
-        Ok(())
-    }
-
     /// The browser's one answer, and media told of it.
-    fn answer_page(&mut self, key: CallKey, narrow: Option<u32>, now: Instant) {
+    pub(crate) fn answer_page(&mut self, key: CallKey, narrow: Option<u32>, now: Instant) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -510,15 +353,30 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let before = call.joined.replace(leg);
-        if before == Some(leg) {
+        if call.joined == Some(leg) {
             return;
         }
+        self.part(key);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.joined = Some(leg);
+        }
         let a = key.browser_leg();
-        if let Some(b) = before {
+        self.media(key, Media::Join { a, b: leg });
+    }
+
+    /// Parts the browser's leg from whom it was joined with; a ringback is over then.
+    pub(crate) fn part(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let ringback = call.ringback.take();
+        let (a, joined) = (key.browser_leg(), call.joined.take());
+        if let Some(b) = joined {
             self.media(key, Media::Part { a, b });
         }
-        self.media(key, Media::Join { a, b: leg });
+        if let Some(leg) = ringback {
+            self.media(key, Media::CloseLeg { leg });
+        }
     }
 
     pub(crate) fn establish(
@@ -539,6 +397,11 @@ impl Switchboard {
         call.answered = Some(now);
         if let Some(sip) = call.sip_mut() {
             sip.standing = Standing::Answered;
+            sip.early.clear();
+            sip.held_by_peer = sip
+                .description
+                .as_ref()
+                .is_some_and(|theirs| theirs.holds());
         }
         let session = call.session;
         let call = &self.calls[&key];

@@ -97,12 +97,13 @@ impl Switchboard {
         // What still rings is announced afresh. What is established goes on without the new page knowing it,
         // which can only hang it up: the peer connection was the old page's.
         for key in calls {
-            if self
-                .calls
-                .get(&key)
-                .is_some_and(|call| call.stage == Stage::Ringing)
-            {
+            let Some(call) = self.calls.get_mut(&key) else {
+                continue;
+            };
+            if call.stage == Stage::Ringing {
                 self.tell_of_ringing(key, now);
+            } else if call.stage != Stage::AwaitingLegs || !call.incoming {
+                call.page_is_new = true;
             }
         }
         true

@@ -1,6 +1,7 @@
 //! A session: one page's connection, its account, and how much it may say.
 
 use crate::limits::{FRAMES_BURST, FRAMES_DROPPED, FRAMES_PER_SECOND};
+use media_control::Codec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -40,6 +41,8 @@ pub(crate) struct User {
     /// Where its SIP goes, if the page said so by number.
     pub sip_peer: Option<IpAddr>,
     pub custom: Option<Value>,
+    /// What the SIP side spoke in the last call: likely what it speaks in the next.
+    pub far_codec: Option<Codec>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

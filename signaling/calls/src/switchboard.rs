@@ -2,7 +2,10 @@
 
 use crate::api::{Config, Input, Link, Output, SessionId};
 use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, Stage};
+use crate::early::{Answered, Provisional};
+use crate::follow::Referral;
 use crate::limits::CONNECTION;
+use crate::midcall::Offered;
 use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
@@ -154,6 +157,9 @@ impl Switchboard {
                 Timer::Ping(session) => self.ping(SessionId(session), now),
                 Timer::Registration(call) => self.registration_timed_out(CallKey(call), now),
                 Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
+                Timer::Transfer(call) => self.transfer_is_due(CallKey(call), now),
+                Timer::Following(call) => self.following_timed_out(CallKey(call), now),
+                Timer::Replaced(call) => self.hang_up_replaced(CallKey(call)),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),
                 Timer::Forget(call) => self.forget(CallKey(call), now),
                 Timer::Parked(session) => self.give_up(SessionId(session), now),
@@ -205,9 +211,13 @@ impl Switchboard {
             ClientMessage::Call(call) => self.call(id, *call, now),
             ClientMessage::Answer(answer) => self.answer(id, *answer, now),
             ClientMessage::Hangup(hangup) => self.page_hangs_up(id, hangup.call_id.as_str(), now),
-            ClientMessage::Hold(hold) => self.hold(id, hold.call_id.as_str()),
+            ClientMessage::Hold(hold) => {
+                let for_transfer = hold.hold_for_transfer.unwrap_or(false);
+                self.hold(id, hold.call_id.as_str(), for_transfer);
+            }
             ClientMessage::Unhold(unhold) => self.unhold(id, unhold.call_id.as_str()),
             ClientMessage::SendDtmf(dtmf) => self.send_dtmf(id, dtmf),
+            ClientMessage::Transfer(transfer) => self.transfer(id, transfer, now),
             other => self.not_there_yet(id, other),
         }
     }
@@ -277,26 +287,44 @@ impl Switchboard {
             }
             Event::Progress {
                 invite,
+                fork,
                 status,
-                reason: _,
+                reason,
                 sdp,
                 source,
                 raw,
-                ..
             } => {
-                self.progress(invite, status, sdp, source, raw, now);
+                let provisional = Provisional {
+                    invite,
+                    fork,
+                    status,
+                    reason,
+                    sdp,
+                    source,
+                    raw,
+                };
+                self.progress(provisional, now);
             }
             Event::Answered {
                 invite,
                 fork,
                 status,
+                reason: _,
                 sdp,
                 late,
                 source,
                 raw,
-                ..
             } => {
-                self.answered(invite, fork, status, sdp, late, source, raw, now);
+                let answered = Answered {
+                    invite,
+                    fork,
+                    status,
+                    sdp,
+                    late,
+                    source,
+                    raw,
+                };
+                self.answered(answered, now);
             }
             Event::Acknowledged { invite, sdp } => self.acknowledged(invite, sdp, now),
             Event::Offered {
@@ -305,8 +333,18 @@ impl Switchboard {
                 sdp,
                 source,
                 raw,
-                fork: _,
-            } => self.offered(invite, offer, sdp, source, raw),
+                fork,
+            } => {
+                let offered = Offered {
+                    invite,
+                    offer,
+                    sdp,
+                    source,
+                    raw,
+                    fork,
+                };
+                self.offered(offered, now);
+            }
             Event::OfferAcknowledged { invite, offer, sdp } => {
                 self.offer_acknowledged(invite, offer, sdp)
             }
@@ -346,7 +384,14 @@ impl Switchboard {
                 replaces,
                 referred_by,
                 raw,
-            } => self.referred(invite, refer, (target, replaces, referred_by), raw, now),
+            } => self.referred(Referral {
+                invite,
+                refer,
+                target,
+                replaces,
+                referred_by,
+                raw,
+            }),
             Event::Info {
                 invite,
                 content_type,
@@ -365,11 +410,9 @@ impl Switchboard {
             Event::LegClosed { leg, stats } => self.leg_closed(leg, stats, now),
             Event::MediaSilent { leg, seconds } => self.media_silent(leg, seconds, now),
             Event::KeyFrameWanted { leg } => self.key_frame_wanted(leg),
+            Event::Digit { leg, digit, .. } => self.digit_heard(leg, digit),
             // Told for the record and the backend, who have no ear for them yet.
-            Event::LegConnected { .. }
-            | Event::MediaStarted { .. }
-            | Event::Digit { .. }
-            | Event::Load(_) => {}
+            Event::LegConnected { .. } | Event::MediaStarted { .. } | Event::Load(_) => {}
         }
     }
 
@@ -477,7 +520,7 @@ impl Switchboard {
         object.has_audio = Some(true);
         object.has_video = Some(false);
         object.is_msrp = Some(false);
-        object.hold_for_transfer = Some(false);
+        object.hold_for_transfer = Some(call.hold_for_transfer);
         object.custom = call.custom.clone();
         Box::new(object)
     }

@@ -15,6 +15,12 @@ pub(crate) enum Timer {
     Registration(u64),
     /// Nobody answers.
     NoAnswer(u64),
+    /// A transfer of the page's: its outcome, or the BYE after it.
+    Transfer(u64),
+    /// Nobody answers at the new party of a transfer that we follow.
+    Following(u64),
+    /// Legs whose place was taken, and whose peers do not hang up.
+    Replaced(u64),
     /// An echo call has lasted long enough.
     Echo(u64),
     /// A page that did not come back.

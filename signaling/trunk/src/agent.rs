@@ -15,6 +15,7 @@ use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
+use crate::session_timer::MIN_SE_S;
 use crate::stranger::Strangers;
 use crate::targets::{Answer, Question};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the operator decided, and what the shell found out at its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Bound addresses, never wildcards.
     pub listeners: Vec<Listener>,
@@ -38,6 +39,26 @@ pub struct Config {
     /// everything goes unnoticed.
     pub register_expires_s: u32,
     pub reliable_provisional: ReliableProvisional,
+    /// The session interval that we ask for (RFC 4028); 0: none. Who asks us for one is answered in any case.
+    pub session_expires_s: u32,
+    /// The least that we bear; below 90 it counts as 90.
+    pub min_se_s: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listeners: Vec::new(),
+            interfaces: Vec::new(),
+            allowed: Vec::new(),
+            others: Vec::new(),
+            user_agent: String::new(),
+            register_expires_s: 0,
+            reliable_provisional: ReliableProvisional::WhenSdp,
+            session_expires_s: 1800,
+            min_se_s: MIN_SE_S,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -111,6 +132,8 @@ pub(crate) enum Due {
     Repeat(InviteId),
     /// A reliable provisional response of ours is.
     Progress(InviteId),
+    /// A session is to be refreshed, or was not.
+    Session(InviteId),
     /// A re-INVITE of ours is tried again.
     Offer(InviteId),
     /// It rang too long, or the end of it never came.
@@ -241,6 +264,7 @@ impl Agent {
                 Due::Account(account) => self.on_account_due(account, now),
                 Due::AccountKeepAlive(account) => self.on_account_keep_alive(account, now),
                 Due::Repeat(invite) => self.on_repeat_due(invite, now),
+                Due::Session(invite) => self.on_session_due(invite, now),
                 Due::Progress(invite) => self.on_progress_due(invite, now),
                 Due::Offer(invite) => self.on_offer_due(invite, now),
                 Due::Patience(invite) => self.on_patience_over(invite, now),

@@ -185,6 +185,12 @@ impl Agent {
             let refusal = Refusal::new(491, "Request Pending");
             return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
         }
+        if let Some(refusal) = self.session_too_brief(message) {
+            return self.refuse_in_dialog(invite, message, key, path, &refusal, is_invite, now);
+        }
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
         let refreshed = entry.main().map(|f| f.dialog.refresh_target(message));
         if refreshed.is_some_and(|r| r.is_err()) {
             let refusal = Refusal::bad("Bad Request: malformed Contact");
@@ -207,7 +213,7 @@ impl Agent {
             key,
             is_invite,
             had_sdp: sdp.is_some(),
-            sdp: None,
+            sdp: sdp.clone(),
         };
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.their_offer = Some(their_offer);

@@ -42,6 +42,9 @@ impl Agent {
             Ok(replaces) => replaces,
             Err(refusal) => return self.refuse(message, path, &refusal),
         };
+        if let Some(refusal) = self.session_too_brief(message) {
+            return self.refuse(message, path, &refusal);
+        }
         let tag = self.s.dice.hex(8);
         let Ok(dialog) = Dialog::from_request(message, tag.as_bytes()) else {
             return self.refuse(
@@ -71,6 +74,7 @@ impl Agent {
         entry.transaction = Some(key.clone());
         entry.cseq = message.cseq().map_or(0, |(number, _)| number);
         entry.reliability = Reliability::of(message);
+        entry.their_sdp = message.sdp().unwrap_or_default().to_vec();
         entry.forks.push(Fork::new(ForkId(0), dialog));
         entry.main = Some(ForkId(0));
         self.s.invites.insert(invite, entry);
@@ -232,6 +236,9 @@ impl Agent {
             None => sdp.or(entry.reliability.answer.take()),
             Some(_) => sdp,
         };
+        if let (Some(sdp), Some(entry)) = (&sdp, self.s.invites.get_mut(&invite)) {
+            entry.their_sdp.clone_from(sdp);
+        }
         self.s.schedule.set(Due::Repeat(invite), None);
         match repeat.offer {
             None if hung_up => return self.send_bye(invite, main, now),

@@ -8,6 +8,7 @@ use crate::refer::OurRefer;
 use crate::referral::Referral;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
+use crate::session_timer::SessionTimer;
 use serde::{Deserialize, Serialize};
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::Method;
@@ -61,6 +62,11 @@ pub(crate) struct Invite {
     /// What we last described to the peer in an exchange that came about.
     #[serde(default)]
     pub last_sdp: Vec<u8>,
+    /// What the peer last described to us.
+    #[serde(default)]
+    pub their_sdp: Vec<u8>,
+    #[serde(default)]
+    pub timer: SessionTimer,
     ended: bool,
 }
 
@@ -127,10 +133,15 @@ pub(crate) struct Repeat {
 pub(crate) enum OurOffer {
     Sent {
         sdp: Vec<u8>,
+        /// Not the calls' offer but one that keeps the session alive.
+        #[serde(default)]
+        refresh: bool,
     },
     /// Met one of theirs (491): tried again at its time.
     Backoff {
         sdp: Vec<u8>,
+        #[serde(default)]
+        refresh: bool,
     },
 }
 
@@ -141,7 +152,7 @@ pub(crate) struct TheirOffer {
     pub key: String,
     pub is_invite: bool,
     pub had_sdp: bool,
-    /// Of an UPDATE before the 2xx: what a 2xx without a description then stands for.
+    /// What it offers.
     #[serde(default)]
     pub sdp: Option<Vec<u8>>,
 }
@@ -184,6 +195,8 @@ impl Invite {
             next_fork: 0,
             reliability: Reliability::default(),
             last_sdp: Vec::new(),
+            their_sdp: Vec::new(),
+            timer: SessionTimer::default(),
             ended: false,
         }
     }
@@ -255,6 +268,7 @@ impl Agent {
             Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
             | Purpose::Refer(invite, _)
             | Purpose::Notify(invite, _)
             | Purpose::Info(invite) => match self.s.invites.get(invite) {
@@ -299,6 +313,7 @@ impl Agent {
         self.settle_early_offers(invite, None, now);
         for due in [
             Due::Progress(invite),
+            Due::Session(invite),
             Due::Repeat(invite),
             Due::Offer(invite),
             Due::Patience(invite),

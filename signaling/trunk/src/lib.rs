@@ -28,6 +28,7 @@ mod requests;
 mod responses;
 mod schedule;
 mod server;
+pub mod session_timer;
 mod stranger;
 pub mod targets;
 mod validate;

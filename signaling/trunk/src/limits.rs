@@ -32,6 +32,12 @@ pub const MAX_QUEUED_PER_STREAM: usize = 256;
 pub const MAX_DIGEST_SESSIONS: usize = 8;
 /// Reliable provisional responses that wait for the PRACK of the one before; the newest take the last place.
 pub const MAX_WAITING_PROGRESS: usize = 8;
+/// 422s taken up before a request succeeds: a proxy and a callee may each want longer.
+pub const MAX_SESSION_ROUNDS: u8 = 3;
+/// Sessions are refreshed no more often than in half of this, whatever a peer agrees on …
+pub const LEAST_SESSION_S: u32 = 20;
+/// … and end within a day, refreshed or not.
+pub const MAX_SESSION_S: u32 = 86_400;
 /// Rounds of 401 and 407 for one request.
 pub const MAX_DIGEST_ROUNDS: u8 = 5;
 

@@ -40,13 +40,18 @@ impl Agent {
             || entry.repeat.is_some()
             || entry.ack_due
             || entry.phase != Phase::Talking;
-        let (false, Some(sdp)) = (busy, entry.waiting_offer.take_if(|_| !busy)) else {
+        if busy {
             return;
-        };
-        self.send_offer(invite, sdp, now);
+        }
+        // An offer of the calls refreshes the session as well, if it succeeds.
+        if let Some(sdp) = entry.waiting_offer.take() {
+            self.send_offer(invite, sdp, false, now);
+        } else if let Some(sdp) = self.take_refresh(invite) {
+            self.send_offer(invite, sdp, true, now);
+        }
     }
 
-    fn send_offer(&mut self, invite: InviteId, sdp: Vec<u8>, now: Instant) {
+    fn send_offer(&mut self, invite: InviteId, sdp: Vec<u8>, refresh: bool, now: Instant) {
         let Some(main) = self.s.invites.get(&invite).and_then(|i| i.main) else {
             return;
         };
@@ -57,7 +62,7 @@ impl Agent {
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
-        entry.our_offer = Some(OurOffer::Sent { sdp });
+        entry.our_offer = Some(OurOffer::Sent { sdp, refresh });
         let account = entry.account;
         let number = self.request(Purpose::Reinvite(invite), account, draft, &next_hop, now);
         if self.s.requests.contains_key(&number)
@@ -102,10 +107,25 @@ impl Agent {
             let _ = fork.dialog.refresh_target(response);
             let main = fork.id;
             fork.ack_for = number;
-            let was_sent = matches!(entry.our_offer.take(), Some(OurOffer::Sent { .. }));
+            let ours = entry.our_offer.take();
             self.send_ack(invite, main, Vec::new(), now);
-            if was_sent {
+            if let Some(OurOffer::Sent { sdp: ours, refresh }) = ours {
+                self.on_session_response(invite, response, now);
                 let (status, _, sdp, source, raw) = told(response, source);
+                let Some(entry) = self.s.invites.get_mut(&invite) else {
+                    return;
+                };
+                entry.last_sdp = ours;
+                let theirs = sdp.clone().unwrap_or_default();
+                let changed = !theirs.is_empty() && theirs != entry.their_sdp;
+                if !theirs.is_empty() {
+                    entry.their_sdp = theirs;
+                }
+                // Of a refresh the calls know nothing; they hear of it where the peer took the occasion to change
+                // something, unless they wait for the answer to another offer.
+                if refresh && (!changed || entry.waiting_offer.is_some()) {
+                    return self.send_waiting_offer(invite, now);
+                }
                 self.event(Event::OfferAnswered {
                     invite,
                     status,
@@ -117,13 +137,19 @@ impl Agent {
             }
             return;
         }
-        let Some(OurOffer::Sent { sdp }) = entry.our_offer.take() else {
+        let Some(OurOffer::Sent { sdp, refresh }) = entry.our_offer.take() else {
+            return;
+        };
+        if status == 422 && self.take_min_se(invite, response) {
+            return self.offer_again(invite, sdp, refresh, now);
+        }
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };
         if status == 491 {
             // Whoever drew the Call-ID waits longer (RFC 3261 §14.1).
             let outbound = !entry.inbound;
-            entry.our_offer = Some(OurOffer::Backoff { sdp });
+            entry.our_offer = Some(OurOffer::Backoff { sdp, refresh });
             let wait = if outbound {
                 2100 + self.s.dice.below(190) * 10
             } else {
@@ -133,6 +159,10 @@ impl Agent {
                 .schedule
                 .set(Due::Offer(invite), Some(now + Duration::from_millis(wait)));
             return;
+        }
+        if refresh {
+            self.on_refresh_refused(invite, failure_of(response), now);
+            return self.send_waiting_offer(invite, now);
         }
         let gone = matches!(status, 408 | 481);
         let main = entry.main;
@@ -153,10 +183,17 @@ impl Agent {
         };
         entry.reinvite = None;
         self.s.schedule.set(Due::Offer(invite), None);
-        if entry.our_offer.take().is_none() {
-            return;
-        }
         let main = entry.main;
+        match entry.our_offer.take() {
+            None => return,
+            Some(
+                OurOffer::Sent { refresh: true, .. } | OurOffer::Backoff { refresh: true, .. },
+            ) => {
+                self.on_refresh_refused(invite, failure, now);
+                return self.send_waiting_offer(invite, now);
+            }
+            Some(OurOffer::Sent { .. } | OurOffer::Backoff { .. }) => {}
+        }
         let timed_out = failure.cause == Cause::Timeout;
         self.event(Event::OfferRefused { invite, failure });
         if let (true, Some(main)) = (timed_out, main) {
@@ -169,9 +206,8 @@ impl Agent {
             return;
         };
         match entry.our_offer.take() {
-            Some(OurOffer::Backoff { sdp }) => {
-                entry.waiting_offer.get_or_insert(sdp);
-                self.send_waiting_offer(invite, now);
+            Some(OurOffer::Backoff { sdp, refresh }) => {
+                self.offer_again(invite, sdp, refresh, now);
             }
             Some(sent @ OurOffer::Sent { .. }) => {
                 entry.our_offer = Some(sent);
@@ -187,6 +223,19 @@ impl Agent {
             }
             None => {}
         }
+    }
+
+    /// Unless the calls want something else by now.
+    fn offer_again(&mut self, invite: InviteId, sdp: Vec<u8>, refresh: bool, now: Instant) {
+        let Some(entry) = self.s.invites.get_mut(&invite) else {
+            return;
+        };
+        if refresh {
+            entry.timer.wants_reinvite = true;
+        } else {
+            entry.waiting_offer.get_or_insert(sdp);
+        }
+        self.send_waiting_offer(invite, now);
     }
 
     pub(crate) fn answer_offer(
@@ -208,6 +257,9 @@ impl Agent {
         };
         if let Some(entry) = self.s.invites.get_mut(&invite) {
             entry.last_sdp.clone_from(&sdp);
+            if let Some(sdp) = &theirs.sdp {
+                entry.their_sdp.clone_from(sdp);
+            }
         }
         if theirs.is_invite {
             self.respond_200(

@@ -251,6 +251,10 @@ impl Agent {
             // Without a description of its own it stands for the one that a reliable response brought. One that differs
             // from that should not be there (RFC 3261 §13.2.1), but is what its sender means.
             let sdp = sdp.or(early.filter(|_| !late));
+            if let Some(entry) = self.s.invites.get_mut(&invite) {
+                entry.their_sdp = sdp.clone().unwrap_or_default();
+            }
+            self.on_session_response(invite, response, now);
             self.event(Event::Answered {
                 invite,
                 fork: id,

@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
     Prack(InviteId, ForkId),
+    /// An UPDATE that keeps the session alive.
+    Refresh(InviteId),
     /// The ACK of a 2xx: no transaction, repeated with the 2xx.
     Ack {
         invite: InviteId,
@@ -355,6 +357,10 @@ impl Agent {
                 credentials.push((session.header_name(), session.authorize(proof)?));
             }
         }
+        let Some(entry) = self.s.requests.get(&request) else {
+            return Ok(Vec::new());
+        };
+        let draft = &entry.draft;
         let public = listener.public();
         let mut out = Vec::with_capacity(1024 + draft.sdp.len());
         let mut writer = Writer::request(&mut out, &draft.method, &draft.uri);
@@ -389,6 +395,9 @@ impl Agent {
                 .text("Allow", ALLOW)
                 .text("Accept", "application/sdp")
                 .text("Supported", &self.supported(draft));
+            for (name, value) in self.session_request(&entry.purpose) {
+                writer.text(name, &value);
+            }
         }
         if !self.config.user_agent.is_empty() {
             writer.text("User-Agent", &self.config.user_agent);
@@ -452,6 +461,15 @@ impl Agent {
             return false;
         }
         entry.rounds += 1;
+        self.send_again(request, now);
+        true
+    }
+
+    /// The same to the same address, as a request of its own.
+    pub(crate) fn send_again(&mut self, request: u64, now: Instant) {
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
         if let Some(hop) = entry.hop {
             entry.hops.push_front(hop);
         }
@@ -461,7 +479,6 @@ impl Agent {
             entry.draft.cseq = cseq;
         }
         self.try_next_hop(request, Failure::default(), now);
-        true
     }
 
     pub(crate) fn on_hop_failed(&mut self, request: u64, now: Instant) {

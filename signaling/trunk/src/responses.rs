@@ -90,6 +90,12 @@ impl Agent {
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
         }
+        if let (false, 422, Purpose::Invite(invite)) = (given_up, status, &purpose)
+            && !dropped
+            && self.take_min_se(*invite, response)
+        {
+            return self.send_again(request, now);
+        }
         let more_hops = self
             .s
             .requests
@@ -111,6 +117,7 @@ impl Agent {
             Purpose::Refer(invite, refer) => self.on_refer_final(invite, refer, response, now),
             Purpose::Notify(invite, refer) => self.on_notify_done(invite, refer, status < 300, now),
             Purpose::Info(invite) => self.on_info_final(invite, response, now),
+            Purpose::Refresh(invite) => self.on_refresh_final(invite, response, now),
             // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
             Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
@@ -127,6 +134,7 @@ impl Agent {
             Purpose::Refer(invite, refer) => self.on_refer_failed(*invite, *refer, failure),
             Purpose::Notify(invite, refer) => self.on_notify_done(*invite, *refer, false, now),
             Purpose::Info(invite) => self.on_info_failed(*invite, failure),
+            Purpose::Refresh(invite) => self.on_refresh_refused(*invite, failure, now),
             Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }

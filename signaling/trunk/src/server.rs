@@ -193,6 +193,7 @@ impl Agent {
         now: Instant,
     ) -> Option<(Path, Vec<u8>)> {
         let tx = self.s.server.get(key)?;
+        let tx_invite = tx.invite;
         let invite = tx.invite.and_then(|i| self.s.invites.get(&i));
         let tag = invite.map(|i| i.tag.clone());
         let contact_user = invite.map(|i| i.contact_user.clone());
@@ -208,6 +209,10 @@ impl Agent {
             headers.push(("Contact", contact_uri(&user, &listener)));
             headers.push(("Allow", crate::requests::ALLOW.into()));
             headers.push(("Supported", crate::validate::SUPPORTED.join(", ").into()));
+        }
+        let begins_session = makes_dialog && status >= 200 && method != Method::Refer;
+        if let (true, Some(invite)) = (begins_session, tx_invite) {
+            headers.extend(self.session_answer(invite, &message, now));
         }
         let bytes = self.write_response(
             &message,

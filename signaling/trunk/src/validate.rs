@@ -65,7 +65,7 @@ impl From<Fault> for Refusal {
 }
 
 /// Option tags that we support and a peer may require.
-pub(crate) const SUPPORTED: [&str; 3] = ["100rel", "199", "replaces"];
+pub(crate) const SUPPORTED: [&str; 4] = ["100rel", "timer", "199", "replaces"];
 
 fn is_supported(tag: &[u8]) -> bool {
     SUPPORTED

@@ -35,6 +35,7 @@ impl Bench {
                 let number = u16::from_be_bytes([payload[0], payload[1]]);
                 format!("{}{number}", if skip { "s" } else { "" })
             }
+            Pop::Noise(_) => "n".into(),
             Pop::Lost { .. } => "L".into(),
             Pop::Nothing => "-".into(),
         };

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod browser;
+pub mod call;
 
 use browser::{Browser, Heard};
 use media_control::{Command, Event, Face, GroupId, LegId, LegSpec, LocalTransport, Source};

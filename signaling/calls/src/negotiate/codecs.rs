@@ -106,11 +106,13 @@ pub fn for_sip(sip: &[Format], browser_sends: Option<&Codec>) -> Vec<Format> {
             .filter(|f| f.codec.is_transcodable() && f.codec != first.codec)
             .cloned(),
     );
-    chosen.extend(
-        sip.iter()
-            .filter(|f| f.codec == Codec::TelephoneEvent && f.clock_hz == first.clock_hz)
-            .cloned(),
-    );
+    // Of the clock of the sound (RFC 4733 §2.1); there are phones that offer Opus and events at 8000 only.
+    let mut events = sip.iter().filter(|f| f.codec == Codec::TelephoneEvent);
+    let event = events
+        .clone()
+        .find(|f| f.clock_hz == first.clock_hz)
+        .or_else(|| events.next());
+    chosen.extend(event.cloned());
     chosen.extend(
         sip.iter()
             .filter(|f| f.codec == Codec::ComfortNoise && first.clock_hz == 8000)

@@ -4,7 +4,8 @@ use media_control as media;
 use media_control::{Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
 use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
-use signaling_protocol::{ClientMessage, ServerMessage};
+use signaling_protocol::context::Context;
+use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{self as trunk, AccountId, Event, ForkId, Identity, InviteId};
 use std::collections::VecDeque;
@@ -32,7 +33,13 @@ pub struct Rig {
     pub trunk_keys: Vec<u64>,
     pub media: VecDeque<media::Command>,
     pub records: Vec<CallRecord>,
+    /// What only the backend is told.
+    pub hook_messages: Vec<HookMessage>,
     pub closed: Vec<SessionId>,
+    /// What only the backend is told: the hook's name and its body.
+    pub hooks: Vec<(String, Value)>,
+    /// Sessions that moved, and those that are over (`to` is none).
+    pub moves: Vec<(u64, Option<u64>)>,
     /// Media makes and closes legs by itself.
     pub media_works: bool,
     /// The page answers pings.
@@ -54,7 +61,10 @@ impl Rig {
             trunk_keys: Vec::new(),
             media: VecDeque::new(),
             records: Vec::new(),
+            hook_messages: Vec::new(),
             closed: Vec::new(),
+            hooks: Vec::new(),
+            moves: Vec::new(),
             media_works: true,
             lives: true,
             reincarnates: false,
@@ -159,7 +169,20 @@ impl Rig {
                         self.media.push_back(command);
                     }
                     Output::Record(record) => self.records.push(*record),
-                    Output::Hook { .. } | Output::Moved { .. } | Output::Over { .. } => {}
+                    Output::Hook { message, .. } => {
+                        let context = Context {
+                            node_id: "n".into(),
+                            app_key: "defaultApp".into(),
+                            session_id: "s".into(),
+                            origin: None,
+                        };
+                        let body = serde_json::from_str(&message.to_text(&context)).unwrap();
+                        let name = message.method().as_str().to_owned();
+                        self.hooks.push((name, body));
+                        self.hook_messages.push(*message);
+                    }
+                    Output::Moved { from, to } => self.moves.push((from.0, Some(to.0))),
+                    Output::Over { session } => self.moves.push((session.0, None)),
                 }
             }
             if self.reincarnates {
@@ -209,9 +232,13 @@ impl Rig {
     }
 
     pub fn progress(&mut self, invite: InviteId, status: u16, sdp: Option<&str>) {
+        self.progress_of(0, invite, status, sdp);
+    }
+
+    pub fn progress_of(&mut self, fork: u32, invite: InviteId, status: u16, sdp: Option<&str>) {
         self.give(Input::Trunk(Event::Progress {
             invite,
-            fork: ForkId(0),
+            fork: ForkId(fork),
             status,
             reason: "Ringing".into(),
             sdp: sdp.map(|s| s.as_bytes().to_vec()),
@@ -221,12 +248,16 @@ impl Rig {
     }
 
     pub fn answer(&mut self, invite: InviteId, sdp: &str) {
+        self.answer_of(0, invite, Some(sdp));
+    }
+
+    pub fn answer_of(&mut self, fork: u32, invite: InviteId, sdp: Option<&str>) {
         self.give(Input::Trunk(Event::Answered {
             invite,
-            fork: ForkId(0),
+            fork: ForkId(fork),
             status: 200,
             reason: "OK".into(),
-            sdp: Some(sdp.as_bytes().to_vec()),
+            sdp: sdp.map(|s| s.as_bytes().to_vec()),
             late: false,
             source: SOURCE.parse().unwrap(),
             raw: "SIP/2.0 200 OK\r\n".into(),
@@ -234,14 +265,25 @@ impl Rig {
     }
 
     pub fn rings_in(&mut self, sdp: Option<&str>) -> InviteId {
-        let invite = InviteId(7);
+        self.arrives(7, "1002", sdp, None)
+    }
+
+    /// An INVITE of `from`, which may want to take a call's place.
+    pub fn arrives(
+        &mut self,
+        invite: u64,
+        from: &str,
+        sdp: Option<&str>,
+        replaces: Option<InviteId>,
+    ) -> InviteId {
+        let invite = InviteId(invite);
         self.give(Input::Trunk(Event::Incoming {
             invite,
             account: AccountId(1),
             from: Identity {
-                user: "1002".into(),
+                user: from.into(),
                 display: "Bob".into(),
-                uri: "sip:1002@pbx.test".into(),
+                uri: format!("sip:{from}@pbx.test"),
             },
             to: Identity {
                 user: "1001".into(),
@@ -252,9 +294,36 @@ impl Rig {
             headers: Vec::new(),
             source: SOURCE.parse().unwrap(),
             raw: "INVITE sip:x SIP/2.0\r\n".into(),
-            replaces: None,
+            replaces,
         }));
         invite
+    }
+
+    /// A registered page that talks with 1002.
+    pub fn talking(config: Config) -> (Rig, InviteId) {
+        let mut rig = Rig::registered(config);
+        let invite = rig.talks("c1", "1002");
+        (rig, invite)
+    }
+
+    /// Another call of that page, answered.
+    pub fn talks(&mut self, id: &str, callee: &str) -> InviteId {
+        self.dial(id, callee);
+        let (invite, _) = self.invite();
+        self.answer(invite, PHONE);
+        self.told();
+        self.trunk.clear();
+        invite
+    }
+
+    /// The trunk's commands since the last time, by name.
+    pub fn asked(&mut self) -> Vec<trunk::Command> {
+        self.trunk.drain(..).collect()
+    }
+
+    /// Media's commands since the last time.
+    pub fn media_asked(&mut self) -> Vec<media::Command> {
+        self.media.drain(..).collect()
     }
 
     pub fn over(&mut self, invite: InviteId, end: trunk::End) {

@@ -215,13 +215,7 @@ fn an_invite_without_an_offer_gets_ours_and_its_answer_comes_with_the_ack() {
 }
 
 fn talking() -> (Rig, signaling_trunk::api::InviteId) {
-    let mut rig = Rig::registered(Config::default());
-    rig.dial("c1", "1002");
-    let (invite, _) = rig.invite();
-    rig.answer(invite, PHONE);
-    rig.told();
-    rig.trunk.clear();
-    (rig, invite)
+    Rig::talking(Config::default())
 }
 
 #[test]
