@@ -60,12 +60,12 @@ pub struct Signaling {
     pub wss: Option<Listen>,
     /// Certificate chain and key in PEM; `None`: made and kept under `data_dir`.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    pub close_on_registration_failure: bool,
     /// Origins, in lower case, whose pages may connect; empty: any.
     pub origins: Vec<String>,
     pub sip_message_raw: RawSip,
     /// New sessions of one address; 0: as many as it likes.
     pub connections_per_second_per_address: u32,
-    pub close_on_registration_failure: bool,
 }
 
 /// The hooks' way to the applications' backends.
@@ -282,6 +282,7 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         path_or_auto,
     );
     let key = reader.text("signaling.key", "auto", Shown::Plainly, path_or_auto);
+    let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
     let origins = reader.list("signaling.origins", &[], values::origin);
     let raw = reader.text(
         "signaling.sip_message_raw",
@@ -300,7 +301,6 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         0..=1_000_000,
         "",
     );
-    let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
     if let (Some(Some(ws)), Some(Some(wss))) = (&ws, &wss)
         && ws == wss
         && ws.port != 0
@@ -330,10 +330,10 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         ws: ws?,
         wss: wss?,
         certificate,
+        close_on_registration_failure: close_on_failure?,
         origins: origins?,
         sip_message_raw: raw?,
         connections_per_second_per_address: u32::try_from(rate?).ok()?,
-        close_on_registration_failure: close_on_failure?,
     })
 }
 

@@ -60,7 +60,7 @@ pub enum Output {
         message: ServerMessage,
         without: Vec<String>,
     },
-    /// To be posted, requests of one session one after the other.
+    /// To be posted, requests of one session one after the other. Answered once, whatever becomes of it.
     Request(Box<Request>),
     /// Any other output of the switchboard (never its `Send`, `Hook`, `Moved` or `Over`).
     Calls(calls::Output),
@@ -70,6 +70,7 @@ pub enum Output {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub id: RequestId,
+    /// The number that the session had when it first connected: a resumed one keeps it.
     pub session: SessionId,
     pub method: HookMethod,
     pub app: Arc<App>,

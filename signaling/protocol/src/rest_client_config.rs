@@ -10,6 +10,20 @@ use std::collections::BTreeMap;
 /// Most field names in one list of a policy; no message has half as many.
 const NAMES_MAX: usize = 64;
 
+/// What the SDK breaks without is never left out of what it is told (§5.5).
+pub const NEEDED: [&str; 4] = ["callId", "mediaSessionId", "status", "operationId"];
+/// What identifies a thing is never replaced by a backend.
+pub const FIXED: [&str; 8] = [
+    "callId",
+    "mediaSessionId",
+    "operationId",
+    "sdp",
+    "mediaProvider",
+    "nodeId",
+    "appKey",
+    "sessionId",
+];
+
 /// The backend's 200 to `connect`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectReply {
@@ -133,18 +147,6 @@ impl HookPolicy {
                 .filter(|name| !name.is_empty());
             names.take(NAMES_MAX).map(str::to_owned).collect::<Vec<_>>()
         };
-        // What the SDK breaks without is never left out (§5.5), and what identifies a thing never replaced.
-        const NEEDED: [&str; 4] = ["callId", "mediaSessionId", "status", "operationId"];
-        const FIXED: [&str; 8] = [
-            "callId",
-            "mediaSessionId",
-            "operationId",
-            "sdp",
-            "mediaProvider",
-            "nodeId",
-            "appKey",
-            "sessionId",
-        ];
         let mut client_exclude = names("clientExclude");
         client_exclude.retain(|name| !NEEDED.contains(&name.as_str()));
         let rest_exclude = names("restExclude");

@@ -1,0 +1,9 @@
+//! The desk in virtual time, with a backend that says what the test wants.
+
+mod bodies;
+mod incoming;
+mod ordering;
+mod policies;
+mod properties;
+mod rig;
+mod sessions;
