@@ -191,7 +191,7 @@ test("an incoming call that the backend refuses ends with 403 and the page hears
 test("a click-to-call page whose account comes from the example of a backend calls through the PBX", async (t) => {
   const [pbx, gateway] = [await t.world.pbx(), await t.world.gateway("relay", SETTINGS)];
   const login = pbx.user();
-  const secretFile = join(gateway.folder, "hook.secret");
+  const secretFile = join(t.world.folder, "hook-of-an-example");
   writeFileSync(secretFile, t.world.secret("Example0Secret0Of0This0Test"), { mode: 0o600 });
   // The domain is the account's; requests go where the backend says.
   const account = JSON.stringify({

@@ -25,8 +25,9 @@ pub(crate) const FRAMES_DROPPED: u32 = 2_000;
 /// Longest reason that is taken from a backend for a page or a log, characters.
 pub(crate) const REASON: usize = 512;
 
-/// Whoever posts answers earlier than this; after it the answer is taken for lost.
-pub(crate) const ANSWER: Duration = Duration::from_secs(60);
+/// Whoever posts answers earlier than this; after it the answer is taken for lost. A backend may be given ten minutes,
+/// and a hook may wait as long for its session's hook before, and again for a connection.
+pub(crate) const ANSWER: Duration = Duration::from_secs(2_000);
 /// An un-registration is done or given up by then (RFC 3261 §17.1.2.2, Timer F).
 pub(crate) const UNREGISTERING: Duration = Duration::from_secs(40);
 /// One line an application in the log about its backend, not more often than this.
