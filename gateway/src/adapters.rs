@@ -210,7 +210,9 @@ pub fn signaling(
         let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         signaling_metrics(metrics, &status);
     });
-    let hooks = hooks(hook_settings(config)?);
+    let hook_settings = hook_settings(config)?;
+    let answer_within = hook_settings.answers_within();
+    let hooks = hooks(hook_settings);
     let (watched, told) = (hooks.0.clone(), Mutex::default());
     metrics.on_scrape(move |metrics| hook_metrics(metrics, &watched, &told));
     let apps = Store::new(&config.data_dir)
@@ -219,6 +221,7 @@ pub fn signaling(
     let settings = signaling_backend::Settings {
         node_id: node_id::load_or_make(config).map_err(|error| format!("data_dir: {error}."))?,
         sip_message_raw: config.signaling.sip_message_raw,
+        answer_within,
     };
     let calls = metrics.counter("trunkgate_calls_total", "Calls that are over.", &[]);
     let signaling = Signaling {

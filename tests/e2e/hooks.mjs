@@ -101,10 +101,10 @@ test("each hook of a session and its calls reaches the backend signed, with node
   t.measure({ hooks: order.length, kinds: [...new Set(order)] });
 });
 
-test("the backend's answer to call puts another callee in the place of the page's", async (t) => {
+test("the backend's answer to call puts another callee in the place of the page's, and what it excludes stays from the page", async (t) => {
   const gateway = await t.world.gateway("relay", SETTINGS);
   const told = await backend(t);
-  told.answers.connect = { restClientConfig: { call: { restPolicy: "OVERWRITE", restOverwrite: "callee" } } };
+  told.answers.connect = { restClientConfig: { call: { restPolicy: "OVERWRITE", restOverwrite: "callee" }, CallStatusEvent: { clientExclude: "visibleName" } } };
   told.answers.call = (body) => ({ ...body, callee: "echo", callId: "another" });
   const key = await application(t, gateway, told.url, ["connect", "call"]);
   const page = await open(t);
@@ -113,6 +113,8 @@ test("the backend's answer to call puts another callee in the place of the page'
   await page.dial("nobody");
   await page.expect("call", "ESTABLISHED", 20);
   check((await told.expect("call")).callee === "nobody", "the backend was not told what the page dialled");
+  const talk = await page.lastFrame("talk");
+  check(talk.callee && !("visibleName" in talk), `what the backend excludes reached the page: ${JSON.stringify({ ...talk, sdp: undefined })}`);
   await page.hangup();
   await page.expect("call", "FINISH");
 });
@@ -193,12 +195,10 @@ test("a click-to-call page whose account comes from the example of a backend cal
   const login = pbx.user();
   const secretFile = join(t.world.folder, "hook-of-an-example");
   writeFileSync(secretFile, t.world.secret("Example0Secret0Of0This0Test"), { mode: 0o600 });
-  // The domain is the account's; requests go where the backend says.
-  const account = JSON.stringify({
-    sipLogin: login, sipAuthenticationName: login, sipPassword: pbx.password, sipDomain: pbx.domain,
-    sipOutboundProxy: "127.0.0.1", sipPort: pbx.port, sipRegisterRequired: true,
-  });
-  const example = await ExampleBackend.start("--secret-file", secretFile, "--answer", `connect=${account}`);
+  const passwordFile = join(t.world.folder, "password-of-an-example");
+  writeFileSync(passwordFile, pbx.password, { mode: 0o600 });
+  const account = ["--account", `${login}@${pbx.domain}:${pbx.port}`, "--account-password-file", passwordFile, "--account-proxy", "127.0.0.1"];
+  const example = await ExampleBackend.start("--secret-file", secretFile, ...account);
   t.after(() => example.stop());
   await change(gateway, "update", "app", "-l", example.url, "--hook-secret-file", secretFile, "clickToCallApp");
   t.after(() => change(gateway, "update", "app", "-l", "", "clickToCallApp"));

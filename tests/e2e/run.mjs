@@ -7,7 +7,10 @@ import { join } from "node:path";
 import { list, run } from "./lib/runner.mjs";
 import { World } from "./lib/world.mjs";
 
-const files = ["start", "echo", "softphone", "aiortc", "calls", "hangups", "midcall", "matrix", "registration", "hooks", "roles", "firefox", "torture", "soak"];
+const files = [
+  "start", "echo", "softphone", "aiortc", "calls", "hangups", "midcall", "before_answer", "transfer", "matrix", "sharing", "digits", "statuses",
+  "registration", "hooks", "roles", "firefox", "torture", "soak",
+];
 /** Only when asked for: these need namespace.sh, or take long. */
 const apart = ["firefox", "torture", "soak"];
 const fileOf = new Map();

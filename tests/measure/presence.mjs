@@ -10,11 +10,12 @@ const PACKET_MS = 20;
 /**
  * The intervals [from, to] in milliseconds since 1970 in which `samples` hold the tone.
  * @param {number[]} lags for each 200 ms of the recording: the clock's time minus the recording's, the least of them
+ * @param {number} presentDb  higher where another tone may be there: the short window lets a little of it through
  */
-export function presentInRecording(samples, rate, hz, lags) {
+export function presentInRecording(samples, rate, hz, lags, presentDb = PRESENT_DB) {
   const { levels, window } = envelope(samples, rate, hz);
   const step = 0.25;
-  const threshold = Math.SQRT2 * 10 ** (PRESENT_DB / 20);
+  const threshold = Math.SQRT2 * 10 ** (presentDb / 20);
   // The page may be late to note a block, never early: the least lag of the next second is the right one.
   const least = lags.map((_, i) => Math.min(...lags.slice(i, i + 6)));
   const clock = (ms) => ms + least[Math.min(least.length - 1, Math.floor(ms / 200))];

@@ -2,7 +2,7 @@
 """A scripted SIP phone with the scripted RTP end of rtp_phone.py: does in a call what real phones do at moments of their
 own choosing. UDP, G.711, one media stream. Standard library only.
 
-usage: sip_phone.py NAME PASSWORD ADDR PBX_PORT [--hz 1010] [--db -20] [--listen 620] [--codecs 0,8] [--answer auto|manual]
+usage: sip_phone.py NAME PASSWORD ADDR PBX_PORT [--hz 1010] [--db -20] [--listen 620] [--codecs 0,8] [--answer auto|manual] [--refer 603]
 
 It registers, rings (180) and answers by itself unless --answer manual. Commands on standard input, one JSON object a line:
   {"do": "call", "to": USER}            {"do": "answer"}      {"do": "bye"}
@@ -239,15 +239,16 @@ class Phone(asyncio.DatagramProtocol):
 
     # Descriptions.
 
-    def description(self, call, pts=None, event_pt=101, direction=None):
+    def description(self, call, pts=None, event_pt=101, direction=None, noise=True):
         call.version += 1
         pts = pts or self.codecs
         address = "0.0.0.0" if call.zero else self.o.addr
         port = self.fresh.getsockname()[1] if self.fresh else self.rtp.port
         lines = ["v=0", f"o=phone {abs(hash(call.id)) % 10**9} {call.version} IN IP4 {self.o.addr}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
-        lines.append(f"m=audio {port} RTP/AVP {' '.join(map(str, pts))} 13 {event_pt}")
+        lines.append(f"m=audio {port} RTP/AVP {' '.join(map(str, pts))}{' 13' if noise else ''} {event_pt}")
         lines += [f"a=rtpmap:{pt} {NAMES[pt]}/8000" for pt in pts]
-        lines += ["a=rtpmap:13 CN/8000", f"a=rtpmap:{event_pt} telephone-event/8000", f"a=fmtp:{event_pt} 0-15", "a=ptime:20"]
+        lines += ["a=rtpmap:13 CN/8000"] * noise
+        lines += [f"a=rtpmap:{event_pt} telephone-event/8000", f"a=fmtp:{event_pt} 0-15", "a=ptime:20"]
         if not call.zero:
             lines.append(f"a={direction or call.direction}")
         return "\r\n".join(lines) + "\r\n"
@@ -272,7 +273,8 @@ class Phone(asyncio.DatagramProtocol):
         theirs, pts, event = self.take(call, offer)
         wanted = call.direction
         answer = OPPOSITE[theirs] if wanted == "sendrecv" else wanted
-        return self.description(call, pts[:1], event, answer)
+        noise = bool(re.search(r"^m=audio \d+ \S+ .*\b13\b", offer, re.M))
+        return self.description(call, pts[:1], event, answer, noise)
 
     # Requests of theirs.
 
@@ -321,6 +323,8 @@ class Phone(asyncio.DatagramProtocol):
         elif request.method == "UPDATE":
             body = self.answer_to(call, request.body) if request.body else ""
             self.served[key] = self.respond(request, 200, "OK", body=body)
+        elif request.method == "REFER":
+            self.served[key] = self.respond(request, self.o.refer, "Says So")
         else:
             self.served[key] = self.respond(request, 200, "OK", "x")
             if request.method == "BYE":
@@ -433,4 +437,5 @@ if __name__ == "__main__":
     ap.add_argument("--listen", type=int, default=620)
     ap.add_argument("--codecs", default="0,8")
     ap.add_argument("--answer", choices=["auto", "manual"], default="auto")
+    ap.add_argument("--refer", type=int, default=603, help="what a REFER is answered")
     asyncio.run(main(ap.parse_args()))

@@ -36,6 +36,9 @@ struct Candidate {
 #[derive(Clone, Debug)]
 pub(crate) struct Latch {
     signalled: Option<SocketAddr>,
+    /// Where the peer was before it put us on hold with the address 0.0.0.0: its music comes from there still,
+    /// and nothing is sent there (RFC 3264 §8.4).
+    muted: Option<SocketAddr>,
     /// The address of the peer's SIP, where any port may turn out to be its media.
     guess: Option<IpAddr>,
     /// SRTP decides.
@@ -55,6 +58,7 @@ impl Latch {
             .map(|_| signalling);
         Latch {
             signalled,
+            muted: None,
             guess,
             keyed,
             candidate: None,
@@ -64,8 +68,13 @@ impl Latch {
     }
 
     /// A new description that says the same as the one before: a session refresh, or a phone whose NAT
-    /// moved. It is heard and sent to where it was, until it is found elsewhere.
+    /// moved. It is heard and sent to where it was, until it is found elsewhere. One without an address is an old
+    /// hold: the peer is heard where it was, and not sent to.
     pub fn follow(&mut self, before: &Latch) {
+        if self.signalled.is_none() {
+            self.muted = before.muted.or(before.destination());
+            return;
+        }
         if (self.signalled, self.guess, self.keyed)
             == (before.signalled, before.guess, before.keyed)
         {
@@ -77,6 +86,7 @@ impl Latch {
     pub fn state(&self) -> LatchState {
         LatchState {
             signalled: self.signalled,
+            muted: self.muted,
             guess: self.guess,
             keyed: self.keyed,
         }
@@ -86,11 +96,13 @@ impl Latch {
     pub fn restore(state: LatchState, latched: Option<Path>) -> Latch {
         let LatchState {
             signalled,
+            muted,
             guess,
             keyed,
         } = state;
         Latch {
             signalled,
+            muted,
             guess,
             keyed,
             candidate: None,
@@ -128,6 +140,9 @@ impl Latch {
             self.fix(path);
             return Origin::Peer;
         }
+        if self.muted == Some(remote) {
+            return Origin::Peer;
+        }
         if self.guess == Some(remote.ip()) && self.counted(remote, ssrc) {
             self.fix(path);
             return Origin::Peer;
@@ -137,7 +152,7 @@ impl Latch {
 
     /// An unproven packet was authentic: the peer is where it came from.
     pub fn proven(&mut self, path: Path) {
-        if self.keyed {
+        if self.keyed && self.signalled.is_some() {
             self.fix(path);
         }
     }
@@ -181,6 +196,8 @@ fn is_private(ip: IpAddr) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatchState {
     signalled: Option<SocketAddr>,
+    #[serde(default)]
+    muted: Option<SocketAddr>,
     guess: Option<IpAddr>,
     keyed: bool,
 }
@@ -277,6 +294,27 @@ mod tests {
             elsewhere.destination(),
             Some("192.168.1.6:4000".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn a_hold_without_address_is_heard_from_where_the_phone_was_and_sent_nothing() {
+        let mut before = latch("198.51.100.1:4000", "198.51.100.1", false);
+        assert_eq!(before.judge(from("198.51.100.1:4000"), Some(1)), Peer);
+        let mut held = Latch::new(None, "198.51.100.1".parse().unwrap(), false);
+        held.follow(&before);
+        let mut refreshed = Latch::new(None, "198.51.100.1".parse().unwrap(), false);
+        refreshed.follow(&held);
+        let written = Latch::restore(refreshed.state(), refreshed.path());
+        for mut held in [held, refreshed, written] {
+            assert_eq!(held.judge(from("198.51.100.1:4000"), Some(1)), Peer);
+            assert_eq!(held.judge(from("198.51.100.1:4002"), Some(1)), Stranger);
+            assert_eq!(held.destination(), None);
+        }
+        let mut keyed = Latch::new(None, "198.51.100.1".parse().unwrap(), true);
+        keyed.follow(&before);
+        assert_eq!(keyed.judge(from("198.51.100.1:4000"), Some(1)), Unproven);
+        keyed.proven(from("198.51.100.1:4000"));
+        assert_eq!(keyed.destination(), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub enum TransportSnapshot {
         offered: Vec<SdesKey>,
         agreed: Option<(SdesKey, SdesKey)>,
         keys: Option<KeysSnapshot>,
-        remote: Option<RemoteSnapshot>,
+        remote: Option<Box<RemoteSnapshot>>,
     },
     Source,
 }
@@ -118,18 +118,20 @@ impl Legs {
                 offered: rtp.offered.clone(),
                 agreed: rtp.agreed.clone(),
                 keys: rtp.keys.as_ref().map(Keys::snapshot),
-                remote: rtp.remote.as_ref().map(|remote| RemoteSnapshot {
-                    rtp: remote.rtp.state(),
-                    rtp_path: remote
-                        .rtp
-                        .path()
-                        .and_then(|path| self.place(path, &rtp.ports)),
-                    rtcp: remote.rtcp.state(),
-                    rtcp_path: remote
-                        .rtcp
-                        .path()
-                        .and_then(|path| self.place(path, &rtp.ports)),
-                    muxed: remote.muxed,
+                remote: rtp.remote.as_ref().map(|remote| {
+                    Box::new(RemoteSnapshot {
+                        rtp: remote.rtp.state(),
+                        rtp_path: remote
+                            .rtp
+                            .path()
+                            .and_then(|path| self.place(path, &rtp.ports)),
+                        rtcp: remote.rtcp.state(),
+                        rtcp_path: remote
+                            .rtcp
+                            .path()
+                            .and_then(|path| self.place(path, &rtp.ports)),
+                        muxed: remote.muxed,
+                    })
                 }),
             },
             Transport::Source(_) => TransportSnapshot::Source,

@@ -302,6 +302,24 @@ fn an_old_hold_without_address_sends_nothing() {
 }
 
 #[test]
+fn the_music_of_an_old_hold_without_address_is_heard() {
+    let mut call = Call::usual();
+    assert_eq!(call.phone_says(RtpHeader::new(0, 1, 160, 7)).len(), 1);
+    call.bed.command(Command::ConnectLeg {
+        leg: LegId(2),
+        remote: phone_at(None, "192.0.2.20", audio(formats())),
+    });
+    for n in 2..5 {
+        assert_eq!(
+            call.phone_says(RtpHeader::new(0, n, u32::from(n) * 160, 7))
+                .len(),
+            1
+        );
+    }
+    assert_eq!(call.browser_says(0, &[1; 160]), []);
+}
+
+#[test]
 fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
     let mut bed = Bed::new();
     let LocalTransport::Rtp { sdes, .. } = bed.create(

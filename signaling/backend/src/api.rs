@@ -1,19 +1,33 @@
 //! What goes into the desk and what comes out.
 
 use crate::app::{App, Apps, RawSip};
+use crate::limits::ANSWER;
 use signaling_calls as calls;
 use signaling_calls::SessionId;
 use signaling_protocol::{HookMethod, ServerMessage};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the operator says of all applications.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// 32 alphanumerics, `@`, our address (protocol §1.9).
     pub node_id: String,
     /// How much of a SIP message pages and backends are told, where an application says nothing else.
     pub sip_message_raw: RawSip,
+    /// Whoever posts answers within this; then the answer is taken for lost.
+    pub answer_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            node_id: String::new(),
+            sip_message_raw: RawSip::default(),
+            answer_within: ANSWER,
+        }
+    }
 }
 
 impl From<String> for Settings {

@@ -38,7 +38,7 @@ impl Desk {
             return;
         }
         if let ClientMessage::Call(call) = &message {
-            self.tell_trying_of(id, call, now);
+            self.tell_trying_of(id, call);
         }
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -135,7 +135,7 @@ impl Desk {
             return self.carry_out(id, frame, now);
         }
         if let ClientMessage::Call(call) = &frame {
-            self.tell_trying(id, call, now);
+            self.tell_trying(id, call);
         }
         match self.post(id, &hook, policy, What::Frame, now) {
             Some(request) => {
@@ -195,7 +195,7 @@ impl Desk {
 
     /// TRYING goes out the moment a `call` arrives, if anything keeps it from the switchboard: until then the
     /// page's hangup would tell us nothing (protocol §2.4).
-    fn tell_trying_of(&mut self, id: SessionId, call: &Call, now: Instant) {
+    fn tell_trying_of(&mut self, id: SessionId, call: &Call) {
         let waits = self.sessions.get(&id).is_some_and(|session| {
             session.stage == Stage::Open
                 && (session.doing.is_some()
@@ -203,11 +203,11 @@ impl Desk {
                     || session.hook(HookMethod::Call).is_some())
         });
         if waits {
-            self.tell_trying(id, call, now);
+            self.tell_trying(id, call);
         }
     }
 
-    fn tell_trying(&mut self, id: SessionId, call: &Call, now: Instant) {
+    fn tell_trying(&mut self, id: SessionId, call: &Call) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -218,11 +218,10 @@ impl Desk {
         let mut known = KnownCall::new(object.clone());
         known.placed = false;
         session.know(call.call_id.as_str(), known);
-        self.say(
-            id,
-            ServerMessage::NotifyTryingResponse(Box::new(object)),
-            now,
-        );
+        // For the backend it is an event only when the call is really tried.
+        let message = ServerMessage::NotifyTryingResponse(Box::new(object));
+        let without = session.without(&message);
+        self.send(id, message, without);
     }
 
     /// A call that waits for its hook, or for the frame before it, ends at once and is never placed.

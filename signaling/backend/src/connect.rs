@@ -78,7 +78,8 @@ impl Desk {
         }
     }
 
-    /// Posts the hook, if there is one to be posted. A session that is to be resumed is named as it was before.
+    /// Posts the hook, if there is one to be posted. A session that is to be resumed is named as it was before,
+    /// but what still is on its way for it keeps nobody from coming back.
     fn ask_connect(
         &mut self,
         id: SessionId,
@@ -96,7 +97,6 @@ impl Desk {
         let mut speaker = session.speaker()?;
         if let Some(before) = resumed.and_then(|id| self.sessions.get(&id)) {
             speaker.context.session_id.clone_from(&before.public_id);
-            speaker.home = before.home;
         }
         let mut hook = ConnectHook::of(connection);
         if !app.may_have_password() && hook.connection.sip_password.take().is_some() {
@@ -108,7 +108,7 @@ impl Desk {
             hook.connection.auth_token = None;
         }
         let hook = HookMessage::Connect(Box::new(hook));
-        Some(self.post_as(Some(id), &speaker, &hook, policy, What::Connect, now))
+        Some(self.post_as(id, &speaker, &hook, policy, What::Connect, now))
     }
 
     fn connect_now(&mut self, session: SessionId, message: ClientMessage, now: Instant) {

@@ -2,7 +2,6 @@
 
 use crate::api::{HookOutcome, Input, Output, RequestId, Settings};
 use crate::app::{AppKey, Apps, RawSip};
-use crate::moving::Departed;
 use crate::rate::Arrivals;
 use crate::requests::{Pending, Trouble};
 use crate::session::Session;
@@ -10,7 +9,6 @@ use signaling_calls as calls;
 use signaling_calls::{SessionId, Switchboard};
 use signaling_protocol::ServerMessage;
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{AccountId, Event};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -24,23 +22,14 @@ pub struct Desk {
     pub(crate) counts: BTreeMap<AppKey, usize>,
     pub(crate) arrivals: Arrivals,
     pub(crate) pending: BTreeMap<RequestId, Pending>,
-    pub(crate) departed: BTreeMap<AccountId, Departed>,
-    pub(crate) due: BTreeSet<(Instant, Due)>,
+    /// When their answers should have come long ago.
+    pub(crate) due: BTreeSet<(Instant, RequestId)>,
     pub(crate) troubles: BTreeMap<AppKey, Trouble>,
     /// The offer of a call that the switchboard is about to announce.
     pub(crate) offered: Option<(SessionId, ServerMessage)>,
     pub(crate) next_request: u64,
     pub(crate) shutting_down: bool,
     pub(crate) outputs: VecDeque<Output>,
-}
-
-/// What may become due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Due {
-    /// An answer that should have come long ago.
-    Answer(RequestId),
-    /// An un-registration that nobody reported.
-    Departed(AccountId),
 }
 
 impl Desk {
@@ -55,7 +44,6 @@ impl Desk {
             counts: BTreeMap::new(),
             arrivals: Arrivals::default(),
             pending: BTreeMap::new(),
-            departed: BTreeMap::new(),
             due: BTreeSet::new(),
             troubles: BTreeMap::new(),
             offered: None,
@@ -92,19 +80,12 @@ impl Desk {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.board.handle_timeout(now);
         self.drain(now);
-        while let Some((at, due)) = self.due.first().copied()
+        while let Some((at, request)) = self.due.first().copied()
             && at <= now
         {
-            self.due.remove(&(at, due));
-            match due {
-                Due::Answer(request) => {
-                    let why = "no answer was reported".to_owned();
-                    self.answered(request, HookOutcome::Unreachable { why }, now);
-                }
-                Due::Departed(account) => {
-                    self.departed.remove(&account);
-                }
-            }
+            let why = "no answer was reported".to_owned();
+            self.answered(request, HookOutcome::Unreachable { why }, now);
+            self.due.remove(&(at, request));
             self.drain(now);
         }
     }
@@ -154,10 +135,6 @@ impl Desk {
             calls::Input::Frame { session, message } => self.frame(session, message, now),
             calls::Input::SessionClosed { session } => self.socket_closed(session, now),
             calls::Input::Shutdown => self.shut_down(now),
-            calls::Input::Trunk(Event::Unregistered { account }) => {
-                self.unregistered(account, now);
-                self.give(calls::Input::Trunk(Event::Unregistered { account }), now);
-            }
             other @ (calls::Input::SessionOpened { .. }
             | calls::Input::Unreadable { .. }
             | calls::Input::RefuseCall { .. }
@@ -188,7 +165,7 @@ impl Desk {
                     if let Some(raw) = message.sip_message_raw_mut() {
                         self.raw_sip(session).apply(raw);
                     }
-                    self.note(session, &message, now);
+                    self.hook(session, &message, now);
                 }
                 calls::Output::Moved { from, to } => self.moved(from, to),
                 calls::Output::Over { session } => self.over(session, now),

@@ -16,8 +16,6 @@ pub(crate) const CALLS: usize = 64;
 pub(crate) const MUTED: usize = 32;
 /// Events of one session on their way to a backend that nothing waits for; more are not told.
 pub(crate) const NOTES: usize = 128;
-/// Sessions that are over and whose un-registration is awaited.
-pub(crate) const DEPARTED: usize = 4096;
 /// Addresses whose rate of connections is watched.
 pub(crate) const ADDRESSES: usize = 16 * 1024;
 /// Dropped frames after which a session is closed.
@@ -25,10 +23,7 @@ pub(crate) const FRAMES_DROPPED: u32 = 2_000;
 /// Longest reason that is taken from a backend for a page or a log, characters.
 pub(crate) const REASON: usize = 512;
 
-/// Whoever posts answers earlier than this; after it the answer is taken for lost. A backend may be given ten minutes,
-/// and a hook may wait as long for its session's hook before, and again for a connection.
-pub(crate) const ANSWER: Duration = Duration::from_secs(2_000);
-/// An un-registration is done or given up by then (RFC 3261 §17.1.2.2, Timer F).
-pub(crate) const UNREGISTERING: Duration = Duration::from_secs(40);
+/// Whoever posts answers earlier than this, where the settings say nothing; after it the answer is taken for lost.
+pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// One line an application in the log about its backend, not more often than this.
 pub(crate) const LOGGED_EVERY: Duration = Duration::from_secs(10);

@@ -1,25 +1,15 @@
 //! Sessions that go: to another socket of the same page, or for good (protocol §1.7, §1.8).
 
-use crate::desk::{Desk, Due};
-use crate::limits::{DEPARTED, UNREGISTERING};
+use crate::desk::Desk;
 use crate::requests::What;
-use crate::session::{Item, Session, Speaker, Stage};
+use crate::session::{Item, Session, Stage};
 use signaling_calls as calls;
 use signaling_calls::SessionId;
 use signaling_protocol::call::CallStatus;
-use signaling_protocol::connection::{ConnectionStatus, RegistrationStatus};
-use signaling_protocol::rest_client_config::HookPolicy;
-use signaling_protocol::{ClientMessage, HookMessage, HookMethod, ServerMessage};
+use signaling_protocol::connection::ConnectionStatus;
+use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::AccountId;
 use std::mem::take;
-
-/// A session that is over, until its account is un-registered.
-pub(crate) struct Departed {
-    speaker: Speaker,
-    policy: HookPolicy,
-    hook: HookMessage,
-}
 
 impl Desk {
     /// The socket is gone. Whether the session stays for its page to come back is the switchboard's to say.
@@ -120,7 +110,7 @@ impl Desk {
             return;
         };
         session.held.clear();
-        // The switchboard ends them too, with nobody left whom it could tell.
+        // Of those of a session that was being closed the switchboard said nothing.
         let ends: Vec<ServerMessage> = session
             .calls
             .values()
@@ -133,9 +123,6 @@ impl Desk {
                 ServerMessage::Finish(Box::new(object))
             })
             .collect();
-        if session.stage == Stage::Closing {
-            session.stage = Stage::Open;
-        }
         for end in ends {
             self.tell(id, end, crate::told::To::Backend, now);
         }
@@ -156,7 +143,6 @@ impl Desk {
                 pending.what = What::Note;
             }
         }
-        self.remember(&session, now);
     }
 
     fn discount(&mut self, session: &Session) {
@@ -167,43 +153,6 @@ impl Desk {
             if *count == 0 {
                 self.counts.remove(&session.app_key);
             }
-        }
-    }
-
-    /// REGISTER with expires 0 is on its way, and its outcome an event of the session that was.
-    fn remember(&mut self, session: &Session, now: Instant) {
-        if session.registration != Some(RegistrationStatus::Registered)
-            || self.departed.len() >= DEPARTED
-        {
-            return;
-        }
-        if let (Some(policy), Some(speaker)) = (
-            session.hook(HookMethod::RegistrationStatusEvent),
-            session.speaker(),
-        ) {
-            let account = AccountId(session.home.0);
-            let hook = session.registration_hook(RegistrationStatus::Unregistered, None, None);
-            self.due
-                .insert((now + UNREGISTERING, Due::Departed(account)));
-            self.departed.insert(
-                account,
-                Departed {
-                    speaker,
-                    policy,
-                    hook,
-                },
-            );
-        }
-    }
-
-    pub(crate) fn unregistered(&mut self, account: AccountId, now: Instant) {
-        if let Some(departed) = self.departed.remove(&account) {
-            let Departed {
-                speaker,
-                policy,
-                hook,
-            } = departed;
-            self.post_as(None, &speaker, &hook, policy, What::Note, now);
         }
     }
 

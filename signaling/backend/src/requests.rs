@@ -2,8 +2,8 @@
 
 use crate::api::{HookOutcome, Output, Request, RequestId};
 use crate::app::App;
-use crate::desk::{Desk, Due};
-use crate::limits::{ANSWER, LOGGED_EVERY, NOTES, REASON};
+use crate::desk::Desk;
+use crate::limits::{LOGGED_EVERY, NOTES, REASON};
 use crate::session::Speaker;
 use signaling_calls::SessionId;
 use signaling_protocol::connection::Fail;
@@ -79,12 +79,12 @@ impl Desk {
             self.trouble(&speaker.app, hook.method(), "too many events wait", now);
             return None;
         }
-        Some(self.post_as(Some(id), &speaker, hook, policy, what, now))
+        Some(self.post_as(id, &speaker, hook, policy, what, now))
     }
 
     pub(crate) fn post_as(
         &mut self,
-        session: Option<SessionId>,
+        session: SessionId,
         speaker: &Speaker,
         hook: &HookMessage,
         policy: HookPolicy,
@@ -101,19 +101,19 @@ impl Desk {
         } else {
             false
         };
-        let due = now + ANSWER;
+        let due = now + self.settings.answer_within;
         let method = hook.method();
         let awaited = what != What::Note;
-        if let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) {
+        if let Some(session) = self.sessions.get_mut(&session) {
             session.requests.insert(id);
             session.notes += usize::from(!awaited);
         }
         let body = hook.to_text_without(&context, &policy.rest_exclude);
-        self.due.insert((due, Due::Answer(id)));
+        self.due.insert((due, id));
         self.pending.insert(
             id,
             Pending {
-                session,
+                session: Some(session),
                 app: Arc::clone(&speaker.app),
                 method,
                 policy,
@@ -141,6 +141,17 @@ impl Desk {
         }
     }
 
+    /// What the switchboard has for the backend alone.
+    pub(crate) fn hook(&mut self, id: SessionId, hook: &HookMessage, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let HookMessage::RegistrationStatusEvent(told) = hook
+            && session.registration.replace(told.status) == Some(told.status)
+        {
+            return;
+        }
+        self.note(id, hook, now);
+    }
+
     /// Nothing waits for it any more; its answer is only good for the log.
     pub(crate) fn release(&mut self, request: RequestId) {
         if let Some(pending) = self.pending.get_mut(&request)
@@ -158,7 +169,7 @@ impl Desk {
         let Some(pending) = self.pending.remove(&request) else {
             return;
         };
-        self.due.remove(&(pending.due, Due::Answer(request)));
+        self.due.remove(&(pending.due, request));
         let (body, failure) = match outcome {
             HookOutcome::Accepted { body } => (body, None),
             HookOutcome::Refused {

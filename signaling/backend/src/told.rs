@@ -51,16 +51,21 @@ impl Desk {
         let Some(session) = self.sessions.get_mut(&id) else {
             return self.send(id, message, Vec::new());
         };
-        if session.stage == Stage::Closing {
-            return;
-        }
+        // A page that is being closed hears nothing more, its backend does.
+        let to = match (session.stage, to) {
+            (Stage::Closing, To::Page) => return,
+            (Stage::Closing, To::Both | To::Backend) => To::Backend,
+            (Stage::New | Stage::Connecting | Stage::Open, to) => to,
+        };
         let overlay = call_of(&message).and_then(|call| session.calls.get(call));
         let message = match overlay.map(|known| &known.overlay) {
             Some(overlay) if !overlay.is_empty() => patch(message, &overlay.clone()),
             Some(_) | None => message,
         };
-        let Some(message) = session.first_trying(message) else {
-            return;
+        // The page was told when it came; now it is an event.
+        let to = match session.is_second_trying(&message) {
+            true if to == To::Both => To::Backend,
+            true | false => to,
         };
         let about = about(&message);
         let event = session.event_of(&message);
@@ -247,7 +252,12 @@ impl Desk {
         }
     }
 
-    fn send(&mut self, session: SessionId, message: ServerMessage, without: Vec<String>) {
+    pub(crate) fn send(
+        &mut self,
+        session: SessionId,
+        message: ServerMessage,
+        without: Vec<String>,
+    ) {
         self.outputs.push_back(Output::Send {
             session,
             message,
@@ -262,23 +272,18 @@ impl Desk {
 }
 
 impl Session {
-    /// Swallows the switchboard's TRYING for a call of which the page was told when it came.
-    fn first_trying(&mut self, message: ServerMessage) -> Option<ServerMessage> {
+    /// The switchboard's TRYING for a call of which the page was told before.
+    fn is_second_trying(&mut self, message: &ServerMessage) -> bool {
         let ServerMessage::NotifyTryingResponse(object) = message else {
-            return Some(message);
+            return false;
         };
-        let known = self.calls.get_mut(object.call_id.as_str());
-        match known.filter(|known| !known.placed && known.told.is_some()) {
-            Some(known) => {
-                known.placed = true;
-                known.object = *object;
-                None
-            }
-            None => Some(ServerMessage::NotifyTryingResponse(object)),
+        match self.calls.get_mut(object.call_id.as_str()) {
+            Some(known) => !std::mem::replace(&mut known.placed, true),
+            None => false,
         }
     }
 
-    fn without(&self, message: &ServerMessage) -> Vec<String> {
+    pub(crate) fn without(&self, message: &ServerMessage) -> Vec<String> {
         let Some(method) = subject(message) else {
             return Vec::new();
         };

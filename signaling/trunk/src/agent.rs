@@ -10,9 +10,11 @@ use crate::limits::{
     MAX_SILENCE, MAX_STREAMS,
 };
 use crate::net::{Listener, Path, Stream, StreamId};
+use crate::redirect::Redirect;
 use crate::registration::Account;
 use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
+use crate::resting::Resting;
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
@@ -41,6 +43,7 @@ pub struct Config {
     pub reliable_provisional: ReliableProvisional,
     /// The session interval that we ask for (RFC 4028); 0: none. Who asks us for one is answered in any case.
     pub session_expires_s: u32,
+    pub redirect: Redirect,
     /// The least that we bear; below 90 it counts as 90.
     pub min_se_s: u32,
 }
@@ -55,6 +58,7 @@ impl Default for Config {
             user_agent: String::new(),
             register_expires_s: 0,
             reliable_provisional: ReliableProvisional::WhenSdp,
+            redirect: Redirect::Follow,
             session_expires_s: 1800,
             min_se_s: MIN_SE_S,
         }
@@ -165,6 +169,11 @@ pub(crate) struct State {
     pub server: BTreeMap<String, ServerTransaction>,
     pub streams: BTreeMap<StreamId, Stream>,
     pub strangers: Strangers,
+    #[serde(default)]
+    pub resting: Resting,
+    /// First INVITEs of theirs whose transactions are not over, by what makes two of them the same.
+    #[serde(default)]
+    pub merged: BTreeMap<String, String>,
     counter: u64,
 }
 
@@ -193,6 +202,8 @@ impl Agent {
             server: BTreeMap::new(),
             streams: BTreeMap::new(),
             strangers: Strangers::default(),
+            resting: Resting::default(),
+            merged: BTreeMap::new(),
             counter: 0,
         };
         Agent {

@@ -4,6 +4,7 @@ use crate::agent::{Agent, Due};
 use crate::api::{AccountId, End, Event, ForkId, InviteId, OfferId};
 use crate::info::Infos;
 use crate::net::Path;
+use crate::redirect::Redirects;
 use crate::refer::OurRefer;
 use crate::referral::Referral;
 use crate::reliable::Reliability;
@@ -67,6 +68,8 @@ pub(crate) struct Invite {
     pub their_sdp: Vec<u8>,
     #[serde(default)]
     pub timer: SessionTimer,
+    #[serde(default)]
+    pub redirects: Redirects,
     ended: bool,
 }
 
@@ -197,6 +200,7 @@ impl Invite {
             last_sdp: Vec::new(),
             their_sdp: Vec::new(),
             timer: SessionTimer::default(),
+            redirects: Redirects::default(),
             ended: false,
         }
     }
@@ -265,7 +269,11 @@ impl Agent {
                 }
                 return next;
             }
-            Purpose::Invite(_) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Invite(invite) => {
+                self.note_invite_cseq(*invite, next);
+                return next;
+            }
+            Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)
@@ -291,6 +299,7 @@ impl Agent {
 
     /// Tells the end, once, and forgets what is no longer needed.
     pub(crate) fn end(&mut self, invite: InviteId, end: End, now: Instant) {
+        self.answer_undecided_refers(invite, now);
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };

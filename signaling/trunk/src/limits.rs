@@ -38,6 +38,14 @@ pub const MAX_SESSION_ROUNDS: u8 = 3;
 pub const LEAST_SESSION_S: u32 = 20;
 /// … and end within a day, refreshed or not.
 pub const MAX_SESSION_S: u32 = 86_400;
+/// Targets of 3xx called for one INVITE; after these it fails with what the last one said.
+pub const MAX_REDIRECTS: usize = 5;
+/// Addresses left alone after a 503 or silence; the one that would rest least makes room.
+pub const MAX_RESTING: usize = 1_024;
+/// How long an address is left alone that does not say for how long …
+pub const USUAL_REST: Duration = Duration::from_secs(30);
+/// … and how long at most, whatever it says.
+pub const LONGEST_REST: Duration = Duration::from_secs(300);
 /// Rounds of 401 and 407 for one request.
 pub const MAX_DIGEST_ROUNDS: u8 = 5;
 

@@ -207,7 +207,14 @@ impl Agent {
             } else {
                 End::Failed(failure_of(response))
             };
-            if entry.phase == Phase::Calling {
+            let calling = entry.phase == Phase::Calling;
+            if let End::Failed(failure) = &end
+                && self.may_try_elsewhere(invite, failure)
+                && self.call_next_target(invite, now)
+            {
+                return;
+            }
+            if calling {
                 self.end(invite, end, now);
             }
             return;
@@ -285,6 +292,9 @@ impl Agent {
         entry.request = None;
         if entry.phase == Phase::Calling {
             let hung_up = entry.hung_up;
+            if !hung_up && self.call_next_target(invite, now) {
+                return;
+            }
             let end = if hung_up {
                 End::ByUs { raw: String::new() }
             } else {

@@ -72,10 +72,10 @@ pub(crate) struct Request {
     pub account: AccountId,
     pub draft: Draft,
     pub hops: VecDeque<Hop>,
-    hop: Option<Hop>,
+    pub hop: Option<Hop>,
     pub phase: Phase,
-    /// Realms that were answered with a nonce given in this very exchange.
-    answered: Vec<(bool, Vec<u8>)>,
+    /// Realms that were answered with a nonce given in this very exchange, and the nonce.
+    answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
     rounds: u8,
 }
 
@@ -337,8 +337,10 @@ impl Agent {
         };
         let draft = &entry.draft;
         let mut credentials: Vec<(&'static str, Vec<u8>)> = Vec::new();
+        let away = self.is_away(&entry.purpose);
         if let Some(account) = self.s.accounts.get_mut(&entry.account)
             && draft.method != Method::Ack
+            && !away
         {
             let spec = &account.spec;
             let proof = Proof {
@@ -420,6 +422,10 @@ impl Agent {
 
     /// Answers a 401 or 407; false if there is nothing better to answer with.
     pub(crate) fn authorize(&mut self, request: u64, response: &Message<'_>, now: Instant) -> bool {
+        let purpose = self.s.requests.get(&request).map(|r| &r.purpose);
+        if purpose.is_some_and(|purpose| self.is_away(purpose)) {
+            return false;
+        }
         let Some(entry) = self.s.requests.get_mut(&request) else {
             return false;
         };
@@ -436,11 +442,25 @@ impl Agent {
         let registers = entry.draft.method == Method::Register;
         let mut anything_new = false;
         for challenge in challenges {
-            let key = (challenge.proxy, challenge.realm.clone());
-            if entry.answered.contains(&key) && !challenge.stale {
-                // A nonce of this very exchange was refused: the credentials are wrong.
+            let mut before = entry
+                .answered
+                .iter()
+                .filter(|(proxy, realm, _)| (*proxy, realm) == (challenge.proxy, &challenge.realm));
+            // A nonce of this very exchange was refused: the credentials are wrong. Unless it has grown old in the
+            // meantime and there is a fresh one.
+            let refused = if challenge.stale {
+                before.any(|(_, _, nonce)| *nonce == challenge.nonce)
+            } else {
+                before.next().is_some()
+            };
+            if refused {
                 continue;
             }
+            let key = (
+                challenge.proxy,
+                challenge.realm.clone(),
+                challenge.nonce.clone(),
+            );
             anything_new = true;
             entry.answered.push(key);
             account.digest.retain(|(r, s)| {
@@ -487,6 +507,7 @@ impl Agent {
             reason: "connection failed".into(),
             ..Failure::default()
         };
+        self.let_rest_as_dead(request, now);
         self.try_next_hop(request, failure, now);
     }
 
@@ -581,6 +602,7 @@ impl Agent {
             if matches!(purpose, Purpose::Cancel(_)) {
                 self.on_failure(&purpose, failure, now);
             } else {
+                self.let_rest_as_dead(request, now);
                 self.try_next_hop(request, failure, now);
             }
         }

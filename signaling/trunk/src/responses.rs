@@ -96,6 +96,14 @@ impl Agent {
         {
             return self.send_again(request, now);
         }
+        if let (false, 300..400, Purpose::Invite(invite)) = (given_up, status, &purpose)
+            && self.redirected(request, *invite, response, now)
+        {
+            return;
+        }
+        if status == 503 {
+            self.let_rest(request, response, now);
+        }
         let more_hops = self
             .s
             .requests
@@ -114,10 +122,10 @@ impl Agent {
             Purpose::Bye(invite, fork) => {
                 self.on_bye_done(invite, fork, blotted(response.raw()), now);
             }
+            Purpose::Refresh(invite) => self.on_refresh_final(invite, response, now),
             Purpose::Refer(invite, refer) => self.on_refer_final(invite, refer, response, now),
             Purpose::Notify(invite, refer) => self.on_notify_done(invite, refer, status < 300, now),
             Purpose::Info(invite) => self.on_info_final(invite, response, now),
-            Purpose::Refresh(invite) => self.on_refresh_final(invite, response, now),
             // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
             Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
@@ -131,10 +139,10 @@ impl Agent {
             Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
             Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
+            Purpose::Refresh(invite) => self.on_refresh_refused(*invite, failure, now),
             Purpose::Refer(invite, refer) => self.on_refer_failed(*invite, *refer, failure),
             Purpose::Notify(invite, refer) => self.on_notify_done(*invite, *refer, false, now),
             Purpose::Info(invite) => self.on_info_failed(*invite, failure),
-            Purpose::Refresh(invite) => self.on_refresh_refused(*invite, failure, now),
             Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }

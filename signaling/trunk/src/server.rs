@@ -3,6 +3,7 @@
 use crate::agent::{Agent, Due};
 use crate::api::InviteId;
 use crate::limits::MAX_SERVER_TRANSACTIONS;
+use crate::loops::merge_key;
 use crate::net::{Listener, Path, Transport};
 use crate::refer::package_of;
 use crate::requests::contact_uri;
@@ -23,6 +24,9 @@ pub(crate) struct ServerTransaction {
     /// Its head, from which responses are written; empty once the last one is.
     head: Vec<u8>,
     pub invite: Option<InviteId>,
+    /// Of a first INVITE, by which one that came another way is known.
+    #[serde(default)]
+    merge: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,8 +93,8 @@ impl Agent {
             return self.refuse(message, path, &refusal);
         }
         let Some(key) = key else { return };
-        if self.is_looped(message) {
-            return self.refuse(message, path, &Refusal::new(482, "Loop Detected"));
+        if let Some(refusal) = self.goes_in_circles(message, &key) {
+            return self.refuse(message, path, &refusal);
         }
         if method == Method::Cancel {
             let invite_key = key_of(message, b"INVITE").unwrap_or_default();
@@ -123,17 +127,6 @@ impl Agent {
         }
     }
 
-    /// One of its Vias is ours: it came back.
-    fn is_looped(&self, message: &Message<'_>) -> bool {
-        message
-            .list(HeaderName::Via)
-            .filter_map(|via| Via::parse(via).ok())
-            .any(|via| {
-                let branch = via.branch().and_then(|b| std::str::from_utf8(b).ok());
-                branch.is_some_and(|branch| self.s.client.contains_key(branch))
-            })
-    }
-
     /// False at the limit: nothing is remembered.
     pub(crate) fn open_server(
         &mut self,
@@ -156,6 +149,11 @@ impl Agent {
         let head = message.raw().get(..head_len).unwrap_or_default().to_vec();
         let source = path.remote();
         let path = answer_path(message, path);
+        let is_first = is_invite && message.to().is_ok_and(|to| to.tag().is_none());
+        let merge = merge_key(message).filter(|_| is_first);
+        if let Some(merge) = merge.clone() {
+            self.s.merged.insert(merge, key.to_string());
+        }
         self.s.server.insert(
             key.to_string(),
             ServerTransaction {
@@ -164,6 +162,7 @@ impl Agent {
                 source,
                 head,
                 invite,
+                merge: merge.clone(),
             },
         );
         true
@@ -383,8 +382,8 @@ impl Agent {
             Vec::new()
         };
         self.s.schedule.set(Due::Server(key.to_string()), next);
-        if over {
-            self.s.server.remove(key);
+        if over && let Some(merge) = self.s.server.remove(key).and_then(|tx| tx.merge) {
+            self.s.merged.remove(&merge);
         }
         self.transmit(path, bytes);
     }

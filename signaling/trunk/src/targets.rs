@@ -264,6 +264,11 @@ impl Agent {
             };
             return self.fail(request, Cause::NotAllowed, why, now);
         }
+        self.rested_last(&mut hops, now);
+        let Some(entry) = self.s.requests.get(&request) else {
+            return;
+        };
+        let away = self.is_away(&entry.purpose);
         let Some(entry) = self.s.requests.get_mut(&request) else {
             return;
         };
@@ -271,7 +276,11 @@ impl Agent {
         let outside_dialog = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
         let account = entry.account;
         self.s.schedule.set(Due::Request(request), None);
-        if outside_dialog && let Some(account) = self.s.accounts.get_mut(&account) {
+        // Whom a 3xx named is no registrar of the account's, and may not ring it.
+        if outside_dialog
+            && !away
+            && let Some(account) = self.s.accounts.get_mut(&account)
+        {
             account.peers = hops.iter().map(|hop| hop.remote.ip()).collect();
         }
         let failure = Failure {

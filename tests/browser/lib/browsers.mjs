@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, extname, join, normalize } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import puppeteer from "puppeteer-core";
 
@@ -21,6 +22,10 @@ const CHROMIUM_FLAGS = [
   "--autoplay-policy=no-user-gesture-required", "--disable-background-timer-throttling",
   "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
 ];
+/** WebRTC's SRTP and DTLS tell of each packet that fails, and of each transport that they set up. */
+const VMODULE = "srtp_session=3,srtp_transport=3,dtls_srtp_transport=3,dtls_transport=3";
+/** Of which this much is kept. */
+const MAX_LOG_LINES = 20_000;
 const FIREFOX_PREFERENCES = {
   "media.navigator.streams.fake": true,
   "media.navigator.permission.disabled": true,
@@ -99,6 +104,7 @@ export async function launch(name) {
   mkdirSync(profile);
   // The gateway's certificate is its own; its page is to work once the user has said so.
   const common = { acceptInsecureCerts: true, executablePath, headless: true, userDataDir: profile, protocolTimeout: 120_000 };
+  const log = [];
   let card = null;
   let browser;
   try {
@@ -106,7 +112,11 @@ export async function launch(name) {
       card = await soundCard(folder);
       browser = await puppeteer.launch({ ...common, browser: "firefox", extraPrefsFirefox: FIREFOX_PREFERENCES, env: { ...process.env, PULSE_SERVER: card.server, HOME: folder } });
     } else {
-      browser = await puppeteer.launch({ ...common, browser: "chrome", args: CHROMIUM_FLAGS });
+      const args = [...CHROMIUM_FLAGS, "--enable-logging=stderr", `--vmodule=${VMODULE}`];
+      browser = await puppeteer.launch({ ...common, browser: "chrome", args });
+      createInterface({ input: browser.process().stderr }).on("line", (line) => {
+        if (/webrtc\/\S*(srtp|dtls)/.test(line) && log.length < MAX_LOG_LINES) log.push(line);
+      });
     }
   } catch (error) {
     card?.close();
@@ -116,6 +126,8 @@ export async function launch(name) {
     name,
     version: await browser.version(),
     browser,
+    /** What its SRTP and DTLS have said so far; Chromium only. */
+    log,
     async close() {
       await browser.close().catch(() => browser.process()?.kill("SIGKILL"));
       card?.close();

@@ -34,6 +34,8 @@ export class Scene {
     const pbx = (scene.pbx = await t.world.pbx());
     const gateway = (scene.gateway = await t.world.gateway(ROADS[road].policy));
     scene.before = gateway.records.length;
+    scene.browser = await t.world.browser("chromium");
+    scene.logged = scene.browser.log.length;
     scene.login = pbx.user();
     scene.page = await registered(t, gateway, pbx, scene.login);
     scene.phone = await SipPhone.start(pbx, { ...PHONE, listen: PAGE.hz, ...options });
@@ -90,8 +92,12 @@ export class Scene {
     await phone.stop();
     const heard = { page: presentInRecording(samples, rate, PHONE.hz, lags), phone: presentInPackets(packets) };
     const mine = [];
+    let lost = 0;
     for (const cell of this.cells) {
-      const told = { cell: cell.name, road: this.road, direction: this.direction, lost: cell.lost };
+      const told = { cell: cell.name, road: this.road, direction: this.direction };
+      // Of packets that the phone did not send nobody may say that they were lost.
+      if (cell.lost > lost) this.wrong.push(`a gap: ${cell.name}: the browser lost ${cell.lost - lost} packets`);
+      lost = cell.lost;
       for (const who of ["page", "phone"]) {
         const back = comesBack(heard[who], { begun: cell.begun, ended: cell.ended, withinMs: WITHIN_MS, forMs: STAYS_MS });
         told[who] = back.after_ms;
@@ -105,10 +111,17 @@ export class Scene {
         const there = share(heard[who], from, to);
         if (there < (least ?? 0) || there > (most ?? 1)) this.wrong.push(`${least ? "a gap: " : ""}${cell.name}: ${why}: the ${who} hears the other for ${Math.round(there * 100)}% of that time`);
       }
+      const others = packets.filter(([at, , , pt]) => at * 1000 > cell.ended + WITHIN_MS && at * 1000 < cell.ended + WITHIN_MS + STAYS_MS && pt !== cell.pt);
+      if (cell.pt !== undefined && others.length) this.wrong.push(`${cell.name}: the phone gets payload type ${others[0][3]} and not ${cell.pt}`);
       mine.push(told);
     }
     const descriptions = frames.filter((frame) => frame.message === "setRemoteSDP").length;
     if (descriptions !== 1) this.wrong.push(`the browser got ${descriptions} descriptions`);
+    // Chromium's own word for each packet that its SRTP could not open; that it speaks at all is seen by its transports.
+    const log = this.browser.log.slice(this.logged);
+    const failed = log.filter((line) => /failed to (un)?protect|authentication failure|replay/i.test(line));
+    if (!log.some((line) => /DTLS setup complete|SRTP/.test(line))) this.wrong.push("Chromium's log says nothing of SRTP");
+    if (failed.length) this.wrong.push(`Chromium's SRTP log shows ${failed.length} failed packets: ${failed[0]}`);
     const unauthentic = [...JSON.stringify(record ?? {}).matchAll(/"unauthentic":(\d+)/g)].reduce((sum, [, n]) => sum + Number(n), 0);
     if (unauthentic) this.wrong.push(`the gateway's record has ${unauthentic} packets that failed authentication`);
     if (!record) this.wrong.push("the gateway wrote no record of the call");

@@ -1,12 +1,17 @@
 // The scripted phones of tests/peers as objects: commands go in and come back done, with the times at which they began and ended.
 import { spawn } from "node:child_process";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "./gateway.mjs";
 import { until } from "./runner.mjs";
 
-const peers = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "peers");
+const tests = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const peers = join(tests, "peers");
+const bed = join(tests, "bed");
+/** A virtual environment with what peers/requirements.txt names. */
+const venv = process.env.PEERS_PYTHON ?? join(peers, ".venv", "bin", "python3");
 
 /** A process that takes JSON lines and gives JSON lines; all that it said is kept in a file. */
 class Scripted {
@@ -14,9 +19,9 @@ class Scripted {
   seen = 0;
   number = 0;
 
-  run(script, args, log) {
+  run(script, args, log, python = "python3") {
     const file = createWriteStream(log);
-    this.child = spawn("python3", [join(peers, script), ...args.map(String)], { stdio: ["pipe", "pipe", "pipe"] });
+    this.child = spawn(python, [join(peers, script), ...args.map(String)], { stdio: ["pipe", "pipe", "pipe"] });
     this.gone = new Promise((resolve) => this.child.on("exit", resolve).on("error", resolve));
     this.child.stderr.on("data", (data) => file.write(data));
     this.child.stdin.on("error", () => {});
@@ -73,11 +78,11 @@ class Scripted {
 
 /** A phone at the PBX: SIP and RTP of tests/peers/sip_phone.py. */
 export class SipPhone extends Scripted {
-  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto" } = {}) {
+  static async start(pbx, { hz = 1010, db = -20, listen = 620, codecs = "0,8", answer = "auto", refer = 603 } = {}) {
     const phone = new SipPhone();
     phone.name = pbx.user();
     phone.run("sip_phone.py", [
-      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer,
+      phone.name, pbx.password, "127.0.0.1", pbx.port, "--hz", hz, "--db", db, "--listen", listen, "--codecs", codecs, "--answer", answer, "--refer", refer,
     ], join(pbx.folder, `sip-phone-${phone.name}.log`));
     const { code } = await phone.expect("register");
     if (code !== 200) throw new Error(`the scripted phone's REGISTER was answered ${code}`);
@@ -92,5 +97,67 @@ export class RtpPhone extends Scripted {
     phone.run("rtp_phone.py", ["127.0.0.1", remote, "--hz", hz, "--db", db, "--listen", listen, "--codec", codec], join(folder, `rtp-phone-${Date.now()}-${hz}.log`));
     phone.port = (await phone.expect("ready")).port;
     return phone;
+  }
+}
+
+/** A scenario with its @NAMES@ filled in, and what stands between "for NAME in A B" and "end" once for each. */
+const filled = (text, names) =>
+  text
+    .replace(/ *<!-- for (\w+) in ([\w ]+) -->\n(.*?) *<!-- end -->\n/gs, (_, name, each, body) => each.split(" ").map((one) => body.replaceAll(`@${name}@`, one)).join(""))
+    .replace(/@(\w+)@/g, (whole, name) => names[name] ?? whole);
+
+/** SIPp as the answering side, at a port of its own, with a scenario of tests/bed/sipp. */
+export class Sipp {
+  static async start(t, scenario, names = {}) {
+    const { UAS } = freePorts("UAS");
+    const folder = join(t.world.folder, `sipp-${scenario}-${UAS}`);
+    mkdirSync(folder, { recursive: true });
+    const sipp = new Sipp();
+    Object.assign(sipp, { port: Number(UAS), folder, own: Object.values(names).map(String) });
+    const file = join(folder, `${scenario}.xml`);
+    writeFileSync(file, filled(readFileSync(join(bed, "sipp", `${scenario}.xml`), "utf8"), names));
+    const args = ["-sf", file, "-i", "127.0.0.1", "-p", UAS, "-mi", "127.0.0.1", "-nostdin", "-trace_err", "-error_file", join(folder, "errors.log"), "-trace_msg", "-message_file", join(folder, "messages.log")];
+    sipp.child = spawn("sipp", args, { cwd: folder, stdio: "ignore" });
+    sipp.gone = new Promise((resolve) => sipp.child.on("exit", resolve).on("error", resolve));
+    t.after(() => sipp.stop());
+    await until("SIPp listens", 5, () => {
+      if (sipp.child.exitCode !== null) throw new Error(`SIPp ended at once: see ${folder}`);
+      // An IPv4 socket of that port: 0100007F:PORT.
+      const wanted = `0100007F:${sipp.port.toString(16).toUpperCase().padStart(4, "0")}`;
+      return readFileSync("/proc/net/udp", "utf8").includes(wanted) || null;
+    });
+    return sipp;
+  }
+
+  /** The SDK's sipOptions of an account that sends its calls here and registers nowhere. */
+  sip(login, more = {}) {
+    return { login, authenticationName: login, password: "", domain: "127.0.0.1", outboundProxy: "127.0.0.1", port: String(this.port), registerRequired: false, ...more };
+  }
+
+  /** Where the last offer that came wants its media: [ADDRESS, PORT]. */
+  media() {
+    const said = readFileSync(join(this.folder, "messages.log"), "latin1");
+    return ["127.0.0.1", Number([...said.matchAll(/^m=audio (\d+) /gm)].map((found) => found[1]).find((port) => !this.own.includes(port)))];
+  }
+
+  async stop() {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill("SIGKILL");
+    await this.gone;
+  }
+}
+
+/** A page whose media are aiortc's: tests/peers/aiortc_call.py. */
+export class AiortcPage extends Scripted {
+  static async start(t, gateway, pbx, { hz = 620, db = -20, listen = 1010 } = {}) {
+    const page = new AiortcPage();
+    page.login = pbx.user();
+    page.run("aiortc_call.py", [gateway.ws, page.login, pbx.password, pbx.domain, pbx.port, "--hz", hz, "--db", db, "--listen", listen], join(pbx.folder, `aiortc-${page.login}.log`), venv);
+    t.after(() => page.stop());
+    await page.expect("registered");
+    return page;
+  }
+  status(wanted, seconds) {
+    return this.expect("status", seconds, (event) => event.status === wanted);
   }
 }

@@ -29,14 +29,12 @@ pub const SOURCE: &str = "192.0.2.9:5060";
 /// A message on its way to a page, as it was on the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    pub at: Instant,
     pub session: u64,
     pub frame: Value,
 }
 
-/// A request, and when it left.
+/// A request, and its body as read.
 pub struct Posted {
-    pub at: Instant,
     pub request: Request,
     pub body: Value,
 }
@@ -49,6 +47,8 @@ pub struct Rig {
     pub trunk: Vec<trunk::Command>,
     pub media: Vec<media::Command>,
     pub closed: Vec<u64>,
+    /// The callId of a call that rings, where a test needs it.
+    pub rung: String,
     /// What the backend says to a hook, and after how long. Not listed: 200 with nothing in it, at once.
     pub script: BTreeMap<HookMethod, (Duration, HookOutcome)>,
     /// Nobody answers requests but the test.
@@ -137,6 +137,7 @@ impl Rig {
             trunk: Vec::new(),
             media: Vec::new(),
             closed: Vec::new(),
+            rung: String::new(),
             script: BTreeMap::new(),
             silent: false,
             lanes: BTreeMap::new(),
@@ -197,6 +198,12 @@ impl Rig {
         self.page.clear();
         self.posted.clear();
         self.trunk.clear();
+        self.media.clear();
+    }
+
+    pub fn forget_all_but_invite(&mut self) {
+        self.page.clear();
+        self.posted.clear();
         self.media.clear();
     }
 
@@ -320,11 +327,10 @@ impl Rig {
                                 message: ClientMessage::Pong,
                             });
                         }
-                        if let Some(argument) = frame["data"][0].as_object_mut() {
+                        if let Some(Value::Object(argument)) = frame["data"].get_mut(0) {
                             argument.retain(|name, _| !without.contains(name));
                         }
                         self.page.push(Told {
-                            at: self.now,
                             session: session.0,
                             frame,
                         });
@@ -364,11 +370,7 @@ impl Rig {
                 self.post_next(home);
             }
         }
-        self.posted.push(Posted {
-            at: self.now,
-            request,
-            body,
-        });
+        self.posted.push(Posted { request, body });
     }
 
     /// Names of what this page got, with the status where there is one.

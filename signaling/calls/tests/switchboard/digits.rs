@@ -56,7 +56,7 @@ fn sent_digits(rig: &mut Rig) -> Vec<(LegId, String)> {
 }
 
 fn hooked(rig: &mut Rig) -> Vec<(String, DtmfType)> {
-    rig.hook_messages
+    rig.hooks
         .drain(..)
         .filter_map(|hook| match hook {
             HookMessage::OnDtmfEvent(told) => {

@@ -2,6 +2,8 @@
 
 mod before_the_answer;
 mod digits;
+mod ending;
+mod extras;
 mod following;
 mod holding;
 mod outcomes;

@@ -170,3 +170,100 @@ fn without_keep_alive_nothing_waits_and_a_parked_page_is_not_rung() {
         matches!(rig.trunk.pop_front(), Some(Trunk::Hangup { status: Some(r), .. }) if r.status == 480)
     );
 }
+
+#[test]
+fn what_happens_while_the_page_is_away_is_told_to_the_backend_and_the_session_moves_once() {
+    let mut rig = kept();
+    let invite = rig.talks("c1", "1002");
+    rig.give(Input::SessionClosed {
+        session: SessionId(1),
+    });
+    rig.give(Input::Trunk(Event::Offered {
+        invite,
+        offer: signaling_trunk::api::OfferId(1),
+        sdp: Some(PHONE.replace("t=0 0\r\n", "t=0 0\r\na=sendonly\r\n").into()),
+        source: crate::rig::SOURCE.parse().unwrap(),
+        raw: String::new(),
+        fork: None,
+    }));
+    assert_eq!(rig.told(), ["hold HOLD"]);
+    assert!(rig.moves.is_empty());
+    rig.open(2);
+    rig.frame_from(2, token("defaultApp", "token-1"));
+    assert_eq!(rig.moves, [(1, Some(2))]);
+    // The socket that it came from is nobody's any more.
+    rig.give(Input::SessionClosed {
+        session: SessionId(1),
+    });
+    assert_eq!(rig.moves.len(), 1);
+    rig.give(Input::SessionClosed {
+        session: SessionId(2),
+    });
+    rig.wait(Duration::from_secs(61));
+    assert_eq!(rig.moves, [(1, Some(2)), (2, None)]);
+}
+
+#[test]
+fn an_established_call_whose_media_is_dead_is_hung_up_although_the_page_came_back() {
+    for resumed in [true, false] {
+        let mut rig = kept();
+        let invite = rig.talks("c1", "1002");
+        let browser = match rig.media.front() {
+            Some(media_control::Command::CreateLeg { leg, .. }) => *leg,
+            other => panic!("{other:?}"),
+        };
+        rig.media.clear();
+        rig.give(Input::SessionClosed {
+            session: SessionId(1),
+        });
+        if resumed {
+            rig.open(2);
+            rig.frame_from(2, token("defaultApp", "token-1"));
+        }
+        rig.told();
+        // While its old peer connection lives it keeps its sound.
+        rig.wait(Duration::from_secs(29));
+        assert!(rig.media.is_empty() && rig.asked().is_empty());
+        // 30 s without consent (RFC 7675): media says so by itself.
+        rig.give(Input::Media(media_control::Event::LegFailed {
+            leg: browser,
+            reason: media_control::LegFailure::ConsentLost,
+        }));
+        assert_eq!(rig.last("finish")[0]["info"], "Failed by ICE error");
+        assert!(matches!(&rig.asked()[..], [Trunk::Hangup { invite: i, .. }] if *i == invite));
+        rig.over(
+            invite,
+            signaling_trunk::api::End::ByUs { raw: String::new() },
+        );
+        assert_eq!(rig.records.len(), 1);
+    }
+}
+
+#[test]
+fn a_transfer_is_followed_while_the_page_is_away() {
+    let mut rig = kept();
+    let old = rig.talks("c1", "1002");
+    rig.give(Input::SessionClosed {
+        session: SessionId(1),
+    });
+    rig.give(Input::Trunk(Event::Referred {
+        invite: old,
+        refer: signaling_trunk::api::ReferId(9),
+        target: "sip:1003@pbx.test".into(),
+        replaces: None,
+        referred_by: None,
+        raw: String::new(),
+    }));
+    let (new, _) = rig.invite();
+    rig.answer(new, PHONE);
+    rig.open(2);
+    rig.told();
+    rig.frame_from(2, token("defaultApp", "token-1"));
+    rig.frame_from(2, json!({"message": "hangup", "data": [{"callId": "c1"}]}));
+    let hung_up = rig
+        .asked()
+        .into_iter()
+        .filter(|c| matches!(c, Trunk::Hangup { .. }));
+    assert_eq!(hung_up.count(), 2, "the old dialog and the new one");
+    assert_eq!(rig.told().last().unwrap(), "finish FINISH");
+}

@@ -34,10 +34,10 @@ pub struct Rig {
     pub media: VecDeque<media::Command>,
     pub records: Vec<CallRecord>,
     /// What only the backend is told.
-    pub hook_messages: Vec<HookMessage>,
+    pub hooks: Vec<HookMessage>,
     pub closed: Vec<SessionId>,
-    /// What only the backend is told: the hook's name and its body.
-    pub hooks: Vec<(String, Value)>,
+    /// The same by the hook's name and with its body as JSON.
+    pub backend: Vec<(String, Value)>,
     /// Sessions that moved, and those that are over (`to` is none).
     pub moves: Vec<(u64, Option<u64>)>,
     /// Media makes and closes legs by itself.
@@ -61,9 +61,9 @@ impl Rig {
             trunk_keys: Vec::new(),
             media: VecDeque::new(),
             records: Vec::new(),
-            hook_messages: Vec::new(),
-            closed: Vec::new(),
             hooks: Vec::new(),
+            closed: Vec::new(),
+            backend: Vec::new(),
             moves: Vec::new(),
             media_works: true,
             lives: true,
@@ -178,8 +178,8 @@ impl Rig {
                         };
                         let body = serde_json::from_str(&message.to_text(&context)).unwrap();
                         let name = message.method().as_str().to_owned();
-                        self.hooks.push((name, body));
-                        self.hook_messages.push(*message);
+                        self.backend.push((name, body));
+                        self.hooks.push(*message);
                     }
                     Output::Moved { from, to } => self.moves.push((from.0, Some(to.0))),
                     Output::Over { session } => self.moves.push((session.0, None)),

@@ -358,7 +358,7 @@ fn a_page_that_came_back_is_not_told_of_a_transfer_but_the_backend_is() {
     notified(&mut rig, invite, refer, 200, "OK");
     assert!(rig.told().is_empty(), "the SDK would throw");
     let told: Vec<&str> = rig
-        .hooks
+        .backend
         .iter()
         .map(|(name, body)| {
             assert_eq!(

@@ -2,10 +2,12 @@
 //! seed. A failure prints its seed.
 
 mod pbx;
+mod transfer;
 mod world;
 
 use signaling_trunk::api::{Cause, Command, End, Event, InviteId, Refusal};
 use std::time::Duration;
+use transfer::Wishes;
 use world::{CALL, Plan, Side, World};
 
 fn ms(ms: u64) -> Duration {
@@ -349,6 +351,70 @@ fn an_agent_restored_between_any_two_steps_goes_on_as_if_nothing_had_happened() 
             .log(),
             play(plan()).log()
         );
+    }
+}
+
+/// Both refer each other and press digits, over wires as bad as a seed decides.
+fn with_wishes(seed: u64) -> Plan {
+    let step = |n: u64| ms(seed.wrapping_mul(2_654_435_761).wrapping_add(n * 977) % 4_000);
+    Plan {
+        answer_after: Some(ms(200)),
+        wishes: Wishes {
+            caller_refers: vec![step(1), step(2), step(3)],
+            callee_refers: vec![step(4), step(5)],
+            digits: 6,
+            digits_at: step(6),
+            forgetful: true,
+        },
+        ..Plan::random(seed)
+    }
+}
+
+#[test]
+fn over_a_good_wire_each_transfer_is_told_to_its_end_and_each_digit_is_heard() {
+    let plan = Plan {
+        answer_after: Some(ms(100)),
+        caller_hangs_up: Some(ms(30_000)),
+        wishes: Wishes {
+            caller_refers: vec![ms(1_000), ms(1_001), ms(8_000)],
+            callee_refers: vec![ms(1_000)],
+            digits: 9,
+            digits_at: ms(1_000),
+            forgetful: false,
+        },
+        // What leaves in order arrives in order: a number that was overtaken gets 500.
+        jitter_ms: 1,
+        ..Plan::good()
+    };
+    let world = play(plan);
+    check_nothing_is_left(&world);
+    transfer::check(&world);
+    for (side, count) in [(Side::Caller, 3), (Side::Callee, 1)] {
+        let ends = transfer::ends(&world, side);
+        assert_eq!(ends.len(), count, "{}", world.log());
+        for end in ends.values() {
+            let is_end = ["200", "486", "603", "refused 603"].contains(&end.as_str());
+            assert!(is_end, "{ends:?}\n{}", world.log());
+        }
+        let digits: Vec<u8> = (0..9).collect();
+        assert_eq!(transfer::heard(&world, side), digits, "{}", world.log());
+    }
+}
+
+#[test]
+fn transfers_and_digits_over_bad_wires_are_told_in_order_and_leave_nothing() {
+    for seed in 0..seeds(200) {
+        let world = play(with_wishes(seed));
+        check_nothing_is_left(&world);
+        transfer::check(&world);
+    }
+    for seed in 0..20 {
+        let steady = play(with_wishes(seed));
+        let restored = play(Plan {
+            restore: true,
+            ..with_wishes(seed)
+        });
+        assert_eq!(restored.log(), steady.log(), "seed {seed}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Virtual time, two agents, the PBX and the wires between them.
 
 use crate::pbx::{PBX, Pbx};
+use crate::transfer::{self, Wishes};
 use signaling_sip::message::{StreamFramer, Unit};
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{Agent, Config, Input, Output};
@@ -41,6 +42,7 @@ pub struct Plan {
     pub callee_hangs_up: Option<Duration>,
     pub caller_offers: Option<Duration>,
     pub callee_offers: Option<Duration>,
+    pub wishes: Wishes,
 }
 
 impl Plan {
@@ -269,6 +271,10 @@ impl World {
                     },
                 },
             );
+        }
+        for (after, command) in self.plan.wishes.of(Side::Caller, CALL) {
+            let side = Side::Caller;
+            self.later(after, Happening::Do { side, command });
         }
         if let Some(after) = self.plan.caller_offers {
             self.later(
@@ -508,6 +514,9 @@ impl World {
                         },
                     ));
                 }
+                for (at, command) in self.plan.wishes.of(side, invite) {
+                    reactions.push((at.saturating_sub(since_call), command));
+                }
                 if let Some(at) = self.plan.callee_hangs_up {
                     reactions.push((
                         at.saturating_sub(since_call),
@@ -550,6 +559,15 @@ impl World {
                         offer: *offer,
                         sdp: b"v=0 answer".to_vec(),
                     },
+                ));
+            }
+            Event::Referred { invite, refer, .. } => {
+                let luck = self.dice.below(1 << 20);
+                reactions.extend(transfer::decide(
+                    *invite,
+                    *refer,
+                    luck,
+                    self.plan.wishes.forgetful,
                 ));
             }
             _ => {}
