@@ -101,6 +101,34 @@ test("each hook of a session and its calls reaches the backend signed, with node
   t.measure({ hooks: order.length, kinds: [...new Set(order)] });
 });
 
+test("a transfer is put to the backend, which is told of it what the page is told", async (t) => {
+  const [pbx, gateway] = [await t.world.pbx(), await t.world.gateway("relay", SETTINGS)];
+  const told = await backend(t);
+  const key = await application(t, gateway, told.url, ["transfer", "TransferStatusEvent"]);
+  const phones = [];
+  for (let i = 0; i < 2; i++) {
+    phones.push(await Phone.start(pbx, { play: await t.world.wav(1010, 60, -30) }));
+    t.after(() => phones[i].stop());
+  }
+  const page = await open(t);
+  await page.connect(gateway.ws, pbx.sip(pbx.user()), { appKey: key });
+  await page.expect("session", "REGISTERED");
+  await page.dial(phones[0].name);
+  await page.expect("call", "ESTABLISHED", 20);
+  await page.run((target) => rig.call.transfer(target), phones[1].name);
+  const asked = await told.expect("transfer");
+  check(asked.target === phones[1].name && asked.callId, `transfer is told as ${JSON.stringify(asked)}`);
+  const last = await told.expect("TransferStatusEvent", (body) => ["COMPLETED", "FAILED"].includes(body.status), 20);
+  check(last.callId === asked.callId && last.incoming === false, `its end is told as ${JSON.stringify(last)}`);
+  const frames = await until("the page is told the end", 5, async () => {
+    const all = (await page.received()).filter((frame) => frame.message === "notifyTransferEvent").map((frame) => frame.data[0].status);
+    return all.includes(last.status) ? all : null;
+  });
+  const statuses = told.of("TransferStatusEvent").map((body) => body.status);
+  check(statuses.join() === frames.join(), `the backend: ${statuses.join(", ")}; the page: ${frames.join(", ")}`);
+  t.measure({ statuses });
+});
+
 test("the backend's answer to call puts another callee in the place of the page's, and what it excludes stays from the page", async (t) => {
   const gateway = await t.world.gateway("relay", SETTINGS);
   const told = await backend(t);
