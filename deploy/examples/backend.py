@@ -8,7 +8,7 @@ gives pages of one application a SIP account, and refuses what it is told to ref
 Try it:
 
     python3 deploy/examples/backend.py --listen 127.0.0.1:8090 --secret-file secret.txt \\
-        --account 1001:PASSWORD@pbx.example &
+        --account 1001@pbx.example --account-password-file account.txt &
     trunkgate update app -l http://127.0.0.1:8090/hooks --hook-secret-file secret.txt clickToCallApp
     trunkgate show app-rest-methods clickToCallApp
 
@@ -230,7 +230,9 @@ def read_options():
     parser.add_argument("--secret-file", metavar="FILE", help="the application's hook secret: both signatures are checked with it")
     parser.add_argument("--user", default="", help="for HTTP Basic, as `trunkgate add app -u`")
     parser.add_argument("--password-file", metavar="FILE", help="the password that belongs to it, as -p")
-    parser.add_argument("--account", metavar="LOGIN:PASSWORD@DOMAIN[:PORT]", help="a SIP account for pages that bring none")
+    parser.add_argument("--account", metavar="LOGIN@DOMAIN[:PORT]", help="a SIP account for pages that bring none")
+    parser.add_argument("--account-password-file", metavar="FILE", help="its password")
+    parser.add_argument("--account-proxy", metavar="HOST", help="where its requests go, if not to the domain")
     parser.add_argument("--account-app", default="clickToCallApp", metavar="APPKEY", help="whose pages get it (default: %(default)s)")
     parser.add_argument("--refuse", action="append", default=[], metavar="METHOD[=STATUS[:REASON]]", help="answer this hook with an error (default: 403)")
     parser.add_argument("--answer", action="append", default=[], metavar="METHOD=JSON", help="answer this hook with these fields")
@@ -255,14 +257,14 @@ def read_options():
         if method not in ASKED and method not in TOLD:
             parser.error(f"{method} is no hook; --help lists them")
     if options.account:
-        user, _, domain = options.account.rpartition("@")
-        login, _, password = user.partition(":")
+        login, _, domain = options.account.rpartition("@")
         domain, _, port = domain.partition(":")
-        if not login or not domain:
-            parser.error("--account is not LOGIN:PASSWORD@DOMAIN[:PORT]")
+        if not login or not domain or not options.account_password_file:
+            parser.error("--account wants LOGIN@DOMAIN[:PORT], and --account-password-file beside it")
+        password = first_line(options.account_password_file)
         options.account = {
             "sipLogin": login, "sipAuthenticationName": login, "sipPassword": password, "sipDomain": domain,
-            "sipOutboundProxy": domain, "sipPort": int(port or 5060), "sipRegisterRequired": True,
+            "sipOutboundProxy": options.account_proxy or domain, "sipPort": int(port or 5060), "sipRegisterRequired": True,
         }
     if options.policies:
         with open(options.policies, encoding="utf-8") as file:

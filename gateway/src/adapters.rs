@@ -21,7 +21,6 @@ use signaling_trunk::allowed::Entry;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -222,7 +221,9 @@ pub fn signaling(
         let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         signaling_metrics(metrics, &status);
     });
-    let hooks = hooks(hook_settings(config)?);
+    let hook_settings = hook_settings(config)?;
+    let answer_within = hook_settings.answers_within();
+    let hooks = hooks(hook_settings);
     let (watched, told) = (hooks.0.clone(), Mutex::default());
     metrics.on_scrape(move |metrics| hook_metrics(metrics, &watched, &told));
     let apps = Store::new(&config.data_dir)
@@ -231,7 +232,7 @@ pub fn signaling(
     let settings = signaling_backend::Settings {
         node_id: node_id::load_or_make(config).map_err(|error| format!("data_dir: {error}."))?,
         sip_message_raw: config.signaling.sip_message_raw,
-        lost_after: answered_within(config.backend.request_timeout) + Duration::from_secs(30),
+        lost_after: answer_within,
     };
     let calls = metrics.counter("trunkgate_calls_total", "Calls that are over.", &[]);
     let signaling = Signaling {
@@ -496,12 +497,4 @@ fn media_metrics(metrics: &Metrics, load: &media_control::Load) {
     ] {
         metrics.counter(name, help, &[]).set(count(n));
     }
-}
-
-/// A hook waits as long for its turn as it may take, and without a limit each is ten minutes.
-fn answered_within(request_timeout: Duration) -> Duration {
-    if request_timeout.is_zero() {
-        return Duration::from_secs(2 * 600);
-    }
-    request_timeout * 2
 }

@@ -97,14 +97,42 @@ test("each hook of a session and its calls reaches the backend signed, with node
   const tail = (id) => id.slice(id.lastIndexOf("-") + 1);
   check(authToken && tail(authToken) !== tail(connect.sessionId), "the session's name tells its token");
   const order = told.hooks.map((hook) => hook.method);
-  check(order[0] === "connect" && order.at(-1) === "ConnectionStatusEvent", `in this order: ${order.join(", ")}`);
+  check(order[0] === "connect" && order.slice(1, 3).join() === "ConnectionStatusEvent,RegistrationStatusEvent", `in this order: ${order.join(", ")}`);
   t.measure({ hooks: order.length, kinds: [...new Set(order)] });
 });
 
-test("the backend's answer to call puts another callee in the place of the page's", async (t) => {
+test("a transfer is put to the backend, which is told of it what the page is told", async (t) => {
+  const [pbx, gateway] = [await t.world.pbx(), await t.world.gateway("relay", SETTINGS)];
+  const told = await backend(t);
+  const key = await application(t, gateway, told.url, ["transfer", "TransferStatusEvent"]);
+  const phones = [];
+  for (let i = 0; i < 2; i++) {
+    phones.push(await Phone.start(pbx, { play: await t.world.wav(1010, 60, -30) }));
+    t.after(() => phones[i].stop());
+  }
+  const page = await open(t);
+  await page.connect(gateway.ws, pbx.sip(pbx.user()), { appKey: key });
+  await page.expect("session", "REGISTERED");
+  await page.dial(phones[0].name);
+  await page.expect("call", "ESTABLISHED", 20);
+  await page.run((target) => rig.call.transfer(target), phones[1].name);
+  const asked = await told.expect("transfer");
+  check(asked.target === phones[1].name && asked.callId, `transfer is told as ${JSON.stringify(asked)}`);
+  const last = await told.expect("TransferStatusEvent", (body) => ["COMPLETED", "FAILED"].includes(body.status), 20);
+  check(last.callId === asked.callId && last.incoming === false, `its end is told as ${JSON.stringify(last)}`);
+  const frames = await until("the page is told the end", 5, async () => {
+    const all = (await page.received()).filter((frame) => frame.message === "notifyTransferEvent").map((frame) => frame.data[0].status);
+    return all.includes(last.status) ? all : null;
+  });
+  const statuses = told.of("TransferStatusEvent").map((body) => body.status);
+  check(statuses.join() === frames.join(), `the backend: ${statuses.join(", ")}; the page: ${frames.join(", ")}`);
+  t.measure({ statuses });
+});
+
+test("the backend's answer to call puts another callee in the place of the page's, and what it excludes stays from the page", async (t) => {
   const gateway = await t.world.gateway("relay", SETTINGS);
   const told = await backend(t);
-  told.answers.connect = { restClientConfig: { call: { restPolicy: "OVERWRITE", restOverwrite: "callee" } } };
+  told.answers.connect = { restClientConfig: { call: { restPolicy: "OVERWRITE", restOverwrite: "callee" }, CallStatusEvent: { clientExclude: "visibleName" } } };
   told.answers.call = (body) => ({ ...body, callee: "echo", callId: "another" });
   const key = await application(t, gateway, told.url, ["connect", "call"]);
   const page = await open(t);
@@ -113,6 +141,8 @@ test("the backend's answer to call puts another callee in the place of the page'
   await page.dial("nobody");
   await page.expect("call", "ESTABLISHED", 20);
   check((await told.expect("call")).callee === "nobody", "the backend was not told what the page dialled");
+  const talk = await page.lastFrame("talk");
+  check(talk.callee && !("visibleName" in talk), `what the backend excludes reached the page: ${JSON.stringify({ ...talk, sdp: undefined })}`);
   await page.hangup();
   await page.expect("call", "FINISH");
 });
@@ -191,14 +221,12 @@ test("an incoming call that the backend refuses ends with 403 and the page hears
 test("a click-to-call page whose account comes from the example of a backend calls through the PBX", async (t) => {
   const [pbx, gateway] = [await t.world.pbx(), await t.world.gateway("relay", SETTINGS)];
   const login = pbx.user();
-  const secretFile = join(gateway.folder, "hook.secret");
+  const secretFile = join(t.world.folder, "hook-of-an-example");
   writeFileSync(secretFile, t.world.secret("Example0Secret0Of0This0Test"), { mode: 0o600 });
-  // The domain is the account's; requests go where the backend says.
-  const account = JSON.stringify({
-    sipLogin: login, sipAuthenticationName: login, sipPassword: pbx.password, sipDomain: pbx.domain,
-    sipOutboundProxy: "127.0.0.1", sipPort: pbx.port, sipRegisterRequired: true,
-  });
-  const example = await ExampleBackend.start("--secret-file", secretFile, "--answer", `connect=${account}`);
+  const passwordFile = join(t.world.folder, "password-of-an-example");
+  writeFileSync(passwordFile, pbx.password, { mode: 0o600 });
+  const account = ["--account", `${login}@${pbx.domain}:${pbx.port}`, "--account-password-file", passwordFile, "--account-proxy", "127.0.0.1"];
+  const example = await ExampleBackend.start("--secret-file", secretFile, ...account);
   t.after(() => example.stop());
   await change(gateway, "update", "app", "-l", example.url, "--hook-secret-file", secretFile, "clickToCallApp");
   t.after(() => change(gateway, "update", "app", "-l", "", "clickToCallApp"));

@@ -14,10 +14,13 @@ search() {
 	while IFS= read -r f; do logs+=("$f"); done < <(find "$folder" -path '*gateway*' -type f -name '*.log' 2>/dev/null)
 	[ "${#logs[@]}" -gt 0 ] || { echo "no gateway wrote anything in $folder: nothing was checked"; return 1; }
 	[ -s "$folder/secrets" ] || { echo "$folder/secrets is missing or empty: nothing was checked"; return 1; }
-	# Everything the gateways wrote, their data too; values are never printed, only where they are.
+	# Everything the gateways wrote, their data too; values are never printed, only where they are. The file of
+	# applications is where their secrets are kept: it must be its owner's alone.
 	local written=()
-	while IFS= read -r f; do written+=("$f"); done < <(find "$folder" -path '*gateway*' -type f 2>/dev/null)
+	while IFS= read -r f; do written+=("$f"); done < <(find "$folder" -path '*gateway*' -type f ! -path '*/data/apps.toml' 2>/dev/null)
 	local hits
+	hits=$(find "$folder" -path '*/data/apps.toml*' ! -perm 600)
+	[ -z "$hits" ] || { echo "others may read:"; sed 's/^/  /' <<<"$hits"; found=1; }
 	hits=$(grep -aFHn -f "$folder/secrets" -- "${written[@]}" | cut -d: -f1,2)
 	[ -z "$hits" ] || { echo "a secret of this run stands in:"; sed 's/^/  /' <<<"$hits" | head -20; found=1; }
 	hits=$(grep -aEHn -- "$patterns" "${logs[@]}" | cut -d: -f1,2)
@@ -41,6 +44,13 @@ self_test() {
 		printf '%s\n%s\n' "$clean" "$line" >"$folder/gateway-x/stderr.log"
 		search "$folder" >/dev/null && { echo "not found: $line"; bad=1; }
 	done
+	echo "$clean" >"$folder/gateway-x/stderr.log"
+	mkdir "$folder/gateway-x/data"
+	echo 'Planted0Secret' >"$folder/gateway-x/data/apps.toml"
+	chmod 600 "$folder/gateway-x/data/apps.toml"
+	search "$folder" >/dev/null || { echo "a secret where it is kept was taken for a leaking one"; bad=1; }
+	chmod 644 "$folder/gateway-x/data/apps.toml"
+	search "$folder" >/dev/null && { echo "not found: applications that others may read"; bad=1; }
 	rm "$folder/gateway-x/stderr.log"
 	search "$folder" >/dev/null && { echo "a run without logs passed"; bad=1; }
 	return "$bad"

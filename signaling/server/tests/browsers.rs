@@ -6,6 +6,7 @@ use media_control::{Candidate, Fingerprint, LegSpec, LegStats, LocalTransport};
 use serde_json::{Value, json};
 use signaling_backend::{App, Apps};
 use signaling_calls::Config;
+use signaling_protocol::HookMethod;
 use signaling_server::hooks::{Settings, hooks};
 use signaling_server::peer::FromPeer;
 use signaling_server::rate::Rate;
@@ -62,6 +63,10 @@ fn apps() -> Apps {
 }
 
 async fn gateway_with(guard: Guard) -> Gateway {
+    gateway_of(guard, apps()).await
+}
+
+async fn gateway_of(guard: Guard, apps: Apps) -> Gateway {
     let (stop, stopped) = watch::channel(false);
     let (tell, media_events) = mpsc::channel(64);
     tell.send(FromPeer::Up { fresh: true }).await.unwrap();
@@ -72,7 +77,7 @@ async fn gateway_with(guard: Guard) -> Gateway {
         settings: "Hw47CFMBEchVOpBMDr29IxudnJ1sjOY0@127.0.0.1"
             .to_owned()
             .into(),
-        apps: watch::channel(apps()).1,
+        apps: watch::channel(apps).1,
         hooks: hooks(Settings::default()),
         trunk: Peer {
             say: Box::new(move |_, _| {
@@ -393,4 +398,78 @@ async fn an_address_that_connects_too_often_is_told_429_and_still_gets_pages() {
     let mut page = String::new();
     stream.read_to_string(&mut page).await.unwrap();
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+}
+
+/// A backend that accepts everything a moment after it was asked, and tells what it was asked.
+async fn backend() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let mut buf = Vec::new();
+                while stream.read_buf(&mut buf).await.is_ok_and(|n| n > 0) {
+                    let text = String::from_utf8_lossy(&buf).into_owned();
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                        continue;
+                    };
+                    let Ok(body) = serde_json::from_str::<Value>(body) else {
+                        continue;
+                    };
+                    let path = head.split(' ').nth(1).unwrap().to_owned();
+                    tell.send((path, body)).unwrap();
+                    buf.clear();
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                    stream.write_all(ok).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, told)
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_still_tells_the_backends_that_its_sessions_are_over() {
+    let (address, mut told) = backend().await;
+    let mut apps = apps();
+    for app in apps.by_key.values_mut() {
+        let app = Arc::make_mut(app);
+        app.url = format!("http://{address}/hooks");
+        app.methods = [HookMethod::Connect, HookMethod::ConnectionStatusEvent].into();
+    }
+    let gateway = gateway_of(Guard::default(), apps).await;
+    let mut client = client(&gateway, "/").await;
+    say(
+        &mut client,
+        json!({"message":"connection","data":[{"appKey":"defaultApp"}]}),
+    )
+    .await;
+    while hear(&mut client).await.unwrap()["message"] != "getVersion" {}
+    let remote = match client.get_ref() {
+        MaybeTlsStream::Plain(stream) => stream.local_addr().unwrap(),
+        _ => unreachable!("the test speaks plain TCP"),
+    };
+    gateway.stop.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, gateway.role)
+        .await
+        .unwrap()
+        .unwrap();
+    let mut heard = Vec::new();
+    while let Ok((path, body)) = told.try_recv() {
+        let id = body["sessionId"].as_str().unwrap();
+        assert!(
+            id.starts_with(&format!("/{remote}/{}-", gateway.address)),
+            "{id}"
+        );
+        heard.push(format!(
+            "{path} {}",
+            body["status"].as_str().unwrap_or_default()
+        ));
+    }
+    assert_eq!(heard[0], "/hooks/connect ");
+    assert_eq!(heard[1], "/hooks/ConnectionStatusEvent ESTABLISHED");
+    assert_eq!(heard[2], "/hooks/ConnectionStatusEvent DISCONNECTED");
 }

@@ -118,12 +118,15 @@ const CONNECT: &str =
 #[tokio::test]
 async fn the_example_checks_both_signatures_gives_an_account_and_refuses_what_it_is_told_to() {
     let secret = File::new("secret", "a hook secret\n");
+    let password = File::new("account-password", "pw:word\n");
     let policies = File::new("policies", r#"{"call":{"restOnError":"FAIL"}}"#);
     let mut backend = Backend::start(&[
         "--secret-file",
         secret.path(),
         "--account",
-        "1001:pw:word@pbx.example:5070",
+        "1001@pbx.example:5070",
+        "--account-password-file",
+        password.path(),
         "--refuse",
         "call=402:No money",
         "--answer",

@@ -42,6 +42,21 @@ pub struct Settings {
     pub authorities: Vec<CertificateDer<'static>>,
 }
 
+impl Settings {
+    fn timeout(&self) -> Duration {
+        match self.request_timeout {
+            Duration::ZERO => limits::LONGEST_REQUEST,
+            set => set.min(limits::LONGEST_REQUEST),
+        }
+    }
+
+    /// How long a hook that something waits for may stay unanswered: it waits as long as a backend may take, finds that
+    /// it has waited too long when what is before it ends at the latest, or is asked itself.
+    pub fn answers_within(&self) -> Duration {
+        self.timeout() * 3 + Duration::from_secs(10)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -116,10 +131,7 @@ struct Entry {
 
 /// Makes both ways. Needs no runtime before the first request.
 pub fn hooks(settings: Settings) -> (Hooks, Answers) {
-    let timeout = match settings.request_timeout {
-        Duration::ZERO => limits::LONGEST_REQUEST,
-        set => set.min(limits::LONGEST_REQUEST),
-    };
+    let timeout = settings.timeout();
     let (answers, receiver) = mpsc::channel(limits::ANSWERS);
     let shared = Shared {
         bounds: Bounds {
