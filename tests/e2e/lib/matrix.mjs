@@ -151,7 +151,7 @@ export function table(notPossible = []) {
     const found = rows.filter((r) => r.cell === name && r.road === road && r.direction === direction).at(-1);
     const not = notPossible.find((n) => n.cell === name && (!n.road || n.road === road) && (!n.direction || n.direction === direction));
     if (found) return found.page === "failed" ? "failed" : `${found.page ?? "never"} / ${found.phone ?? "never"}`;
-    return not ? "n/a" : "–";
+    return not ? "n/a" : "";
   };
   const head = `| ms until the page / the phone hears again | ${columns.map((c) => `${c.road}, ${c.direction}`).join(" | ")} |`;
   const lines = names.map((name) => `| ${name} | ${columns.map((c) => value(name, c)).join(" | ")} |`);
