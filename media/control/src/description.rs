@@ -12,7 +12,7 @@ pub enum Face {
 }
 
 /// A leg's own end, as its description tells it to the peer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum LocalTransport {
     WebRtc {
         ufrag: String,
@@ -32,6 +32,32 @@ pub enum LocalTransport {
         video: Vec<SocketAddr>,
     },
     Source,
+}
+
+/// Without the ICE password; keys of `sdes` hide themselves.
+impl std::fmt::Debug for LocalTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LocalTransport::WebRtc {
+                ufrag,
+                pwd: _,
+                fingerprint,
+                candidates,
+            } => f
+                .debug_struct("WebRtc")
+                .field("ufrag", ufrag)
+                .field("fingerprint", fingerprint)
+                .field("candidates", candidates)
+                .finish_non_exhaustive(),
+            LocalTransport::Rtp { rtp, sdes, video } => f
+                .debug_struct("Rtp")
+                .field("rtp", rtp)
+                .field("sdes", sdes)
+                .field("video", video)
+                .finish(),
+            LocalTransport::Source => f.write_str("Source"),
+        }
+    }
 }
 
 /// An ICE host candidate.
@@ -59,7 +85,7 @@ pub struct Remote {
     pub media: Vec<RemoteMedia>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum RemoteTransport {
     WebRtc {
         ufrag: String,
@@ -83,6 +109,39 @@ pub enum RemoteTransport {
         #[serde(default)]
         video: Option<Box<VideoAddresses>>,
     },
+}
+
+/// The ICE password is a key: whoever reads it in a log can answer checks. Keys of `sdes` hide themselves.
+impl std::fmt::Debug for RemoteTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RemoteTransport::WebRtc {
+                ufrag,
+                pwd: _,
+                fingerprints,
+                dtls,
+            } => f
+                .debug_struct("WebRtc")
+                .field("ufrag", ufrag)
+                .field("fingerprints", fingerprints)
+                .field("dtls", dtls)
+                .finish_non_exhaustive(),
+            RemoteTransport::Rtp {
+                rtp,
+                rtcp,
+                signalling,
+                sdes,
+                video,
+            } => f
+                .debug_struct("Rtp")
+                .field("rtp", rtp)
+                .field("rtcp", rtcp)
+                .field("signalling", signalling)
+                .field("sdes", sdes)
+                .field("video", video)
+                .finish(),
+        }
+    }
 }
 
 /// The peer's end of a second m-line. The same rules as for sound.
@@ -187,5 +246,52 @@ impl std::fmt::Debug for SdesKey {
             "SdesKey {{ tag: {}, profile: {:?}, … }}",
             self.tag, self.profile
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_in_a_description_is_not_shown() {
+        let key = SdesKey {
+            tag: 1,
+            profile: SrtpProfile::AesCm128HmacSha1_80,
+            key_and_salt: vec![77; 30],
+        };
+        let remote = RemoteTransport::WebRtc {
+            ufrag: "ufrag".into(),
+            pwd: "the-secret".into(),
+            fingerprints: Vec::new(),
+            dtls: DtlsRole::Active,
+        };
+        let keyed = RemoteTransport::Rtp {
+            rtp: None,
+            rtcp: None,
+            signalling: [192, 0, 2, 1].into(),
+            sdes: Some((key.clone(), key.clone())),
+            video: None,
+        };
+        let local = LocalTransport::WebRtc {
+            ufrag: "ufrag".into(),
+            pwd: "the-secret".into(),
+            fingerprint: Fingerprint {
+                hash: "sha-256".into(),
+                digest: Vec::new(),
+            },
+            candidates: Vec::new(),
+        };
+        let own = LocalTransport::Rtp {
+            rtp: Vec::new(),
+            sdes: vec![key],
+            video: Vec::new(),
+        };
+        let shown = format!("{remote:?} {keyed:?} {local:?} {own:?}");
+        assert!(shown.contains("ufrag"));
+        assert!(
+            !shown.contains("the-secret") && !shown.contains("77"),
+            "{shown}"
+        );
     }
 }

@@ -201,6 +201,11 @@ impl Legs {
             return Step::Done;
         };
         match road {
+            // Nowhere to send it (0.0.0.0 of an old hold): it must not look lost when there is again.
+            Road::Relay { kind, .. } if to.rtp_path.is_none() => {
+                to.out(kind).skip(source, header.seq);
+                Step::Done
+            }
             Road::Relay {
                 out_pt: _,
                 kind: MediaKind::Audio,

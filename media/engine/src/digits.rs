@@ -72,7 +72,8 @@ impl Legs {
         let (Some(event), Some(leg)) = (dtmf::event_of(digit), self.leg_mut(index)) else {
             return;
         };
-        if first_event(&leg.media).is_none() && inband(&leg.media).is_none() {
+        let takes = first_event(&leg.media).is_some() || inband(&leg.media).is_some();
+        if !takes || leg.rtp_path.is_none() {
             tracing::warn!(leg = %leg.id, "a digit for a peer that takes none");
             return;
         }
@@ -205,7 +206,7 @@ impl Legs {
         let Some(to) = self.leg_mut(target) else {
             return Step::Done;
         };
-        if to.digits.is_sending() {
+        if to.digits.is_sending() || to.rtp_path.is_none() {
             to.audio_out.skip(source, header.seq);
             return Step::Done;
         }
@@ -217,9 +218,10 @@ impl Legs {
                 .unwrap_or_else(|| to.audio_out.timestamp_now(out_clock, now)),
             None => to.audio_out.timestamp_now(out_clock, now),
         };
+        // On the first packet that came of it (RFC 4733 §2.3), whatever the phone says.
         let Some(stamp) =
             to.audio_out
-                .place_event(source, &header, out_timestamp, header.marker, now)
+                .place_event(source, &header, out_timestamp, known.is_none(), now)
         else {
             return Step::Done;
         };

@@ -247,6 +247,10 @@ impl Legs {
                 if !leg.connected {
                     return None;
                 }
+                if leg.rtp_path.is_none() {
+                    leg.audio_out.pass(made.step, now);
+                    return None;
+                }
                 if leg.digits.is_sending() {
                     // Tones are packets of this stream themselves, and bring its time with them.
                     if !leg.digits.is_sounding() {

@@ -179,7 +179,7 @@ impl Switchboard {
             return;
         }
         if theirs {
-            if let Err(error) = self.accept_replacing(key, invite) {
+            if let Err(error) = self.accept_replacing(key, invite, now) {
                 tracing::info!(call = key.0, %error, "an INVITE with Replaces cannot be answered");
                 self.drop_leg(key, invite, refusal(488, "Not Acceptable Here"));
             }
@@ -384,9 +384,14 @@ impl Switchboard {
     fn may_replace(&self, arrival: &Arrival, replaced: InviteId) -> Result<CallKey, u16> {
         let key = *self.by_invite.get(&replaced).ok_or(481_u16)?;
         let call = self.calls.get(&key).ok_or(481_u16)?;
-        let stands = call.stage == Stage::Established
-            && call.is_current(replaced)
-            && call.sip().is_some_and(|s| s.standing == Standing::Answered);
+        // RFC 3891 §3: a call that stands, or one of ours that still rings there.
+        let stands = match call.stage {
+            Stage::Established => call.sip().is_some_and(|s| s.standing == Standing::Answered),
+            Stage::Calling => true,
+            Stage::AwaitingLegs | Stage::AwaitingRegistration | Stage::Ringing | Stage::Ending => {
+                false
+            }
+        } && call.is_current(replaced);
         // Two that want the same place: the first gets it.
         let wanted = call.beside.iter().any(|sip| sip.replaces == Some(replaced));
         if !stands || wanted || call.trunk_lane != arrival.account.0 {
@@ -413,10 +418,28 @@ impl Switchboard {
     }
 
     /// Answers at once, without a ring: to the page it is the same call.
-    fn accept_replacing(&mut self, key: CallKey, invite: InviteId) -> Result<(), NegotiationError> {
+    fn accept_replacing(
+        &mut self,
+        key: CallKey,
+        invite: InviteId,
+        now: Instant,
+    ) -> Result<(), NegotiationError> {
+        let Some(call) = self.calls.get(&key) else {
+            return Ok(());
+        };
+        // One that still rings may have left the browser without an answer.
+        let theirs = call
+            .by_invite(invite)
+            .and_then(|sip| sip.description.as_ref());
+        let likely = match theirs {
+            Some(theirs) => theirs.formats.clone(),
+            None => self.likely(key),
+        };
+        self.settle_browser(key, &likely, now);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
+        let rings = call.stage == Stage::Calling;
         let held = call.sip().is_some_and(wants_hold);
         let browser = call.browser.formats.clone();
         let sends = codecs::speech(&browser).map(|f| f.codec.clone());
@@ -454,6 +477,9 @@ impl Switchboard {
         }
         // RFC 3891 §3: accepting the new dialog ends the old one.
         self.hang_up_replaced(key);
+        if rings {
+            self.establish(key, Some(200), None, now);
+        }
         Ok(())
     }
 

@@ -161,7 +161,7 @@ impl Switchboard {
                 (FarLeg::Sip(_), _) => return,
             }
         }
-        if call.stage == Stage::Established {
+        if leg != key.browser_leg() && leg != key.first_far_leg() {
             return self.later_leg_created(key, leg, now);
         }
         if !call.legs_ready() || call.stage != Stage::AwaitingLegs {

@@ -54,7 +54,7 @@ impl Switchboard {
     }
 
     /// Our own offer, what the SIP side will most likely take of it first.
-    fn likely(&self, key: CallKey) -> Vec<Format> {
+    pub(crate) fn likely(&self, key: CallKey) -> Vec<Format> {
         let Some(call) = self.calls.get(&key) else {
             return Vec::new();
         };

@@ -96,19 +96,9 @@ impl Agent {
                 }
                 self.on_their_offer(invite, message, key, path, is_invite, now);
             }
-            Method::Refer | Method::Notify | Method::Info => {
-                let inside = Inside {
-                    invite,
-                    is_main,
-                    key,
-                    path,
-                };
-                match method {
-                    Method::Refer => self.on_refer(message, inside, now),
-                    Method::Notify => self.on_notify(message, inside, now),
-                    _ => self.on_info(message, inside, now),
-                }
-            }
+            Method::Refer => self.on_refer(message, Inside::new(invite, is_main, key, path), now),
+            Method::Notify => self.on_notify(message, Inside::new(invite, is_main, key, path), now),
+            Method::Info => self.on_info(message, Inside::new(invite, is_main, key, path), now),
             _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
     }
@@ -123,7 +113,6 @@ impl Agent {
         } else {
             None
         };
-        self.answer_undecided_refers(invite, now);
         for key in theirs.into_iter().chain(pending) {
             self.respond(&key, 487, "Request Terminated", Vec::new(), b"", now);
         }

@@ -8,7 +8,9 @@ use crate::net::{Path, unmapped};
 use crate::reliable::Reliability;
 use crate::validate::Refusal;
 use signaling_sip::dialog::Dialog;
-use signaling_sip::message::{HeaderName, Message, NameAddr, Uri, blotted};
+use signaling_sip::message::{
+    HeaderName, Message, NameAddr, Uri, asks_for_privacy, blotted, is_identity,
+};
 use signaling_sip::time::Instant;
 use signaling_sip::transaction::{T1, T2};
 use std::time::Duration;
@@ -320,11 +322,18 @@ fn identity(addr: &NameAddr<'_>) -> Identity {
     }
 }
 
-/// Headers that a page may want to see: those that are not SIP's own machinery.
+/// Headers that a page may want to see: those that are not SIP's own machinery, nor told to us in confidence
+/// (RFC 3325 §9.3).
 fn extra_headers(message: &Message<'_>) -> Vec<Header> {
+    let private = message
+        .fields()
+        .any(|(_, name, value)| name.eq_ignore_ascii_case(b"Privacy") && asks_for_privacy(value));
     message
         .fields()
         .filter(|(id, name, _)| {
+            if private && is_identity(name) {
+                return false;
+            }
             let listed = matches!(
                 id,
                 HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy

@@ -17,6 +17,17 @@ pub(crate) struct Inside {
     pub path: Path,
 }
 
+impl Inside {
+    pub fn new(invite: InviteId, is_main: bool, key: String, path: Path) -> Inside {
+        Inside {
+            invite,
+            is_main,
+            key,
+            path,
+        }
+    }
+}
+
 impl Agent {
     /// The transaction that absorbs its repetitions; false, and answered, at the limit.
     pub(crate) fn open_inside(&mut self, message: &Message<'_>, inside: Inside) -> bool {

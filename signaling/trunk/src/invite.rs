@@ -299,6 +299,7 @@ impl Agent {
 
     /// Tells the end, once, and forgets what is no longer needed.
     pub(crate) fn end(&mut self, invite: InviteId, end: End, now: Instant) {
+        self.answer_undecided_refers(invite, now);
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };

@@ -284,14 +284,10 @@ impl Agent {
 
     /// Nobody decided, or nobody said how it ended.
     pub(crate) fn on_referral_due(&mut self, invite: InviteId, refer: ReferId, now: Instant) {
-        let is_over = self.s.invites.get(&invite).is_some_and(|i| i.is_over());
         let Some(referral) = self.referral(invite, refer) else {
             return;
         };
         match &referral.state {
-            State::Undecided { .. } if is_over => {
-                self.answer_undecided(invite, refer, 487, "Request Terminated", now);
-            }
             State::Undecided { .. } => {
                 self.answer_undecided(invite, refer, 500, "Nobody Decided", now);
             }

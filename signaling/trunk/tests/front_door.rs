@@ -765,6 +765,26 @@ fn credentials_and_keys_are_blotted_in_raw_texts() {
 }
 
 #[test]
+fn who_asks_for_privacy_is_not_told_to_a_page_by_the_network() {
+    for (privacy, hidden) in [
+        ("Privacy: header; ID\r\n", true),
+        ("Privacy: none\r\n", false),
+    ] {
+        let mut desk = Desk::registered();
+        let headers = format!(
+            "{privacy}P-Asserted-Identity: <sip:real@pbx.test>\r\nRemote-Party-ID: <sip:real@pbx.test>\r\nX-Trace: 7\r\n"
+        );
+        desk.ringing_with(&headers, "v=0 offer");
+        let Some(Event::Incoming { headers, raw, .. }) = desk.events.last() else {
+            panic!("{:?}", desk.events)
+        };
+        assert_eq!(raw.contains("real@"), !hidden, "{raw}");
+        assert_eq!(headers.iter().any(|h| h.value.contains("real@")), !hidden);
+        assert!(headers.iter().any(|h| h.name == "X-Trace"));
+    }
+}
+
+#[test]
 fn an_account_closed_while_registering_is_unregistered_last() {
     let mut desk = Desk::new();
     desk.command(Command::OpenAccount {

@@ -55,6 +55,15 @@ impl Mouth {
         }
     }
 
+    /// An Opus encoder that says next to nothing in silence.
+    pub fn with_dtx() -> Mouth {
+        let settings = opus::Settings {
+            dtx: true,
+            ..opus::Settings::for_rate(RATE)
+        };
+        Mouth::Opus(opus::Encoder::new(&settings).unwrap())
+    }
+
     pub fn say(&mut self, samples: &[i16]) -> Vec<u8> {
         let mut payload = vec![0; 1500];
         let len = match self {

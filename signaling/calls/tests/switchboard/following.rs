@@ -484,6 +484,34 @@ fn an_invite_with_replaces_takes_the_place_without_a_ring() {
 }
 
 #[test]
+fn a_call_that_still_rings_may_be_picked_up_from_elsewhere() {
+    for early in [None, Some(PHONE)] {
+        let mut rig = Rig::registered(Config::default());
+        rig.dial("c1", "1002");
+        let (old, _) = rig.invite();
+        rig.progress(old, 183, early);
+        rig.told();
+        let new = rig.arrives(77, "1009", Some(OTHER_PHONE), Some(old));
+        let asked = rig.asked();
+        assert!(
+            matches!(&asked[..], [Trunk::Accept { invite, .. }, Trunk::Hangup { invite: gone, .. }]
+                if *invite == new && *gone == old),
+            "{asked:?}"
+        );
+        let told = rig.told();
+        assert_eq!(told.last().unwrap(), "talk ESTABLISHED");
+        assert_eq!(told.len(), if early.is_some() { 1 } else { 2 }, "{told:?}");
+        // The first callee's answer crossed our CANCEL.
+        rig.answer(old, PHONE);
+        rig.over(old, End::ByUs { raw: String::new() });
+        assert!(rig.told().is_empty());
+        rig.over(new, bye());
+        assert_eq!(rig.told(), ["finish FINISH"]);
+        assert_eq!(rig.records.len(), 1);
+    }
+}
+
+#[test]
 fn a_replacing_invite_without_an_offer_gets_ours() {
     let (mut rig, old) = Rig::talking(Config::default());
     let new = rig.arrives(77, "1009", None, Some(old));

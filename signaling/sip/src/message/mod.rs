@@ -20,7 +20,7 @@ mod via;
 mod write;
 
 pub use address::NameAddr;
-pub use blot::blotted;
+pub use blot::{asks_for_privacy, blotted, is_identity};
 pub use event::{EventPackage, SubscriptionState, sipfrag_status};
 pub use fault::Fault;
 pub use field::{Field, HeaderName};
