@@ -2,7 +2,7 @@
 // SIPp signals (bed/sipp/answers.xml), two scripted RTP ends are the two places from which media come.
 import { comesBack, presentInPackets, presentInRecording, share } from "../measure/presence.mjs";
 import { TestPage } from "../browser/lib/browsers.mjs";
-import { PAGE, ROADS, STAYS_MS, WITHIN_MS, row } from "./lib/matrix.mjs";
+import { PAGE, ROADS, STAYS_MS, WITHIN_MS, patience, row } from "./lib/matrix.mjs";
 import { check, sleep, test } from "./lib/runner.mjs";
 import { RtpPhone, Sipp } from "./lib/scripted.mjs";
 
@@ -63,7 +63,7 @@ async function once(t, { road, cell, number, wrong, rows }) {
   const record = await gateway.recordAfter(before);
   const pageHears = presentInRecording(samples, rate, FINAL.hz, lags, APART_DB);
   const pageHeard = presentInRecording(samples, rate, EARLY.hz, lags, APART_DB);
-  const back = { page: comesBack(pageHears, { begun: ended, ended }), phone: comesBack(presentInPackets(packets), { begun: ended, ended }) };
+  const back = { page: comesBack(pageHears, { begun: ended, ended }), phone: comesBack(presentInPackets(packets), { begun: ended, ended, maxGapMs: patience(record) }) };
   for (const who of ["page", "phone"]) {
     const after = back[who].after_ms;
     if (after === null || after > WITHIN_MS) wrong.push(`a gap: ${cell}: the ${who} hears the other ${after === null ? "not to stay" : `only after ${after} ms`}`);

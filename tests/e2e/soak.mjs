@@ -10,6 +10,7 @@ for (const [policy, phoneCodec] of [["relay", "PCMU/8000/1"], ["opus", "PCMA/800
   test(`a call of ${MINUTES} minutes under the policy ${policy} sounds as well at its end as at its beginning`, async (t) => {
     const pbx = await t.world.pbx();
     const gateway = await t.world.gateway(policy);
+    const before = gateway.records.length;
     const page = await TestPage.open(await t.world.browser("chromium"), await t.world.site());
     t.after(() => page.close());
     await page.microphone({ hz: 620, db: -20 });
@@ -32,7 +33,11 @@ for (const [policy, phoneCodec] of [["relay", "PCMU/8000/1"], ["opus", "PCMA/800
     await page.hangup();
     await page.expect("call", "FINISH");
     const dump = phone.heard();
-    t.measure({ bad, phone_recorded_s: dump.samples.length / dump.rate });
+    const record = await gateway.recordAfter(before);
+    t.measure({ bad, phone_recorded_s: dump.samples.length / dump.rate, record });
+    // Past the first turn of the sequence numbers, for real.
+    if (MINUTES >= 23) check(record?.browser.received > 65_536 && record.browser.sent > 65_536, "the call had less than 65,536 packets");
+    check(record?.browser.unauthentic === 0, `${record?.browser.unauthentic} packets failed authentication`);
     check(bad.length <= MINUTES / 30, bad.join("; "));
   }, MINUTES * 60 + 240);
 }

@@ -1,6 +1,6 @@
 // Transfers: the phone (PJSIP) sends the page on to somebody else, and the page sends the phone on; what is heard after it.
 import { comesBack, presentInPackets, presentInRecording } from "../measure/presence.mjs";
-import { PAGE, PHONE, ROADS, STAYS_MS, WITHIN_MS, registered, row } from "./lib/matrix.mjs";
+import { PAGE, PHONE, ROADS, STAYS_MS, WITHIN_MS, patience, registered, row } from "./lib/matrix.mjs";
 import { PjsipPhone } from "./lib/phones.mjs";
 import { check, sleep, test, until } from "./lib/runner.mjs";
 import { SipPhone } from "./lib/scripted.mjs";
@@ -86,7 +86,7 @@ async function byPhone(t, { road, direction, kind, wrong, rows }) {
   const heard = { page: presentInRecording(samples, rate, THIRD.hz, lags, APART_DB), phone: presentInPackets(packets) };
   const cell = { cell: `${kind} transfer by the phone`, road, direction };
   for (const who of ["page", "phone"]) {
-    const back = comesBack(heard[who], { begun: ended, ended, withinMs: WITHIN_MS, forMs: STAYS_MS });
+    const back = comesBack(heard[who], { begun: ended, ended, withinMs: WITHIN_MS, forMs: STAYS_MS, maxGapMs: who === "phone" ? patience(record) : 60 });
     cell[who] = back.after_ms;
     if (back.after_ms === null || back.after_ms > WITHIN_MS) wrong.push(`a gap: ${kind}: the ${who === "phone" ? "third" : who} hears the other ${back.after_ms === null ? "not to stay" : `only after ${back.after_ms} ms`}`);
   }

@@ -117,7 +117,8 @@ export class Gateway {
   async stop() {
     if (!this.child || this.end) return this.end;
     this.child.kill("SIGTERM");
-    await Promise.race([this.gone, sleep(8000)]);
+    // Pages get 4 s and SIP peers that answer no BYE another 4 s.
+    await Promise.race([this.gone, sleep(12_000)]);
     if (!this.end) {
       this.child.kill("SIGKILL");
       await this.gone;
