@@ -94,7 +94,7 @@ APT=(
 	build-essential cmake pkg-config git curl python3 python3-venv iproute2 util-linux procps
 	kamailio kamailio-tls-modules kamailio-sqlite-modules kamailio-presence-modules kamailio-xml-modules
 	kamailio-extra-modules kamailio-utils-modules kamailio-websocket-modules sqlite3 openssl
-	baresip-core sox sip-tester tshark chromium firefox-esr pulseaudio fonts-dejavu-core
+	baresip-core baresip-ffmpeg sox sip-tester tshark chromium firefox-esr pulseaudio fonts-dejavu-core
 )
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }

@@ -1,5 +1,4 @@
 // Pictures: a page and a phone that share VP8 or H.264 see each other, soon after the answer and soon after a hold.
-import { existsSync } from "node:fs";
 import { TestPage } from "../browser/lib/browsers.mjs";
 import { readPng } from "../measure/png.mjs";
 import { Phone } from "./lib/phones.mjs";

@@ -3,7 +3,7 @@
 //! Pictures are relayed and never made here, so each side is told what the other can show: a format that only one side
 //! has is of no use to anybody.
 
-use media_control::picture::{H264, best_match};
+use media_control::picture::{H264, best_match, likeness};
 use media_control::{Codec, Direction, Format, KeyFrameRequests};
 use signaling_sdp::attribute::{self, RtpMap};
 use signaling_sdp::{Attribute, Media};
@@ -113,39 +113,47 @@ pub fn answer(ours: &[Format], theirs: &[Format]) -> Vec<Format> {
 }
 
 /// What was agreed, as media is told it. In an answer of theirs what we receive has our numbers (RFC 3264 §6.1): the very
-/// number that they repeat, whatever profile they write beside it.
+/// one that they repeat, and any other that we offered for the same stream. baresip answers with the last of them and sends
+/// under the first.
 pub fn agreed(ours: &[Format], theirs: &[Format], their_answer: bool) -> Vec<Format> {
-    common(ours, theirs)
-        .into_iter()
-        .map(|(our, their)| Format {
-            receive_pt: if their_answer && !repeats(ours, their) {
-                our.receive_pt
-            } else {
-                their.receive_pt
-            },
-            ..their.clone()
-        })
-        .collect()
+    let mut formats: Vec<Format> = Vec::new();
+    for (our, their) in common(ours, theirs) {
+        if !their_answer {
+            formats.push(their.clone());
+            continue;
+        }
+        let first = if repeats(ours, their) { their } else { our };
+        let alike = ours.iter().filter(|our| likeness(our, their).is_some());
+        for receive_pt in [first].into_iter().chain(alike).map(|f| f.receive_pt) {
+            if formats.iter().all(|f| f.receive_pt != receive_pt) {
+                formats.push(Format {
+                    receive_pt,
+                    ..their.clone()
+                });
+            }
+        }
+    }
+    formats
 }
 
 /// What we go on offering in a dialog after their first answer: ours of what both have, under the number that they repeat
-/// of those offered, whichever it was (RFC 3264 §8.3.2: a number keeps its meaning).
+/// and the others that we offered for the same (RFC 3264 §8.3.2: a number keeps its meaning).
 pub fn kept(ours: &[Format], theirs: &[Format], offered: &[Format]) -> Vec<Format> {
-    common(ours, theirs)
-        .into_iter()
-        .map(|(our, their)| {
-            let pt = if repeats(offered, their) {
-                their.receive_pt
-            } else {
-                our.receive_pt
-            };
-            Format {
-                send_pt: pt,
-                receive_pt: pt,
-                ..our.clone()
+    let mut formats: Vec<Format> = Vec::new();
+    for (our, their) in common(ours, theirs) {
+        let first = if repeats(offered, their) { their } else { our };
+        let alike = offered.iter().filter(|f| likeness(f, their).is_some());
+        for pt in [first].into_iter().chain(alike).map(|f| f.receive_pt) {
+            if formats.iter().all(|f| f.receive_pt != pt) {
+                formats.push(Format {
+                    send_pt: pt,
+                    receive_pt: pt,
+                    ..our.clone()
+                });
             }
-        })
-        .collect()
+        }
+    }
+    formats
 }
 
 fn repeats(ours: &[Format], their: &Format) -> bool {

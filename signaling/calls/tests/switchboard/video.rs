@@ -498,14 +498,18 @@ fn an_info_of_the_phone_asks_the_page_for_a_picture() {
 }
 
 #[test]
-fn a_phone_that_repeats_one_of_our_numbers_sends_under_it_whatever_profile_it_writes() {
-    // baresip takes the last H.264 that it is offered, and writes its own profile beside it.
+fn a_phone_is_heard_under_every_number_that_it_was_offered_for_what_it_answers() {
+    // baresip takes the last H.264 that it is offered, writes its own profile beside it, and sends under the first.
     let (rig, _) = answered(
         "m=video 20002 RTP/AVP 104\r\na=rtpmap:104 H264/90000\r\n\
          a=fmtp:104 packetization-mode=0;profile-level-id=42e01f\r\n",
     );
     let (_, theirs) = shown(&rig, rig_base(&rig) + 1).unwrap();
-    let numbers = (theirs.formats[0].send_pt, theirs.formats[0].receive_pt);
-    assert_eq!(numbers, (104, 104));
+    let numbers: Vec<(u8, u8)> = theirs
+        .formats
+        .iter()
+        .map(|format| (format.send_pt, format.receive_pt))
+        .collect();
+    assert_eq!(numbers, [(104, 104), (104, 106)]);
     assert!(page_sdp(&rig).contains("m=video 31000 UDP/TLS/RTP/SAVPF 106\r\n"));
 }
