@@ -162,7 +162,7 @@ impl Switchboard {
         let spec = LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
-            video: false,
+            video: self.calls.get(&key).is_some_and(Call::wants_pictures),
         };
         let group = key.group();
         self.media(key, Media::CreateLeg { leg, group, spec });

@@ -278,7 +278,7 @@ pub(crate) fn transfer_event(
         status,
         info: told.info,
         sip_message_raw: told.raw,
-        has_video: Some(false),
+        has_video: Some(call.has_pictures()),
         custom: call.custom.clone(),
     }
 }

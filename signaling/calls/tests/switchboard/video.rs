@@ -7,7 +7,7 @@ use media_control::{
 };
 use serde_json::{Value, json};
 use signaling_calls::{Config, Input};
-use signaling_trunk::api::{Command as Trunk, Event, InviteId, OfferId};
+use signaling_trunk::api::{Command as Trunk, Event, InviteId, OfferId, ReferId};
 
 /// As Chromium writes it, shortened.
 const PAGE_VIDEO: &str = "m=video 9 UDP/TLS/RTP/SAVPF 96 97 102 104 106 45\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n\
@@ -512,4 +512,50 @@ fn a_phone_is_heard_under_every_number_that_it_was_offered_for_what_it_answers()
         .collect();
     assert_eq!(numbers, [(104, 104), (104, 106)]);
     assert!(page_sdp(&rig).contains("m=video 31000 UDP/TLS/RTP/SAVPF 106\r\n"));
+}
+
+#[test]
+fn a_transferred_call_goes_on_with_pictures() {
+    let (mut rig, old) = answered(VP8);
+    assert!(shown(&rig, 1).is_some());
+    rig.media.clear();
+    rig.give(Input::Trunk(Event::Referred {
+        invite: old,
+        refer: ReferId(31),
+        target: "sip:1003@pbx.test".into(),
+        replaces: None,
+        referred_by: None,
+        raw: "REFER sip:x SIP/2.0\r\n".into(),
+    }));
+    assert!(rig.media.iter().any(|command| matches!(
+        command,
+        Media::CreateLeg {
+            spec: LegSpec::Rtp { video: true, .. },
+            ..
+        }
+    )));
+    let (new, offer) = rig.invite();
+    let offer = String::from_utf8(offer).unwrap();
+    assert!(video_line(&offer).contains("VP8/90000"), "{offer}");
+    assert!(
+        !offer.contains("H264"),
+        "what the page was not answered: {offer}"
+    );
+    rig.media.clear();
+    rig.answer(new, &phone(VP8));
+    let leg = rig.media.iter().find_map(|command| match command {
+        Media::ConnectLeg { leg, remote } => {
+            let pictures = remote.media.iter().any(|m| m.kind == MediaKind::Video);
+            pictures.then_some(leg.0)
+        }
+        _ => None,
+    });
+    let joined = rig.media.iter().find_map(|command| match command {
+        Media::Join { b, .. } => Some(b.0),
+        _ => None,
+    });
+    assert!(leg.is_some(), "{:?}", rig.media);
+    assert_eq!(leg, joined);
+    let described = rig.page.iter().filter(|m| m["message"] == "setRemoteSDP");
+    assert_eq!(described.count(), 1);
 }
