@@ -275,6 +275,12 @@ impl Switchboard {
             return;
         };
         let Some(what) = sip.reoffer.take() else {
+            // A refresh of the trunk's own (RFC 4028), to which the peer says something new.
+            if let Some(sdp) = sdp
+                && let Err(error) = self.take_late_answer(key, invite, &sdp, source)
+            {
+                tracing::info!(call = key.0, %error, "what a refresh brought is of no use; the media stays as it was");
+            }
             return;
         };
         sip.held_by_us = what == Reoffer::Hold;
