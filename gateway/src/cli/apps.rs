@@ -380,7 +380,15 @@ impl Options {
             (Some(text), _) => Ok(Some(text.0)),
             (None, Some(file)) => {
                 let text = read(file)?;
-                Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+                let line = text.lines().next().unwrap_or_default();
+                if line.is_empty() {
+                    // Who means to sign and has an empty file would never know.
+                    return Err(format!(
+                        "The first line of {} is empty, and an empty secret is none.",
+                        file.display()
+                    ));
+                }
+                Ok(Some(line.to_owned()))
             }
             (None, None) => Ok::<_, String>(None),
         };

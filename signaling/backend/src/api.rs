@@ -60,7 +60,8 @@ pub enum Input {
         request: RequestId,
         outcome: HookOutcome,
     },
-    /// The applications as they are from now on. Sessions of one that is gone go on without hooks.
+    /// The applications as they are from now on. Sessions of one that is gone keep the hooks that it
+    /// had.
     Apps(Apps),
     /// Everything else goes to the switchboard, frames through the hooks first.
     Calls(calls::Input),

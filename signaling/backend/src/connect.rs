@@ -27,6 +27,8 @@ impl Desk {
             .unwrap_or(DEFAULT_APP)
             .to_owned();
         let Some(app) = self.apps.by_key.get(&key).cloned() else {
+            let known: String = key.chars().take(64).collect();
+            tracing::info!(session = id.0, app_key = ?known, "a page of an application that is not set up");
             return self.refuse_connection(id, "Application not found", now);
         };
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -36,6 +38,7 @@ impl Desk {
             tracing::info!(
                 session = id.0,
                 app = app.name,
+                origin = ?session.origin,
                 "a page of an origin that is not allowed"
             );
             return self.refuse_connection(id, "Origin not allowed", now);

@@ -123,7 +123,11 @@ impl Desk {
         self.board.set_apps(apps.by_key.keys().cloned().collect());
         for session in self.sessions.values_mut() {
             if session.app.is_some() || !session.app_key.is_empty() {
-                session.app = apps.by_key.get(&session.app_key).cloned();
+                // One that is taken away keeps its hooks for those who are inside: what a backend refused must not be
+                // allowed to them because nobody is asked any more.
+                if let Some(app) = apps.by_key.get(&session.app_key) {
+                    session.app = Some(app.clone());
+                }
             }
         }
         self.troubles.retain(|key, _| apps.by_key.contains_key(key));

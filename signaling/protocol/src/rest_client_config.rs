@@ -106,6 +106,10 @@ impl RestClientConfig {
         for (name, policy) in config {
             match (HookMethod::from_configured(&name), policy) {
                 (Some(method), Value::Object(mut fields)) => {
+                    let strange = HookPolicy::strange(&fields);
+                    ignored.extend(
+                        strange.map(|field| format!("{method}.{field}", method = method.as_str())),
+                    );
                     methods.insert(method, HookPolicy::read(&mut fields));
                 }
                 _ => ignored.push(crate::envelope::short_name(&name)),
@@ -130,6 +134,31 @@ pub struct HookPolicy {
 }
 
 impl HookPolicy {
+    /// Fields whose word means nothing: who mistypes FAIL must hear of it, for the default is LOG.
+    fn strange(fields: &Fields) -> impl Iterator<Item = &'static str> {
+        const WORDS: [(&str, &[&str]); 2] = [
+            ("restOnError", &["LOG", "FAIL"]),
+            (
+                "restPolicy",
+                &["NOTIFY", "OVERWRITE", "DISABLE", "DISABLED"],
+            ),
+        ];
+        let means_nothing = |value: &Value, words: &[&str]| match value {
+            Value::Null => false,
+            Value::String(text) => !text.trim().is_empty() && !words.contains(&text.trim()),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+        };
+        WORDS
+            .into_iter()
+            .filter(move |(name, words)| {
+                let value = fields.get(*name);
+                value.is_some_and(|value| means_nothing(value, words))
+            })
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
     fn read(fields: &mut Fields) -> HookPolicy {
         // Nothing here can refuse: what makes no sense is the default.
         fn word<T: crate::field::Field + Default>(fields: &mut Fields, name: &'static str) -> T {
@@ -269,7 +298,10 @@ mod tests {
         assert_eq!(config.policy(HookMethod::SendDtmf).policy, Policy::Disable);
         assert_eq!(config.policy(HookMethod::Hold), HookPolicy::default());
         assert_eq!(config.policy(HookMethod::Answer), HookPolicy::default());
-        assert_eq!(reply.ignored, ["fly", "hangup"]);
+        assert_eq!(
+            reply.ignored,
+            ["fly", "hangup", "hold.restOnError", "hold.restPolicy"]
+        );
     }
 
     #[test]
