@@ -319,7 +319,7 @@ impl Command {
             Command::Remove(Remove::App { name, .. }) => {
                 store.change(|book| book.remove(&name))?;
                 Ok(format!(
-                    "Application {name} is removed: new pages with its appKey are refused.\n{}",
+                    "Application {name} is removed: new pages with its appKey are refused; those that are connected keep its hooks until they leave.\n{}",
                     kept(&store)
                 ))
             }
