@@ -37,6 +37,14 @@ impl Desk {
         {
             return;
         }
+        // A call that costs money does not wait for the hooks of what came before.
+        let is_open = self
+            .sessions
+            .get(&id)
+            .is_some_and(|s| s.stage == Stage::Open);
+        if matches!(message, ClientMessage::Hangup(_)) && is_open {
+            return self.begin(id, message, now);
+        }
         if let ClientMessage::Call(call) = &message {
             self.tell_trying_of(id, call);
         }
@@ -120,6 +128,12 @@ impl Desk {
             }
             frame => frame,
         };
+        // The page has not been told of it yet: the backend may still refuse it.
+        if let ClientMessage::Answer(answer) = &frame
+            && session.held.contains_key(answer.call_id.as_str())
+        {
+            return;
+        }
         let hook = match session.stage {
             Stage::Open => session.hook_of(&frame),
             Stage::New | Stage::Connecting | Stage::Closing => None,
@@ -153,6 +167,13 @@ impl Desk {
             call = Some(wanted.call_id.clone());
         }
         self.give(calls::Input::Frame { session, message }, now);
+        // A page that floods has frames dropped: a call that was asked for and never placed must not be left open for
+        // another `call` of its name, about which nobody would be asked.
+        if let Some(call) = &call
+            && !self.board.has_call(session, call.as_str())
+        {
+            return self.end_waiting_call(session, call.as_str(), now);
+        }
         // It is the switchboard's now, whatever that said to it.
         let known = call.and_then(|call| {
             self.sessions

@@ -112,6 +112,11 @@ impl Desk {
 
     fn connect_now(&mut self, session: SessionId, message: ClientMessage, now: Instant) {
         self.give(calls::Input::Frame { session, message }, now);
+        // Neither taken nor refused: dropped, as a flooding page's frames are. A second one would ask nobody.
+        let known = self.sessions.get(&session);
+        if known.is_some_and(|s| s.stage == Stage::Connecting) {
+            self.close(session);
+        }
     }
 
     pub(crate) fn connect_answered(

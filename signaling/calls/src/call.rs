@@ -217,6 +217,9 @@ pub(crate) struct Transfer {
     pub consult: Option<CallKey>,
     /// COMPLETED was told: their BYE is awaited, or ours due.
     pub completed: bool,
+    /// How often the page was told of its progress.
+    #[serde(default)]
+    pub progressed: u8,
 }
 
 /// Their REFER.

@@ -16,6 +16,11 @@ impl Switchboard {
         self.sessions.contains_key(&session)
     }
 
+    /// Whether this call of a page goes on.
+    pub fn has_call(&self, session: SessionId, id: &str) -> bool {
+        self.call_of(session, id).is_some()
+    }
+
     /// The session that a `connection` with this token would resume.
     pub fn resumable(&self, token: &str, app_key: &str) -> Option<SessionId> {
         let id = self.by_proof.get(&Proof::of(token)).copied()?;

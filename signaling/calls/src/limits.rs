@@ -47,3 +47,5 @@ pub const FRAMES_BURST: u32 = 200;
 pub const FRAMES_PER_SECOND: u32 = 50;
 /// Dropped frames after which a session is closed.
 pub const FRAMES_DROPPED: u32 = 2_000;
+/// Provisional NOTIFYs of one transfer that its page is told.
+pub const TRANSFER_PROGRESS: u8 = 16;

@@ -8,7 +8,7 @@ use crate::call::{Call, CallKey, Stage, Standing, Transfer};
 use crate::callee::{self, Callee};
 use crate::connecting::info_of;
 use crate::ending::How;
-use crate::limits::{TRANSFER_OUTCOME, TRANSFERRED};
+use crate::limits::{TRANSFER_OUTCOME, TRANSFER_PROGRESS, TRANSFERRED};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use signaling_protocol::connection::{ApiMethod, Fail};
@@ -54,6 +54,7 @@ impl Switchboard {
                         refer,
                         consult,
                         completed: false,
+                        progressed: 0,
                     });
                 }
                 self.timers
@@ -173,7 +174,16 @@ impl Switchboard {
                 told.info = Some("The far side does not tell how the transfer ended".to_owned());
                 self.give_up_transfer(key, told);
             }
-            going => self.tell_transfer(key, going, told),
+            going => {
+                // A far side that repeats itself without end must not fill the page's queue.
+                let few = self.transfer_of(key).is_some_and(|transfer| {
+                    transfer.progressed = transfer.progressed.saturating_add(1);
+                    transfer.progressed <= TRANSFER_PROGRESS
+                });
+                if few {
+                    self.tell_transfer(key, going, told);
+                }
+            }
         }
     }
 

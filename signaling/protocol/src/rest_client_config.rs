@@ -67,6 +67,12 @@ impl ConnectReply {
 
     /// Puts what the backend set in place of what the page sent.
     pub fn overwrite(self, connection: &mut Connection) {
+        // A backend's password is for the backend's servers: where it names no proxy, the page's must not get it.
+        if self.connection.sip_password.is_some() {
+            connection.sip_outbound_proxy = None;
+            connection.sip_proxy = None;
+            connection.sip_port = None;
+        }
         macro_rules! take_over {
             ($($field:ident)*) => { $( if self.connection.$field.is_some() { connection.$field = self.connection.$field; } )* };
         }

@@ -164,6 +164,8 @@ fn leads_away(spec: &AccountSpec, uri: &[u8], is_peer: impl Fn(std::net::IpAddr)
         return false;
     }
     match Uri::parse(uri) {
+        // It goes to that address, whatever the host says (RFC 3261 §19.1.1).
+        Ok(Uri::Sip(sip)) if sip.param("maddr").is_some() => true,
         Ok(Uri::Sip(sip)) => match &sip.host {
             Host::Ip(ip) => !is_peer(*ip) && spec.domain != ip.to_string(),
             Host::Name(name) => !name.eq_ignore_ascii_case(&spec.domain),

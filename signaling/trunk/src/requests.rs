@@ -340,7 +340,7 @@ impl Agent {
         };
         let draft = &entry.draft;
         let mut credentials: Vec<(&'static str, Vec<u8>)> = Vec::new();
-        let away = self.is_away(&entry.purpose);
+        let away = self.is_away(&entry.purpose) || self.is_strange(request);
         if let Some(account) = self.s.accounts.get_mut(&entry.account)
             && draft.method != Method::Ack
             && !away
@@ -423,10 +423,28 @@ impl Agent {
             .join(", ")
     }
 
+    /// A request inside a dialog goes where the peer's Contact leads, straight where no proxy has put itself on the way:
+    /// credentials are for the account's own servers alone.
+    fn is_strange(&self, request: u64) -> bool {
+        let Some(entry) = self.s.requests.get(&request) else {
+            return false;
+        };
+        let begins = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
+        let routed = !entry.draft.routes.is_empty();
+        let (Some(hop), false) = (&entry.hop, begins || routed) else {
+            return false;
+        };
+        let ip = hop.remote.ip().to_canonical();
+        self.s
+            .accounts
+            .get(&entry.account)
+            .is_some_and(|account| !account.peers.iter().any(|peer| peer.to_canonical() == ip))
+    }
+
     /// Answers a 401 or 407; false if there is nothing better to answer with.
     pub(crate) fn authorize(&mut self, request: u64, response: &Message<'_>, now: Instant) -> bool {
         let purpose = self.s.requests.get(&request).map(|r| &r.purpose);
-        if purpose.is_some_and(|purpose| self.is_away(purpose)) {
+        if purpose.is_some_and(|purpose| self.is_away(purpose)) || self.is_strange(request) {
             return false;
         }
         let Some(entry) = self.s.requests.get_mut(&request) else {

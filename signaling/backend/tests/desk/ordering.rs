@@ -255,3 +255,43 @@ fn events_that_nothing_waits_for_are_bounded() {
     assert_eq!(errors, 128);
     assert_eq!(rig.desk.requests_waiting(), 128);
 }
+
+#[test]
+fn a_page_that_floods_gets_no_call_and_no_session_past_its_backend() {
+    let mut rig = Rig::registered(app("defaultApp"));
+    let flood = |rig: &mut Rig, session| {
+        for _ in 0..300 {
+            rig.frame(session, json!({"message": "ping", "data": [null]}));
+        }
+    };
+    let asked = |rig: &Rig, what: &str| {
+        let first = |h: &&String| h.split(" ").next() == Some(what);
+        rig.hooks().iter().filter(first).count()
+    };
+    flood(&mut rig, 1);
+    rig.dial(1, "c1", "1002");
+    rig.settle();
+    assert!(rig.invited().is_none(), "its frame was dropped");
+    assert_eq!(rig.told(1).last().unwrap(), "finish FINISH");
+    rig.wait(Duration::from_secs(10));
+    rig.dial(1, "c1", "premium");
+    rig.settle();
+    assert_eq!(asked(&rig, "call"), 2);
+
+    rig.open(2);
+    flood(&mut rig, 2);
+    rig.frame(2, account("defaultApp"));
+    rig.settle();
+    assert_eq!(rig.closed, [2], "neither taken nor refused");
+}
+
+#[test]
+fn a_hangup_of_a_call_that_stands_waits_for_no_hook_of_other_frames() {
+    let mut rig = Rig::talking(app("defaultApp"));
+    rig.script.insert(HookMethod::SendDtmf, (SLOW, ok("")));
+    for digit in ["1", "2", "3"] {
+        rig.say(1, "sendDtmf", json!({"callId": "c1", "dtmf": digit}));
+    }
+    rig.say(1, "hangup", json!({"callId": "c1"}));
+    assert_eq!(rig.told(1), ["finish FINISH"]);
+}

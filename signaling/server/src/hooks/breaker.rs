@@ -1,9 +1,11 @@
 //! Whether a backend is worth asking.
 //!
+//! ```text
 //!     closed ── failures in a row ──▶ open ── back-off over, one probe ──▶ probing
 //!       ▲                              ▲  └─ an answer to an earlier hook ─┐   │
 //!       └──────────────────────────────┼──────────────────────────────────┴───┤ any answer
 //!                                      └─ failed: twice the back-off ─────────┘
+//! ```
 
 use super::limits::{FAILURES, FIRST_BACK_OFF, LAST_BACK_OFF};
 use std::time::Duration;

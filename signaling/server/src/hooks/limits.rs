@@ -32,3 +32,6 @@ pub const LAST_BACK_OFF: Duration = Duration::from_secs(30);
 pub const ANSWERS: usize = 1024;
 /// Longest reason phrase that is handed on.
 pub const REASON: usize = 200;
+/// The part of an application's queue that one session may fill, but so many at least.
+pub(super) const SHARE: usize = 8;
+pub(super) const LEAST_SHARE: usize = 16;

@@ -1,6 +1,7 @@
 //! The hooks of one application that wait: in order within a session, side by side across sessions.
 
 use super::breaker::{Breaker, Change};
+use super::limits::{LEAST_SHARE, SHARE};
 use signaling_backend::{Request, RequestId};
 use signaling_calls::SessionId;
 use std::collections::{HashSet, VecDeque};
@@ -83,6 +84,15 @@ impl Line {
             return Some(Unsent {
                 id: request.id,
                 why: BREAKER_OPEN,
+            });
+        }
+        // One session's hooks must not crowd out everybody's.
+        let of_session = |w: &&Waiting| w.request.session == request.session;
+        if self.waiting.iter().filter(of_session).count() >= (bounds.queue / SHARE).max(LEAST_SHARE)
+        {
+            return Some(Unsent {
+                id: request.id,
+                why: DROPPED,
             });
         }
         let mut unsent = None;
