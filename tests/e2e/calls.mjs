@@ -32,10 +32,15 @@ function define(cell) {
   const { page, phone, road, direction, transport } = cell;
   const who = direction === "out" ? "the page calls the phone" : "the phone calls the page";
   const over = transport === "tcp" ? " over SIP TCP" : "";
-  test(`${who}, ${page} to ${phone} ${road}${over}, and both hear each other for 20 s`, async (t) => {
+  callIn("chromium", `${who}, ${page} to ${phone} ${road}${over}, and both hear each other for 20 s`, cell);
+}
+
+/** A call in one of the browsers, as a test. */
+export function callIn(browser, name, cell) {
+  test(name, async (t) => {
     for (let attempt = 1; ; attempt++) {
       t.measure({ attempt });
-      const { wrong, record } = await once(t, cell, attempt);
+      const { wrong, record } = await once(t, browser, cell, attempt);
       if (await t.world.again(t, wrong, record, attempt)) continue;
       check(wrong.length === 0, wrong.join("; "));
       return;
@@ -43,13 +48,13 @@ function define(cell) {
   }, 150);
 }
 
-async function once(t, { page: pageCodec, phone: phoneCodec, policy, road, direction, transport }, attempt) {
+async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, road, direction, transport }, attempt) {
   const world = t.world;
   const pbx = await world.pbx();
   const gateway = await world.gateway(policy);
   const before = gateway.records.length;
   const login = pbx.user();
-  const page = await TestPage.open(await world.browser("chromium"), await world.site());
+  const page = await TestPage.open(await world.browser(browser), await world.site());
   t.after(() => page.close());
   await page.microphone(PAGE);
   await page.connect(gateway.ws, pbx.sip(login, { transport }));

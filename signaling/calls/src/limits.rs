@@ -29,6 +29,8 @@ pub const SILENCE: Duration = Duration::from_secs(50);
 pub const PARKED: Duration = Duration::from_secs(60);
 /// An INVITE waits so long for the registration it depends on.
 pub const REGISTRATION: Duration = Duration::from_secs(10);
+/// A call that rings so long without a sound of the far side gets a ringback of ours.
+pub const RINGBACK_AFTER: Duration = Duration::from_secs(1);
 /// An incoming call rings so long.
 pub const NO_ANSWER_INCOMING: Duration = Duration::from_secs(60);
 /// An outgoing call rings so long.

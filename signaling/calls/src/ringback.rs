@@ -1,13 +1,15 @@
 //! A ringback of our own, for the page of a call that rings while the PBX sends no sound.
 //!
-//! It is heard only if the browser has been answered, so that is done at RING (protocol §2.4 allows it any time
-//! after TRYING). Its codec is then chosen before the PBX's is known: the one that the account's SIP side spoke
+//! It is heard only if the browser has been answered, so that is done a second after RING (protocol §2.4 allows it any
+//! time after TRYING). Its codec is then chosen before the PBX's is known: the one that the account's SIP side spoke
 //! last, at first G.711, which nearly every PBX takes. All common codecs stand in the answer, so that the way to
 //! the browser never needs more than it must; where the PBX takes another one, the way from it is transcoded.
 
 use crate::api::Ringback;
 use crate::call::{CallKey, RINGBACKS, SipLeg, Stage, Standing};
+use crate::limits::RINGBACK_AFTER;
 use crate::switchboard::Switchboard;
+use crate::timers::Timer;
 use media_control::{Codec, Command as Media, Format, LegId, LegSpec, Source};
 use signaling_sip::time::Instant;
 
@@ -15,8 +17,20 @@ use signaling_sip::time::Instant;
 const DBM0: f32 = -15.0;
 
 impl Switchboard {
-    /// Plays the ringback if the page should hear one now: the far leg rings, and no early media is heard.
+    /// Plays the ringback if the page should hear one: the far leg rings, and no early media is heard. A page that has
+    /// no answer yet hears it a moment later: whoever answers at once settles its codec by the answer.
     pub(crate) fn ring_back(&mut self, key: CallKey, now: Instant) {
+        let open = |call: &crate::call::Call| call.browser.formats.is_empty();
+        if self.config.ringback == Ringback::Off || !self.calls.get(&key).is_some_and(open) {
+            return self.ring_back_now(key, now);
+        }
+        if !self.timers.is_set(Timer::Ringback(key.0)) {
+            self.timers
+                .set(Timer::Ringback(key.0), now + RINGBACK_AFTER);
+        }
+    }
+
+    pub(crate) fn ring_back_now(&mut self, key: CallKey, now: Instant) {
         let Some(source) = tone(self.config.ringback) else {
             return;
         };

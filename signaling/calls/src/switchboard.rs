@@ -162,6 +162,7 @@ impl Switchboard {
                 Timer::Replaced(call) => self.hang_up_replaced(CallKey(call)),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),
                 Timer::Forget(call) => self.forget(CallKey(call), now),
+                Timer::Ringback(call) => self.ring_back_now(CallKey(call), now),
                 Timer::Parked(session) => self.give_up(SessionId(session), now),
             }
         }

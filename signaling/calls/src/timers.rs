@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Replaced(u64),
     /// An echo call has lasted long enough.
     Echo(u64),
+    /// A page without an answer has heard nothing of a call that rings for a while.
+    Ringback(u64),
     /// A page that did not come back.
     Parked(u64),
     /// A call that ended, but whose legs or trunk side never said so.
@@ -46,6 +48,10 @@ impl Timers {
         if let Some(at) = self.at.remove(&timer) {
             self.due.remove(&(at, timer));
         }
+    }
+
+    pub fn is_set(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
     }
 
     pub fn next(&self) -> Option<Instant> {

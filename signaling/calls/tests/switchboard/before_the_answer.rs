@@ -7,6 +7,7 @@ use media_control::{
 use serde_json::json;
 use signaling_calls::{CodecPolicy, Config, Input, Ringback};
 use signaling_trunk::api::{Command as Trunk, End, Event, Failure, ForkId, InviteId, OfferId};
+use std::time::Duration;
 
 fn calling(config: Config) -> (Rig, InviteId) {
     let mut rig = Rig::registered(config);
@@ -240,6 +241,12 @@ fn ringback(rig: &Rig) -> Option<(LegId, Source)> {
     })
 }
 
+/// 180, and the second that it takes until a page hears a ringback.
+fn rings(rig: &mut Rig, invite: InviteId) {
+    rig.progress(invite, 180, None);
+    rig.wait(Duration::from_secs(1));
+}
+
 #[test]
 fn a_page_hears_a_ringback_of_ours_until_the_answer() {
     for (country, tones, pattern) in [
@@ -252,7 +259,7 @@ fn a_page_hears_a_ringback_of_ours_until_the_answer() {
         ),
     ] {
         let (mut rig, invite) = calling(with(country));
-        rig.progress(invite, 180, None);
+        rings(&mut rig, invite);
         let (leg, source) = ringback(&rig).unwrap();
         let Source::Ringback {
             tones_hz,
@@ -266,8 +273,8 @@ fn a_page_hears_a_ringback_of_ours_until_the_answer() {
         let browser = LegId(leg.0 - leg.0 % 32);
         assert!(rig.media.contains(&Media::Join { a: browser, b: leg }));
         // Once, however often it rings.
-        rig.progress(invite, 180, None);
-        assert_eq!(rig.told(), ["setRemoteSDP", "ring RING", "ring RING"]);
+        rings(&mut rig, invite);
+        assert_eq!(rig.told(), ["ring RING", "setRemoteSDP", "ring RING"]);
         rig.media.clear();
         rig.answer(invite, PHONE);
         let far = LegId(browser.0 + 1);
@@ -288,6 +295,7 @@ fn a_page_hears_a_ringback_of_ours_until_the_answer() {
 fn early_media_takes_over_from_the_ringback_and_its_end_brings_it_back() {
     let (mut rig, invite) = calling(with(Ringback::Eu));
     rig.progress_of(0, invite, 180, None);
+    rig.wait(Duration::from_secs(1));
     let (first, _) = ringback(&rig).unwrap();
     rig.progress_of(0, invite, 183, Some(PHONE));
     assert!(rig.media.contains(&Media::CloseLeg { leg: first }));
@@ -307,18 +315,18 @@ fn early_media_takes_over_from_the_ringback_and_its_end_brings_it_back() {
 #[test]
 fn there_is_no_ringback_where_it_is_off_or_where_the_pbx_sends_sound() {
     let (mut rig, invite) = calling(with(Ringback::Off));
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     assert!(rig.media.is_empty());
     let (mut rig, invite) = calling(with(Ringback::Eu));
     rig.progress(invite, 183, Some(PHONE));
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     assert_eq!(ringback(&rig), None);
     let (mut rig, invite) = calling(with(Ringback::Eu));
     rig.progress(invite, 180, Some(PHONE));
     assert_eq!(ringback(&rig), None);
     // A busy line is told as ever, and the tone ends.
     let (mut rig, invite) = calling(with(Ringback::Eu));
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     let (leg, _) = ringback(&rig).unwrap();
     rig.told();
     rig.over(
@@ -336,7 +344,7 @@ fn there_is_no_ringback_where_it_is_off_or_where_the_pbx_sends_sound() {
 #[test]
 fn a_ringback_that_media_cannot_make_harms_no_call() {
     let (mut rig, invite) = calling(with(Ringback::Eu));
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     let (leg, _) = ringback(&rig).unwrap();
     rig.give(Input::Media(MediaEvent::LegFailed {
         leg,
@@ -365,7 +373,7 @@ fn browser_sends(rig: &Rig) -> Codec {
 #[test]
 fn the_browsers_codec_is_guessed_from_the_last_call_and_at_first_g711() {
     let (mut rig, invite) = calling(with(Ringback::Eu));
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     assert_eq!(browser_sends(&rig), Codec::Pcmu);
     let answer = rig.last("setRemoteSDP")[1].as_str().unwrap().to_owned();
     for codec in ["PCMA/8000", "G722/8000", "opus/48000/2"] {
@@ -378,14 +386,14 @@ fn the_browsers_codec_is_guessed_from_the_last_call_and_at_first_g711() {
     rig.dial("c2", "1003");
     let (invite, _) = rig.invite();
     rig.media.clear();
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     assert_eq!(browser_sends(&rig), Codec::G722);
     // Under `opus` there is nothing to guess.
     let (mut rig, invite) = calling(Config {
         codec_policy: CodecPolicy::Opus,
         ..with(Ringback::Eu)
     });
-    rig.progress(invite, 180, None);
+    rings(&mut rig, invite);
     assert_eq!(browser_sends(&rig), Codec::Opus);
 }
 
@@ -398,4 +406,18 @@ fn an_incoming_call_and_an_echo_hear_no_ringback() {
     rig.dial("c9", "echo");
     assert!(matches!(ringback(&rig), Some((_, Source::Echo)) | None));
     rig.frame(json!({"message": "hangup", "data": [{"callId": "c9"}]}));
+}
+
+#[test]
+fn who_answers_at_once_settles_the_pages_codec_by_the_answer() {
+    let (mut rig, invite) = calling(with(Ringback::Eu));
+    rig.progress(invite, 180, None);
+    assert!(ringback(&rig).is_none());
+    rig.answer(invite, PHONE);
+    rig.wait(Duration::from_secs(3));
+    assert!(ringback(&rig).is_none(), "nobody rings any more");
+    assert_eq!(
+        rig.told(),
+        ["ring RING", "setRemoteSDP", "talk ESTABLISHED"]
+    );
 }
