@@ -42,7 +42,7 @@ function descendants(pid) {
 
 export class Pbx {
   /** `users` accounts with one password, numbered from 1001. */
-  constructor(folder, password, users = 80) {
+  constructor(folder, password, users = 400) {
     this.folder = folder;
     this.password = password;
     this.next = 1001;
