@@ -142,6 +142,7 @@ impl Desk {
             other @ (calls::Input::SessionOpened { .. }
             | calls::Input::Unreadable { .. }
             | calls::Input::RefuseCall { .. }
+            | calls::Input::Plan(_)
             | calls::Input::Trunk(_)
             | calls::Input::TrunkLink(_)
             | calls::Input::Media(_)

@@ -5,6 +5,7 @@ use crate::negotiate::codecs::CodecPolicy;
 use crate::record::CallRecord;
 use media_control as media;
 use serde::{Deserialize, Serialize};
+use signaling_plan::Plan;
 use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_trunk::api as trunk;
 use std::net::SocketAddr;
@@ -111,6 +112,9 @@ pub enum Input {
         status: u16,
         info: String,
     },
+
+    /// The dial plan as it is from now on; calls that go on are not touched.
+    Plan(Box<Plan>),
 
     Trunk(trunk::Event),
     TrunkLink(Link),

@@ -109,6 +109,7 @@ impl Switchboard {
             options: InviteOptions {
                 replaces,
                 referred_by,
+                ..InviteOptions::default()
             },
         };
         call.beside.push(SipLeg::new(leg, coming, Some(wish)));
@@ -222,7 +223,7 @@ impl Switchboard {
                 from_display,
                 headers: wish.headers,
                 sdp,
-                options: wish.options,
+                options: Box::new(wish.options),
             },
         );
         self.hook_following(key, TransferStatus::Trying, Told::default());

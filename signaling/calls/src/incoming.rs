@@ -15,10 +15,11 @@ use media_control::{Codec, Command as Media, Direction};
 use signaling_protocol::call::{Answer, CallStatus, IncomingCall, SetRemoteSdp};
 use signaling_protocol::{CallId, CallStatusInfo, ServerMessage};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{AccountId, Command as Trunk, Identity, InviteId, Refusal};
+use signaling_trunk::api::{AccountId, Command as Trunk, Header, Identity, InviteId, Refusal};
 use std::net::SocketAddr;
 
 /// An INVITE as the trunk tells it.
+#[derive(Debug)]
 pub(crate) struct Arrival {
     pub invite: InviteId,
     pub account: AccountId,
@@ -29,6 +30,8 @@ pub(crate) struct Arrival {
     pub raw: String,
     /// A call of ours whose place it wants (RFC 3891).
     pub replaces: Option<InviteId>,
+    /// Header fields beyond SIP's own machinery.
+    pub headers: Vec<Header>,
 }
 
 impl Switchboard {

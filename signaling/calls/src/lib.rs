@@ -6,6 +6,7 @@
 mod addresses;
 mod admission;
 mod api;
+mod bridge;
 mod call;
 mod callee;
 mod connecting;
@@ -23,6 +24,7 @@ mod outgoing;
 mod record;
 mod resume;
 mod ringback;
+mod routing;
 mod session;
 mod switchboard;
 mod timers;

@@ -279,7 +279,7 @@ impl Switchboard {
                 from_display: display,
                 headers: wish.headers,
                 sdp,
-                options: wish.options,
+                options: Box::new(wish.options),
             },
         );
     }

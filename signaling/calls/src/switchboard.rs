@@ -1,20 +1,23 @@
 //! The front door: tables of sessions and calls, and who gets which message.
 
 use crate::api::{Config, Input, Link, Output, SessionId};
+use crate::bridge::Bridge;
 use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, Stage};
 use crate::early::{Answered, Provisional};
 use crate::follow::Referral;
+use crate::incoming::Arrival;
 use crate::limits::CONNECTION;
 use crate::midcall::Offered;
 use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
 use serde::{Deserialize, Serialize};
+use signaling_plan::{Ledger, Plan};
 use signaling_protocol::call::{CallObject, CallStatus};
 use signaling_protocol::connection::Fail;
 use signaling_protocol::{ClientMessage, ServerMessage};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{self as trunk, AccountId, InviteId};
+use signaling_trunk::api::{self as trunk, AccountId, InviteId, Line};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Sessions and calls of one signaling process. Plain data: see [`Switchboard::snapshot`].
@@ -33,6 +36,17 @@ pub struct Switchboard {
     /// Sessions that may be resumed, by the hash of their token.
     pub(crate) by_proof: BTreeMap<Proof, SessionId>,
     pub(crate) timers: Timers,
+    /// Who may call whom, and how much of it.
+    #[serde(default)]
+    pub(crate) plan: Plan,
+    #[serde(default)]
+    pub(crate) ledger: Ledger,
+    /// Lines of the operator's that can be used now.
+    #[serde(default)]
+    pub(crate) lines_up: BTreeSet<Line>,
+    /// Calls from line to line.
+    #[serde(default)]
+    pub(crate) bridges: BTreeMap<CallKey, Bridge>,
     pub(crate) media_up: bool,
     pub(crate) trunk_up: bool,
     pub(crate) shutting_down: bool,
@@ -63,6 +77,10 @@ impl Switchboard {
             by_account: BTreeMap::new(),
             by_proof: BTreeMap::new(),
             timers: Timers::default(),
+            plan: Plan::default(),
+            ledger: Ledger::default(),
+            lines_up: BTreeSet::new(),
+            bridges: BTreeMap::new(),
             media_up: false,
             trunk_up: false,
             shutting_down: false,
@@ -142,6 +160,7 @@ impl Switchboard {
                 status,
                 info,
             } => self.refuse_call(session, &call_id, status, &info, now),
+            Input::Plan(plan) => self.plan = *plan,
             Input::Trunk(event) => self.trunk_event(event, now),
             Input::Media(event) => self.media_event(event, now),
             Input::TrunkLink(link) => self.trunk_link(link, now),
@@ -270,21 +289,31 @@ impl Switchboard {
                 source,
                 raw,
                 replaces,
-                ..
+                headers,
+                by_line,
             } => {
-                self.incoming(
-                    crate::incoming::Arrival {
-                        invite,
-                        account,
-                        from,
-                        to,
-                        sdp,
-                        source,
-                        raw,
-                        replaces,
-                    },
-                    now,
-                );
+                let arrival = Arrival {
+                    invite,
+                    account,
+                    from,
+                    to,
+                    sdp,
+                    source,
+                    raw,
+                    replaces,
+                    headers,
+                };
+                match by_line {
+                    None => self.incoming(arrival, now),
+                    Some(by) => self.incoming_by_line(arrival, *by, now),
+                }
+            }
+            Event::Line { line, up, .. } => {
+                if up {
+                    self.lines_up.insert(line);
+                } else {
+                    self.lines_up.remove(&line);
+                }
             }
             Event::Progress {
                 invite,

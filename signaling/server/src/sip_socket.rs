@@ -127,6 +127,7 @@ impl SipSockets {
                 let bound = match listen.transport {
                     Transport::Udp => sockets.bind_udp(address).map_err(told)?,
                     Transport::Tcp => sockets.bind_tcp(address, accepted.clone()).map_err(told)?,
+                    Transport::Tls => return Err(told(io::ErrorKind::Unsupported.into())),
                 };
                 let announce = listen
                     .announce

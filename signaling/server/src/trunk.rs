@@ -310,5 +310,7 @@ fn key(event: &Event) -> u64 {
         | Event::Info { invite, .. }
         | Event::InfoRefused { invite, .. }
         | Event::Ended { invite, .. } => invite.0,
+        // One lane for all lines.
+        Event::Line { .. } => 0,
     }
 }

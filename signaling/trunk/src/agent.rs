@@ -9,6 +9,7 @@ use crate::limits::{
     CONNECT_TIMEOUT, FIRST_MESSAGE, KEEP_ALIVE, MAX_ACCEPTED, MAX_ACCEPTED_PER_ADDRESS,
     MAX_SILENCE, MAX_STREAMS,
 };
+use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
 use crate::registration::Account;
@@ -68,6 +69,8 @@ impl Default for Config {
 #[derive(Debug)]
 pub enum Input<'a> {
     Command(Command),
+    /// The operator's lines as they are from now on.
+    Lines(Box<Lines>),
     /// `local` is the bound address that it came to.
     Datagram {
         local: SocketAddr,
@@ -158,6 +161,8 @@ pub(crate) struct State {
     pub dice: Dice,
     pub schedule: Schedule<Due>,
     pub accounts: BTreeMap<AccountId, Account>,
+    #[serde(default)]
+    pub lines: Lines,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -193,6 +198,7 @@ impl Agent {
             dice: Dice::new(seed),
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
+            lines: Lines::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -242,6 +248,7 @@ impl Agent {
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Command(command) => self.on_command(command, now),
+            Input::Lines(lines) => self.take_lines(*lines, now),
             Input::Datagram {
                 local,
                 remote,
@@ -334,7 +341,7 @@ impl Agent {
                     &from_display,
                     headers,
                     sdp,
-                    options,
+                    *options,
                     now,
                 );
             }
@@ -405,6 +412,11 @@ impl Agent {
         }
     }
 
+    /// Not carried out yet: nobody can be called by a line.
+    fn take_lines(&mut self, lines: Lines, _now: Instant) {
+        self.s.lines = lines;
+    }
+
     fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {
             self.on_request(message, path, now);
@@ -433,6 +445,7 @@ impl Agent {
         let framer = StreamFramer::default();
         let entry = Stream {
             remote,
+            secure: false,
             up,
             waiting: VecDeque::new(),
             heard: None,
@@ -515,7 +528,11 @@ impl Agent {
         let Some(entry) = self.s.streams.get_mut(&stream) else {
             return;
         };
-        let remote = entry.remote;
+        let path = Path::Stream {
+            stream,
+            remote: entry.remote,
+            secure: entry.secure,
+        };
         entry.framer.push(bytes);
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
@@ -524,7 +541,7 @@ impl Agent {
             match unit {
                 Unit::Message(message) => {
                     heard = true;
-                    self.on_message(&message, Path::Stream { stream, remote }, now);
+                    self.on_message(&message, path, now);
                 }
                 Unit::Ping => self.push(Output::StreamData {
                     stream,

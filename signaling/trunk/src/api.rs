@@ -29,6 +29,19 @@ pub struct OfferId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReferId(pub u64);
 
+/// What an INVITE goes out by, or came in by, where that is no page's account: the operator's own lines
+/// ([`crate::lines`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Line {
+    /// A trunk of the configuration, by its name.
+    Trunk(String),
+    /// Whoever registered to us under this user name; calls to it ring all its contacts.
+    Phone(String),
+}
+
+/// Stands where an account would, in words about a [`Line`].
+pub const NO_ACCOUNT: AccountId = AccountId(0);
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Opens an account; registers it if it says so. Answered by `Registered` or `RegistrationFailed`
@@ -49,7 +62,7 @@ pub enum Command {
         headers: Vec<Header>,
         sdp: Vec<u8>,
         #[serde(default)]
-        options: InviteOptions,
+        options: Box<InviteOptions>,
     },
     /// The SDP for the ACK of a late offer. Without a late offer the trunk sends ACK by itself.
     Acknowledge {
@@ -159,6 +172,19 @@ pub enum Event {
         /// is accepted the other one is to be hung up.
         #[serde(default)]
         replaces: Option<InviteId>,
+        /// It came by one of the operator's lines; `account` is then [`NO_ACCOUNT`]. `None`: it is for a page's
+        /// account.
+        #[serde(default)]
+        by_line: Option<Box<ByLine>>,
+    },
+    /// A line can be used now, or cannot: a trunk whose servers answer or that is registered, a phone with a
+    /// contact. Told at each change, and for each line that is up when `Lines` or the link is new.
+    Line {
+        line: Line,
+        up: bool,
+        /// Why it is down, for people.
+        #[serde(default)]
+        reason: String,
     },
     /// 18x to our INVITE. `sdp`: the answer of that fork, if it brought one (told each time it comes).
     Progress {
@@ -270,6 +296,16 @@ pub enum Event {
     },
 }
 
+/// What an INVITE tells that came by one of the operator's lines, whose right to call was checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ByLine {
+    pub line: Line,
+    /// The Request-URI: on a trunk the number that was dialled, which To need not be.
+    pub called: Identity,
+    /// P-Asserted-Identity of a line that is trusted (RFC 3325 §5).
+    pub asserted: Option<Identity>,
+}
+
 /// Which account and how to reach it. Secrets inside: never logged (`Debug` leaves them out).
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct AccountSpec {
@@ -323,6 +359,28 @@ pub struct InviteOptions {
     pub replaces: Option<String>,
     /// The value of a Referred-By header (RFC 3892).
     pub referred_by: Option<String>,
+    /// By this line of the operator's instead of `account`. [`Target::User`] is then a user of the line's domain; of
+    /// a phone it is ignored, since its contacts say whom to ask for.
+    pub line: Option<Line>,
+    /// Who calls, where that is not the account's own name.
+    pub identity: CallerIdentity,
+    /// How long a server may say nothing, milliseconds; 0: as the line says.
+    pub attempt_ms: u32,
+}
+
+/// How a caller is shown to a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallerIdentity {
+    /// User part of From, unescaped; empty: the line's login. `anonymous` makes
+    /// `sip:anonymous@anonymous.invalid` (RFC 3323 §4.1.1.3).
+    pub from_user: String,
+    /// User part of P-Asserted-Identity (RFC 3325), told to trusted lines only.
+    pub asserted_user: Option<String>,
+    /// The value of Privacy (RFC 3323), such as `id`.
+    pub privacy: Option<String>,
+    /// Values of Diversion (RFC 5806), the newest first, each a whole `name-addr` with its parameters.
+    pub diversion: Vec<String>,
 }
 
 /// Whom our REFER names.

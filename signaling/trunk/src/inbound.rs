@@ -95,6 +95,7 @@ impl Agent {
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,
+            by_line: None,
         });
     }
 

@@ -16,6 +16,7 @@ mod info;
 mod inside;
 mod invite;
 pub mod limits;
+pub mod lines;
 mod loops;
 pub mod net;
 mod offer;

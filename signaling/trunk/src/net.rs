@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Transport {
@@ -17,11 +18,12 @@ impl Transport {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         }
     }
 
     pub fn is_reliable(self) -> bool {
-        self == Transport::Tcp
+        self != Transport::Udp
     }
 }
 
@@ -54,6 +56,8 @@ pub enum Path {
     Stream {
         stream: StreamId,
         remote: SocketAddr,
+        /// TLS.
+        secure: bool,
     },
 }
 
@@ -67,7 +71,8 @@ impl Path {
     pub fn transport(&self) -> Transport {
         match self {
             Path::Datagram { .. } => Transport::Udp,
-            Path::Stream { .. } => Transport::Tcp,
+            Path::Stream { secure: false, .. } => Transport::Tcp,
+            Path::Stream { secure: true, .. } => Transport::Tls,
         }
     }
 
@@ -88,6 +93,9 @@ pub struct Hop {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Stream {
     pub remote: SocketAddr,
+    /// TLS.
+    #[serde(default)]
+    pub secure: bool,
     pub up: bool,
     /// Requests that wait for the connection.
     pub waiting: VecDeque<u64>,

@@ -21,7 +21,7 @@ const HIGHEST_RSEQ: u32 = (1 << 31) - 1;
 
 /// Which of our provisional responses are sent reliably to a caller that supports it. One that requires it gets them
 /// all so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReliableProvisional {
     /// Nor do our own INVITEs offer it.
     Off,

@@ -270,15 +270,21 @@ impl Agent {
     }
 
     pub(crate) fn send_over_stream(&mut self, request: u64, stream: StreamId, now: Instant) {
-        let Some(remote) = self.s.streams.get(&stream).map(|s| s.remote) else {
+        let Some((remote, secure)) = self.s.streams.get(&stream).map(|s| (s.remote, s.secure))
+        else {
             return;
         };
-        let Some(listener) = self.listener(Transport::Tcp, remote.ip()) else {
+        let path = Path::Stream {
+            stream,
+            remote,
+            secure,
+        };
+        let Some(listener) = self.listener(path.transport(), remote.ip()) else {
             return self.on_hop_failed(request, now);
         };
         let branch = self.s.dice.branch();
         match self.compose(request, &branch, &listener) {
-            Ok(bytes) => self.launch(request, branch, bytes, Path::Stream { stream, remote }, now),
+            Ok(bytes) => self.launch(request, branch, bytes, path, now),
             Err(fault) => self.fail(request, Cause::BadRequest, &fault.to_string(), now),
         }
     }
@@ -646,6 +652,7 @@ pub(crate) fn contact_uri(user: &str, listener: &Listener) -> Vec<u8> {
     let transport = match listener.transport {
         Transport::Udp => "",
         Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
     };
     format!("<sip:{user}@{}{transport}>", listener.public()).into_bytes()
 }

@@ -354,7 +354,7 @@ impl Agent {
                 own.find(|l| l.transport == Transport::Udp && l.bound == local)
                     .cloned()
             }
-            Path::Stream { remote, .. } => self.listener(Transport::Tcp, remote.ip()),
+            Path::Stream { remote, .. } => self.listener(path.transport(), remote.ip()),
         }
     }
 

@@ -17,6 +17,7 @@ fn an_invite_that_replaces_says_so_and_who_referred_it() {
     desk.command(invite_with(InviteOptions {
         replaces: Some("1@2;from-tag=b;to-tag=a;early-only".into()),
         referred_by: Some("\"Bob\" <sip:bob@pbx.test>".into()),
+        ..InviteOptions::default()
     }));
     let message = desk.taken();
     assert_eq!(
@@ -45,6 +46,7 @@ fn an_invite_that_replaces_says_so_and_who_referred_it() {
         desk.command(invite_with(InviteOptions {
             replaces: replaces.map(str::to_string),
             referred_by: referred_by.map(str::to_string),
+            ..InviteOptions::default()
         }));
         for (_, bytes) in &desk.sent {
             assert!(Message::parse(bytes).unwrap().value_named("Evil").is_none());
@@ -223,7 +225,7 @@ proptest! {
         }
         for (n, (refer, replaces, referred_by)) in theirs.into_iter().enumerate() {
             desk.command(Command::AcceptRefer { invite: CALL, refer });
-            let mut command = invite_with(InviteOptions { replaces, referred_by });
+            let mut command = invite_with(InviteOptions { replaces, referred_by, ..InviteOptions::default() });
             if let Command::Invite { invite, .. } = &mut command {
                 *invite = InviteId(1_000 + 2 * n as u64);
             }
@@ -240,7 +242,7 @@ proptest! {
                     continue;
                 }
                 _ => {
-                    let options = InviteOptions { replaces: Some(a), referred_by: Some(b) };
+                    let options = InviteOptions { replaces: Some(a), referred_by: Some(b), ..InviteOptions::default() };
                     let mut command = invite_with(options);
                     if let Command::Invite { invite, .. } = &mut command {
                         *invite = InviteId(2_000 + 2 * n as u64);

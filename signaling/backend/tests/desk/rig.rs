@@ -483,6 +483,7 @@ impl Rig {
             source: SOURCE.parse().unwrap(),
             raw: "INVITE sip:x SIP/2.0\r\nVia: x\r\n".into(),
             replaces: None,
+            by_line: None,
         });
         invite
     }

@@ -61,7 +61,7 @@ fn callees_may_be_numbers_users_and_uris_and_carry_parameters() {
             },
         };
         assert_eq!(target, wanted);
-        assert_eq!(options, InviteOptions::default());
+        assert_eq!(*options, InviteOptions::default());
         assert_eq!(rig.last("notifyTryingResponse")[0]["callee"], callee);
     }
 }

@@ -295,6 +295,7 @@ impl Rig {
             source: SOURCE.parse().unwrap(),
             raw: "INVITE sip:x SIP/2.0\r\n".into(),
             replaces,
+            by_line: None,
         }));
         invite
     }

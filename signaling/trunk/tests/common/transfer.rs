@@ -132,7 +132,7 @@ pub fn nothing_is_left(desk: &mut Desk) {
 pub fn invite_with(options: InviteOptions) -> Command {
     let mut command = invite(b"v=0");
     if let Command::Invite { options: o, .. } = &mut command {
-        *o = options;
+        **o = options;
     }
     command
 }
