@@ -21,6 +21,7 @@ use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
 use crate::stranger::Strangers;
 use crate::targets::{Answer, Question};
+use crate::trunks::{Trunks, is_of_line};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Framing, Message, Scan, StreamFramer, Unit, scan};
 use signaling_sip::time::Instant;
@@ -163,6 +164,8 @@ pub(crate) struct State {
     pub accounts: BTreeMap<AccountId, Account>,
     #[serde(default)]
     pub lines: Lines,
+    #[serde(default)]
+    pub trunks: Trunks,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -199,6 +202,7 @@ impl Agent {
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
             lines: Lines::default(),
+            trunks: Trunks::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -404,7 +408,7 @@ impl Agent {
             .s
             .accounts
             .keys()
-            .filter(|a| !accounts.contains(a))
+            .filter(|a| !accounts.contains(a) && !is_of_line(**a))
             .copied()
             .collect();
         for account in gone {
@@ -412,10 +416,14 @@ impl Agent {
         }
     }
 
-    /// Not carried out yet: nobody can be called by a line.
-    fn take_lines(&mut self, lines: Lines, _now: Instant) {
-        self.s.lines = lines;
+    fn take_lines(&mut self, lines: Lines, now: Instant) {
+        let before = std::mem::replace(&mut self.s.lines, lines);
+        self.take_trunks(&before.trunks, now);
+        self.take_phones(&before, now);
     }
+
+    /// Not carried out yet: nobody can register.
+    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {

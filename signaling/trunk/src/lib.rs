@@ -35,4 +35,5 @@ mod server;
 pub mod session_timer;
 mod stranger;
 pub mod targets;
+mod trunks;
 mod validate;

@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{
-    AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Target,
+    AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Line, Target,
 };
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
@@ -10,6 +10,7 @@ use crate::net::Path;
 use crate::registration::{domain_uri, next_hop};
 use crate::requests::{Draft, Purpose};
 use crate::responses::{failure_of, told};
+use crate::trunks::is_of_line;
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
     HeaderName, Message, Method, NameAddr, Replaces, SipUri, Uri, WriteFault, Writer, addr_spec,
@@ -47,8 +48,17 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return refuse(self, Cause::Overloaded, "too many calls".into());
         }
-        let Some(entry) = self.s.accounts.get(&account).filter(|a| a.is_live()) else {
-            return refuse(self, Cause::BadRequest, "no such account".into());
+        let account = match &options.line {
+            None if is_of_line(account) => None,
+            None => Some(account),
+            Some(Line::Trunk(name)) => self.s.trunks.account(name),
+            // Not carried out yet: no phone can be called.
+            Some(Line::Phone(_)) => None,
+        };
+        let entry = account.and_then(|id| Some((id, self.s.accounts.get(&id)?)));
+        let Some((account, entry)) = entry.filter(|(_, a)| a.is_live()) else {
+            let what = options.line.as_ref().map_or("account", |_| "line");
+            return refuse(self, Cause::BadRequest, format!("no such {what}"));
         };
         let (spec, contact_user) = (entry.spec.clone(), entry.contact_user.clone());
         let tag = self.s.dice.hex(8);
