@@ -34,5 +34,7 @@ mod schedule;
 mod server;
 pub mod session_timer;
 mod stranger;
+mod streams;
 pub mod targets;
+pub mod tls;
 mod validate;
