@@ -401,7 +401,6 @@ pub(crate) fn target_uri(
         }
     }
     match &mut uri {
-        Uri::Sip(sip) if sip.secure => return Err(WriteFault::Insecure),
         Uri::Sip(sip) => {
             // Headers of a URI do not go into a Request-URI (RFC 3261 §19.1.1, table 1).
             sip.headers = None;
