@@ -18,6 +18,7 @@ impl Switchboard {
         let status = Some(Refusal {
             status: 501,
             reason: "Not Implemented".to_owned(),
+            ..Refusal::default()
         });
         self.trunk(
             arrival.invite.0,

@@ -409,6 +409,7 @@ impl Agent {
             let away = Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".into(),
+                ..Refusal::default()
             };
             self.hang_up(invite, Some(away), now);
         }

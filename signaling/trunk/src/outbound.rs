@@ -95,6 +95,7 @@ impl Agent {
         let late = draft.sdp.is_empty();
         let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
         entry.last_sdp.clone_from(&draft.sdp);
+        entry.redirects.told = options.tell_redirects;
         self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
         self.s
@@ -215,7 +216,13 @@ impl Agent {
                     raw: failure_of(response).raw,
                 }
             } else {
-                End::Failed(failure_of(response))
+                End::Failed(Failure {
+                    contacts: match entry.redirects.told {
+                        true => crate::redirect::contacts(response),
+                        false => Vec::new(),
+                    },
+                    ..failure_of(response)
+                })
             };
             let calling = entry.phase == Phase::Calling;
             if let End::Failed(failure) = &end

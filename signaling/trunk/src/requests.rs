@@ -703,7 +703,7 @@ impl Agent {
                 cause: Cause::Timeout,
                 status: 0,
                 reason: "no answer".into(),
-                raw: String::new(),
+                ..Failure::default()
             };
             if matches!(purpose, Purpose::Cancel(_)) {
                 self.on_failure(&purpose, failure, now);
