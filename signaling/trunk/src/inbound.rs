@@ -379,8 +379,8 @@ pub(crate) fn identity(addr: &NameAddr<'_>) -> Identity {
     }
 }
 
-/// Headers that a page may want to see: those that are not SIP's own machinery, nor told to us in confidence
-/// (RFC 3325 §9.3).
+/// Headers that a page or another line may want to see: those that are not SIP's own machinery, nor told to us in
+/// confidence (RFC 3325 §9.3), and how many hops are left.
 fn extra_headers(message: &Message<'_>) -> Vec<Header> {
     let private = message
         .fields()
@@ -393,7 +393,10 @@ fn extra_headers(message: &Message<'_>) -> Vec<Header> {
             }
             let listed = matches!(
                 id,
-                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
+                HeaderName::Other
+                    | HeaderName::Subject
+                    | HeaderName::ReferredBy
+                    | HeaderName::MaxForwards
             );
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })

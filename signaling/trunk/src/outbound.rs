@@ -8,7 +8,7 @@ use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
 use crate::registration::{domain_uri, next_hop};
-use crate::requests::{Draft, Purpose};
+use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
 use crate::trunks::is_of_line;
 use signaling_sip::dialog::Dialog;
@@ -436,6 +436,9 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
 /// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
 fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
+    if let Some(hops) = options.max_forwards {
+        headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
+    }
     if let Some(replaces) = &options.replaces {
         let replaces = Replaces::parse(replaces.as_bytes())
             .map_err(|_| WriteFault::Param("Replaces".into()))?;

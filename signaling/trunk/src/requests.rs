@@ -50,6 +50,9 @@ pub(crate) enum Purpose {
     Info(InviteId),
 }
 
+/// In a draft's headers where it is not the usual 70.
+pub(crate) const MAX_FORWARDS: &str = "Max-Forwards";
+
 /// A request but for what depends on where it goes: Via, Contact, Authorization.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Draft {
@@ -460,7 +463,9 @@ impl Agent {
         for route in &draft.routes {
             writer.header("Route", route);
         }
-        writer.text("Max-Forwards", "70");
+        if !draft.headers.iter().any(|(name, _)| name == MAX_FORWARDS) {
+            writer.text(MAX_FORWARDS, "70");
+        }
         writer
             .header("From", &draft.from)
             .header("To", &draft.to)
