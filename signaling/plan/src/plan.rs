@@ -123,8 +123,7 @@ impl Plan {
         // RFC 5031: the service by its name, whatever its number is here.
         let by_name = dialled.trim().to_ascii_lowercase();
         let service = by_name == "urn:service:sos" || by_name.starts_with("urn:service:sos.");
-        !self.emergency.numbers.is_empty()
-            && (service || self.emergency.numbers.iter().any(|number| *number == raw))
+        !self.emergency.numbers.is_empty() && (service || self.emergency.numbers.contains(&raw))
     }
 
     pub(crate) fn form(&self, trunk: &str) -> NumberForm {
@@ -219,7 +218,7 @@ impl Plan {
             }
         }
         // Stable: of equally close ones the first in the file stays first.
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(fit, ..)| std::cmp::Reverse(*fit));
         if !others.is_empty() {
             steps.push(format!("Not for this caller: {}.", list(others.iter())));
         }
