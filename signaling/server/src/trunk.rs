@@ -236,8 +236,13 @@ impl Shell {
                 );
             }
             Arrival::Accepted { stream, remote, .. } => {
-                self.agent
-                    .handle(Input::StreamAccepted { stream, remote }, now);
+                let accepted = Input::StreamAccepted {
+                    stream,
+                    remote,
+                    secure: false,
+                    peer: None,
+                };
+                self.agent.handle(accepted, now);
             }
             Arrival::Connected { stream } => {
                 self.agent.handle(Input::StreamConnected { stream }, now)
@@ -274,6 +279,7 @@ impl Shell {
                     stream,
                     from,
                     remote,
+                    tls: _,
                 } => self.sockets.open(stream, from, remote),
                 Output::CloseStream { stream } => self.sockets.close(stream),
                 Output::Ask { query, question } => {
