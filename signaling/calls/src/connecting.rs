@@ -268,6 +268,7 @@ impl Switchboard {
             how.refusal = Some(Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".to_owned(),
+                ..Refusal::default()
             });
             self.end(key, how, now);
         }

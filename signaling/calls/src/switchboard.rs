@@ -12,7 +12,7 @@ use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{Ledger, Plan};
+use signaling_plan::{Ledger, MediaProfile, Plan};
 use signaling_protocol::call::{CallObject, CallStatus};
 use signaling_protocol::connection::Fail;
 use signaling_protocol::{ClientMessage, ServerMessage};
@@ -127,6 +127,14 @@ impl Switchboard {
                         .is_some_and(|u| u.account == crate::session::Account::Registered)
                 })
                 .count(),
+        }
+    }
+
+    /// What a line wants of sound.
+    pub fn profile_of(&self, line: &Line) -> MediaProfile {
+        match line {
+            Line::Trunk(name) => self.plan.trunk_media.get(name).cloned().unwrap_or_default(),
+            Line::Phone(_) => self.plan.phone_media.clone(),
         }
     }
 
