@@ -189,7 +189,7 @@ impl Bridge {
             } else {
                 Cause::Response
             },
-            raw: String::new(),
+            ..Failure::default()
         };
         self.rig.over(invite, End::Failed(failure));
     }
