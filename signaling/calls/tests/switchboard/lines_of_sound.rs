@@ -26,7 +26,7 @@ fn phone_remote(rig: &mut Rig) -> Remote {
             _ => None,
         });
     all.filter(|remote| matches!(remote.transport, RemoteTransport::Rtp { .. }))
-        .last()
+        .next_back()
         .expect("a description of the telephone")
 }
 
