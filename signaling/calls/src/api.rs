@@ -43,6 +43,9 @@ pub struct Config {
     pub tell_hold_by_peer: bool,
     /// Header fields that a page may add to an INVITE, beside those that begin with `X-`.
     pub page_headers: Vec<String>,
+    /// Header fields that pass from line to line, beside `Identity` and its `Date`.
+    #[serde(default)]
+    pub bridge_headers: Vec<String>,
     /// A registration that fails closes its page's socket, so that the page shows DISCONNECTED (protocol §2.3).
     pub close_on_registration_failure: bool,
     /// First of the numbers for calls, legs and invites. Drawn anew at each start, so that a media node which
@@ -80,6 +83,7 @@ impl Default for Config {
             busy_as_failed: false,
             tell_hold_by_peer: true,
             page_headers: Vec::new(),
+            bridge_headers: Vec::new(),
             close_on_registration_failure: true,
             first_number: 1,
         }

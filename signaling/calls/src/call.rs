@@ -40,6 +40,11 @@ impl CallKey {
         LegId(self.0)
     }
 
+    /// The caller's of a bridge, which has no browser.
+    pub fn caller_leg(self) -> LegId {
+        LegId(self.0)
+    }
+
     /// The far leg that a call begins with. The one that it has now is [`Call::far_leg`].
     pub fn first_far_leg(self) -> LegId {
         LegId(self.0 + 1)

@@ -683,6 +683,7 @@ fn refusal(status: u16, reason: &str) -> Option<Refusal> {
     Some(Refusal {
         status,
         reason: reason.to_owned(),
+        ..Refusal::default()
     })
 }
 

@@ -43,6 +43,7 @@ impl Switchboard {
             Some(Refusal {
                 status,
                 reason: reason.to_owned(),
+                ..Refusal::default()
             })
         };
         let owner = self.by_account.get(&arrival.account).copied();
@@ -343,6 +344,7 @@ impl Switchboard {
             how.refusal = Some(Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".to_owned(),
+                ..Refusal::default()
             });
             self.end(key, how, now);
         }

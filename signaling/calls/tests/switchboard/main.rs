@@ -1,6 +1,7 @@
 //! What pages, PBXs and media nodes see of the switchboard.
 
 mod before_the_answer;
+mod bridging;
 mod digits;
 mod ending;
 mod extras;

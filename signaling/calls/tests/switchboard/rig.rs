@@ -134,6 +134,12 @@ impl Rig {
         self.drain();
     }
 
+    /// An INVITE by a line that leads to another line.
+    pub fn bridge(&mut self, event: Event, route: signaling_plan::Route) {
+        self.board.bridge_for_test(event, route, self.now);
+        self.drain();
+    }
+
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.board.poll_timeout().filter(|at| *at <= end) {
