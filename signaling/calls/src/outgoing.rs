@@ -71,7 +71,7 @@ impl Switchboard {
                             options: InviteOptions::default(),
                         };
                         let sip = SipLeg::new(key.first_far_leg(), key.invite(), Some(wish));
-                        let profile = self.config.account_media.clone();
+                        let profile = self.plan.account_media.clone();
                         FarLeg::Sip(Box::new(sip.with_profile(profile)))
                     }
                 };
