@@ -15,15 +15,14 @@ fn text(sdp: Vec<u8>) -> String {
 }
 
 fn phone_remote(rig: &mut Rig) -> Remote {
-    let all = rig
+    let mut all = rig
         .media_asked()
         .into_iter()
         .filter_map(|command| match command {
             Media::ConnectLeg { remote, .. } => Some(remote),
             _ => None,
         });
-    all.filter(|remote| matches!(remote.transport, RemoteTransport::Rtp { .. }))
-        .next_back()
+    all.rfind(|remote| matches!(remote.transport, RemoteTransport::Rtp { .. }))
         .expect("a description of the telephone")
 }
 
