@@ -160,6 +160,8 @@ pub struct Media {
     pub rtp: Face,
     /// `0..=0`: any.
     pub rtp_ports: RangeInclusive<u16>,
+    /// Of all media packets (RFC 2474).
+    pub dscp: u8,
     /// At least 1.
     pub workers: usize,
 }
@@ -299,10 +301,12 @@ fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map_or(&[][..], |sip| &sip.listen);
     let trunks = trunks::read_trunks(reader, listeners);
     let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
+    let account_media = trunks::read_media(reader, &|key| format!("accounts.{key}"));
     let trunks = trunks?;
     let plan = Plan {
         trunk_media: trunks::media_by_name(&trunks),
         phone_media: phone_media?,
+        account_media: account_media?,
         ..Plan::default()
     };
     Some(Dial { trunks, plan })
@@ -539,6 +543,8 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         values::ports,
     );
     let workers = reader.integer("media.workers", 0, 0..=1024, "");
+    // EF (RFC 3246) is what telephony asks of a network (RFC 4594 §4.1).
+    let dscp = reader.integer("media.dscp", 46, 0..=63, "");
     let (webrtc_port, rtp_ports) = (u16::try_from(port?).ok()?, ports?);
     let workers = match usize::try_from(workers?).ok()? {
         0 => around.cores.max(1),
@@ -570,6 +576,7 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         webrtc_port,
         rtp: rtp?,
         rtp_ports,
+        dscp: u8::try_from(dscp?).ok()?,
         workers,
     })
 }
