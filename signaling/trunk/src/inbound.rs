@@ -37,6 +37,9 @@ impl Agent {
         let Some(account) = account.filter(|id| self.is_their_registrar(*id, path)) else {
             return self.refuse_stranger(message, path, now);
         };
+        if let Err(refusal) = self.admit_call(now) {
+            return self.refuse(message, path, &refusal);
+        }
         if self.s.invites.len() >= MAX_INVITES {
             return self.refuse(message, path, &Refusal::overloaded());
         }
