@@ -95,6 +95,9 @@ pub struct Sip {
     pub min_se: u32,
     pub reliable_provisional: ReliableProvisional,
     pub redirect: Redirect,
+    /// New calls of others in a second, and calls at once; 0: as many as there is room for.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 /// Which of our provisional responses a caller must acknowledge.
@@ -433,6 +436,8 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         values::reliable_provisional,
     );
     let redirect = reader.text("sip.redirect", "follow", Shown::Plainly, values::redirect);
+    let rate = reader.integer("sip.max_calls_per_second", 0, 0..=100_000, "");
+    let at_once = reader.integer("sip.max_calls", 0, 0..=20_000, "");
     Some(Sip {
         listen: listen?,
         allowed_targets: allowed_targets?,
@@ -440,6 +445,8 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         min_se: u32::try_from(min_se?).ok()?,
         reliable_provisional: reliable_provisional?,
         redirect: redirect?,
+        max_calls_per_second: u32::try_from(rate?).ok()?,
+        max_calls: u32::try_from(at_once?).ok()?,
     })
 }
 
