@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
+use crate::registrar::Registrar;
 use crate::registration::Account;
 use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
@@ -20,6 +21,7 @@ use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
 use crate::stranger::Strangers;
+use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::trunks::{Trunks, is_of_line};
 use serde::{Deserialize, Serialize};
@@ -153,6 +155,8 @@ pub(crate) enum Due {
     Notify(InviteId, ReferId),
     /// A REFER of theirs waits for a decision, or for the end of its subscription.
     Referral(InviteId, ReferId),
+    /// The first contact of a phone runs out.
+    Phone(String),
 }
 
 /// What a snapshot holds.
@@ -166,6 +170,8 @@ pub(crate) struct State {
     pub lines: Lines,
     #[serde(default)]
     pub trunks: Trunks,
+    #[serde(default)]
+    pub registrar: Registrar,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -203,6 +209,7 @@ impl Agent {
             accounts: BTreeMap::new(),
             lines: Lines::default(),
             trunks: Trunks::default(),
+            registrar: Registrar::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -259,6 +266,9 @@ impl Agent {
                 bytes,
             } => {
                 let path = Path::Datagram { local, remote };
+                if let Some(answer) = stun::answer(bytes, remote) {
+                    return self.transmit(path, answer);
+                }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
                     Scan::KeepAlive { .. } | Scan::Partial { .. } | Scan::Garbage(_) => {}
@@ -295,6 +305,7 @@ impl Agent {
                 Due::Late(number) => self.on_late_answer(number),
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
+                Due::Phone(user) => self.on_phone_due(&user, now),
             }
         }
     }
@@ -414,16 +425,14 @@ impl Agent {
         for account in gone {
             self.close_account(account, now);
         }
+        self.tell_phones();
     }
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.take_trunks(&before.trunks, now);
-        self.take_phones(&before, now);
+        self.take_phones(&before);
     }
-
-    /// Not carried out yet: nobody can register.
-    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {
@@ -530,6 +539,7 @@ impl Agent {
         for account in lost {
             self.on_account_flow_lost(account, now);
         }
+        self.on_phone_stream_closed(stream);
     }
 
     fn on_stream_data(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
@@ -544,24 +554,27 @@ impl Agent {
         entry.framer.push(bytes);
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
-        let mut heard = false;
+        let (mut heard, mut pinged) = (false, false);
         while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(message) => {
                     heard = true;
                     self.on_message(&message, path, now);
                 }
-                Unit::Ping => self.push(Output::StreamData {
-                    stream,
-                    bytes: b"\r\n".to_vec(),
-                }),
+                Unit::Ping => {
+                    pinged = true;
+                    self.push(Output::StreamData {
+                        stream,
+                        bytes: b"\r\n".to_vec(),
+                    });
+                }
                 Unit::Broken(_) => {}
             }
         }
         let broken = framer.is_broken();
         if let Some(entry) = self.s.streams.get_mut(&stream) {
             entry.framer = framer;
-            if heard {
+            if heard || pinged && entry.heard.is_some() {
                 entry.heard = Some(now);
             }
         }
@@ -585,7 +598,8 @@ impl Agent {
             None => now - entry.since >= FIRST_MESSAGE,
             Some(heard) => now - heard >= MAX_SILENCE,
         };
-        if accepted && silent {
+        let is_kept = entry.heard.is_some() && self.has_phone_on(stream);
+        if accepted && silent && !is_kept {
             self.push(Output::CloseStream { stream });
             return self.on_stream_closed(stream, now);
         }
