@@ -6,6 +6,7 @@ use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
 use crate::reliable::Reliability;
+use crate::server::Headers;
 use crate::validate::Refusal;
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
@@ -115,7 +116,7 @@ impl Agent {
             },
             to: message.to().map(|a| identity(&a)).unwrap_or_default(),
             sdp: message.sdp().map(<[u8]>::to_vec),
-            headers: extra_headers(message),
+            headers: extra_headers(message, by_line.is_some()),
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,
@@ -222,6 +223,17 @@ impl Agent {
         reason: &str,
         now: Instant,
     ) {
+        self.refuse_invite(invite, status, reason, Vec::new(), now);
+    }
+
+    pub(crate) fn refuse_invite(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        reason: &str,
+        headers: Headers,
+        now: Instant,
+    ) {
         let Some(key) = self
             .s
             .invites
@@ -231,7 +243,7 @@ impl Agent {
             return;
         };
         self.stop_progress(invite);
-        self.respond(&key, status, reason, Vec::new(), b"", now);
+        self.respond(&key, status, reason, headers, b"", now);
     }
 
     /// Over TCP as well: the ACK is end to end (RFC 3261 §13.3.1.4).
@@ -380,9 +392,9 @@ pub(crate) fn identity(addr: &NameAddr<'_>) -> Identity {
     }
 }
 
-/// Headers that a page may want to see: those that are not SIP's own machinery, nor told to us in confidence
-/// (RFC 3325 §9.3).
-fn extra_headers(message: &Message<'_>) -> Vec<Header> {
+/// Headers that a page or another line may want to see: those that are not SIP's own machinery, nor told to us in
+/// confidence (RFC 3325 §9.3). Whoever passes a call on (`by_line`) wants to know how many hops are left.
+fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
     let private = message
         .fields()
         .any(|(_, name, value)| name.eq_ignore_ascii_case(b"Privacy") && asks_for_privacy(value));
@@ -392,10 +404,11 @@ fn extra_headers(message: &Message<'_>) -> Vec<Header> {
             if private && is_identity(name) {
                 return false;
             }
-            let listed = matches!(
-                id,
-                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
-            );
+            let listed = match id {
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy => true,
+                HeaderName::MaxForwards => by_line,
+                _ => false,
+            };
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

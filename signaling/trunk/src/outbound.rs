@@ -9,7 +9,7 @@ use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
 use crate::registrar::ringing::Wanted;
 use crate::registration::{domain_uri, next_hop};
-use crate::requests::{Draft, Purpose};
+use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
 use crate::trunks::is_of_line;
 use signaling_sip::dialog::Dialog;
@@ -105,6 +105,7 @@ impl Agent {
         let late = draft.sdp.is_empty();
         let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
         entry.last_sdp.clone_from(&draft.sdp);
+        entry.redirects.told = options.tell_redirects;
         self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
         self.s
@@ -233,7 +234,13 @@ impl Agent {
                     raw: failure_of(response).raw,
                 }
             } else {
-                End::Failed(failure_of(response))
+                End::Failed(Failure {
+                    contacts: match entry.redirects.told {
+                        true => crate::redirect::contacts(response),
+                        false => Vec::new(),
+                    },
+                    ..failure_of(response)
+                })
             };
             let calling = entry.phase == Phase::Calling;
             if let End::Failed(failure) = &end
@@ -419,7 +426,6 @@ pub(crate) fn target_uri(
         }
     }
     match &mut uri {
-        Uri::Sip(sip) if sip.secure => return Err(WriteFault::Insecure),
         Uri::Sip(sip) => {
             // Headers of a URI do not go into a Request-URI (RFC 3261 §19.1.1, table 1).
             sip.headers = None;
@@ -450,6 +456,9 @@ pub(crate) fn option_headers(
     options: &InviteOptions,
 ) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
+    if let Some(hops) = options.max_forwards {
+        headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
+    }
     if let Some(replaces) = &options.replaces {
         let replaces = Replaces::parse(replaces.as_bytes())
             .map_err(|_| WriteFault::Param("Replaces".into()))?;

@@ -8,8 +8,9 @@ use crate::api::{
 };
 use crate::invite::{Invite, Phase};
 use crate::limits::MAX_RINGING;
-use crate::net::{Path, unmapped};
+use crate::net::{Path, Transport, unmapped};
 use crate::outbound::{checked_headers, option_headers};
+use crate::redirect::contacts;
 use crate::requests::{Draft, Phase as RequestPhase, Purpose};
 use crate::responses::failure_of;
 use serde::{Deserialize, Serialize};
@@ -90,7 +91,7 @@ impl Agent {
             status: 480,
             reason: "Temporarily Unavailable".into(),
             cause: Cause::Unreachable,
-            raw: String::new(),
+            ..Failure::default()
         };
         let Some(user) = users.first().cloned() else {
             return fail(self, away());
@@ -308,7 +309,12 @@ impl Agent {
         now: Instant,
     ) {
         if response.status() >= 300 {
-            return self.ring_over(invite, id, failure_of(response), now);
+            let failure = Failure {
+                // Nobody follows them here: the calls decide where a phone may send its callers.
+                contacts: contacts(response),
+                ..failure_of(response)
+            };
+            return self.ring_over(invite, id, failure, now);
         }
         let won = self
             .s
@@ -560,7 +566,10 @@ fn way_of(binding: &Binding, asked: Option<&[u8]>) -> Option<Way> {
         contact: binding.uri.clone(),
         uri: uri.to_bytes(),
         routes: binding.path.clone(),
-        flow: binding.flow,
+        // What asks for TLS gets nothing less (RFC 3261 §26.2.2).
+        flow: binding
+            .flow
+            .filter(|flow| !uri.secure || flow.transport() == Transport::Tls),
     })
 }
 
