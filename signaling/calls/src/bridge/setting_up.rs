@@ -39,6 +39,7 @@ impl Switchboard {
         let refusal = |status: u16| Refusal {
             status,
             reason: super::ending::phrase(status).to_owned(),
+            ..Refusal::default()
         };
         // To take a call's place (RFC 3891) is not offered between lines.
         if arrival.replaces.is_some() {
@@ -59,6 +60,7 @@ impl Switchboard {
         let ticket = self.ledger.begin(&scopes, now).map_err(|refused| Refusal {
             status: refused.status,
             reason: refused.reason,
+            retry_after_s: refused.retry_after_s,
         })?;
 
         let key = self.new_key();
@@ -118,7 +120,7 @@ impl Switchboard {
         local: LocalTransport,
         now: Instant,
     ) {
-        let LocalTransport::Rtp { rtp, .. } = local else {
+        let LocalTransport::Rtp { rtp, sdes, .. } = local else {
             return;
         };
         let Some(side) = bridge.sides_mut().find(|side| side.sip.leg == leg) else {
@@ -128,14 +130,9 @@ impl Switchboard {
             return;
         };
         if side.sip.local.is_none() {
-            side.sip.local = Some(SipLocal {
-                address,
-                session_id: leg.0 + NUMBERS_PER_CALL,
-                version: 1,
-                extra: Vec::new(),
-                video: None,
-                lines: Vec::new(),
-            });
+            let session_id = leg.0 + NUMBERS_PER_CALL;
+            let profile = side.sip.profile.clone();
+            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes));
         }
         let both = bridge.caller.sip.local.is_some() && bridge.callee.sip.local.is_some();
         let waits = matches!(bridge.stage, Stage::AwaitingLegs | Stage::Calling);

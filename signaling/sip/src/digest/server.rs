@@ -183,12 +183,7 @@ mod tests {
         let credentials = parse(text.as_bytes()).unwrap();
         let name = "J\u{e4}s\u{f8}n Doe";
         assert_eq!(credentials.username, name.as_bytes());
-        let ha1 = ha1(
-            Hash::Sha512_256,
-            name,
-            "api@example.org",
-            "Secret, or not?",
-        );
+        let ha1 = ha1(Hash::Sha512_256, name, "api@example.org", "Secret, or not?");
         assert!(credentials.prove(&ha1, b"GET"));
     }
 
@@ -214,7 +209,10 @@ mod tests {
             let value = session.authorize(proof).unwrap();
             let credentials = parse(&value).unwrap();
             assert_eq!(credentials.username, b"al\"ice");
-            assert_eq!((credentials.nc, credentials.nonce.as_slice()), (1, b"n1".as_slice()));
+            assert_eq!(
+                (credentials.nc, credentials.nonce.as_slice()),
+                (1, b"n1".as_slice())
+            );
             // The realm goes into the hash as it stands between its quotes.
             let realm = String::from_utf8(credentials.realm.clone()).unwrap();
             let ha1 = ha1(hash, "al\"ice", &realm, "geheim");
