@@ -42,7 +42,17 @@ impl Agent {
     /// Whatever is wrong (no such user, a dead one, the wrong source), the answer is one and the same, and slower
     /// for who tries again and again.
     pub(crate) fn refuse_stranger(&mut self, message: &Message<'_>, path: Path, now: Instant) {
-        let refusal = Refusal::new(404, "Not Found");
+        self.refuse_slowly(message, path, &Refusal::new(404, "Not Found"), now);
+    }
+
+    /// At once, a few times; then later and later.
+    pub(crate) fn refuse_slowly(
+        &mut self,
+        message: &Message<'_>,
+        path: Path,
+        refusal: &Refusal,
+        now: Instant,
+    ) {
         let delay = if self.standing(path, now) == Standing::Known {
             Duration::ZERO
         } else {
@@ -54,7 +64,7 @@ impl Agent {
             refusal.status,
             &refusal.reason,
             None,
-            &[],
+            &refusal.headers,
             b"",
         );
         if let Some((to, bytes)) = written {

@@ -129,6 +129,13 @@ impl Agent {
         }
     }
 
+    /// A question for its own address (RFC 5626 §4.4.2), whose answer is a little larger than it.
+    pub(crate) fn charge_stun(&mut self, path: Path, now: Instant) {
+        if self.standing(path, now) != Standing::Known {
+            self.s.guard.sources.charge(path.remote().ip(), 1, now);
+        }
+    }
+
     /// Bytes that are no SIP, or a message that cannot be understood.
     pub(crate) fn charge_garbage(&mut self, path: Path, now: Instant) {
         self.s.guard.figures.garbage += 1;
