@@ -5,13 +5,14 @@
 //! and the configuration; what it gives back is where it listens and how to end it.
 
 use crate::adapters;
-use crate::certificate::CertifiedKey;
+use crate::certificate::{CertifiedKey, shown};
 use crate::config::{Config, Role};
 use crate::link::{self, Identity, LinkConfig, Listener, Receiver, Sender, Watch};
 use crate::metrics::Metrics;
 use crate::opened::{Opened, SipSocket};
 use crate::sockets;
 use signaling_server::signaling::Status;
+use signaling_server::sip_tls::SipTls;
 use signaling_trunk::api as trunk;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -55,6 +56,8 @@ pub struct TrunkParts {
     pub commands: Receiver<trunk::Command>,
     pub events: Sender<trunk::Event>,
     pub sockets: Vec<SipSocket>,
+    /// There when TLS is among them.
+    pub tls: Option<SipTls>,
     /// Where this process listens for anything else than SIP.
     pub others: Vec<SocketAddr>,
 }
@@ -141,12 +144,17 @@ pub async fn start(
         wss,
         tls,
         sip,
+        sip_tls,
+        certificates,
         dtls,
         held,
         ..
     } = opened;
     // From here on the media workers and the link bind these themselves.
     drop(held);
+    if !certificates.is_empty() {
+        tokio::spawn(shown::watch(certificates));
+    }
     let plays = |role| config.roles.contains(&role);
     let identity =
         Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
@@ -210,6 +218,7 @@ pub async fn start(
             commands,
             events,
             sockets: sip,
+            tls: sip_tls,
             others: others.into_iter().chain(here).collect(),
         };
         adapters::trunk(
