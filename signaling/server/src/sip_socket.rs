@@ -420,3 +420,44 @@ async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, arrived: mpsc
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_sip_sockets_send_has_the_dscp_of_the_settings() {
+        for ip in ["127.0.0.1", "::1"] {
+            let listen = [Transport::Udp, Transport::Tcp].map(|transport| Listen {
+                transport,
+                bind: SocketAddr::new(ip.parse().unwrap(), 0),
+                announce: None,
+                name: String::new(),
+            });
+            let rules = SocketRules {
+                tls: None,
+                dscp: 24,
+            };
+            let sockets = SipSockets::bind(&listen, Vec::new(), &[], rules).unwrap();
+            let marked = |socket: SockRef<'_>| {
+                let byte = if ip == "::1" {
+                    socket.tclass_v6()
+                } else {
+                    socket.tos_v4()
+                };
+                assert_eq!(byte.unwrap(), 24 << 2);
+            };
+            marked(SockRef::from(&*sockets.udp[0].1));
+            // A connection takes the mark of the listener that it was accepted by.
+            let plain = TcpListener::bind(SocketAddr::new(ip.parse().unwrap(), 0))
+                .await
+                .unwrap();
+            let at = plain.local_addr().unwrap();
+            mark(SockRef::from(&plain), at, 24);
+            let (ours, accepted) =
+                tokio::join!(crate::sip_stream::connect(at.ip(), at, 24), plain.accept());
+            marked(SockRef::from(&ours.unwrap()));
+            marked(SockRef::from(&accepted.unwrap().0));
+        }
+    }
+}

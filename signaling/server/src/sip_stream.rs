@@ -182,7 +182,7 @@ async fn closed(stream: StreamId, arrived: &mpsc::Sender<Arrival>) {
     let _ = arrived.send(Arrival::Closed { stream }).await;
 }
 
-async fn connect(from: IpAddr, remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
+pub(crate) async fn connect(from: IpAddr, remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
     let socket = if remote.is_ipv4() {
         TcpSocket::new_v4()?
     } else {

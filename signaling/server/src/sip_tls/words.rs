@@ -23,7 +23,10 @@ fn of_tls(error: &Error, open: &TlsOpen) -> String {
         "the trunk's roots"
     };
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
+        // The signature of an authority that only has the name of one that we believe.
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => format!(
             "nobody whom we believe has signed its certificate; put its authority into {place}"
         ),
         Error::InvalidCertificate(
@@ -42,6 +45,13 @@ fn of_tls(error: &Error, open: &TlsOpen) -> String {
         ) => "its certificate is not valid yet; is the clock right on both computers?".into(),
         Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
             "its certificate is not the pinned one; if it was renewed, pin the new one".into()
+        }
+        Error::InvalidCertificate(CertificateError::Other(other))
+            if other.0.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            format!(
+                "it shows an authority's certificate as its own; put that very one into {place}"
+            )
         }
         Error::InvalidCertificate(why) => format!("its certificate cannot be used: {why}"),
         Error::AlertReceived(
