@@ -10,10 +10,13 @@ use crate::config::{Config, Role};
 use crate::link::{self, Identity, LinkConfig, Listener, Receiver, Sender, Watch};
 use crate::metrics::Metrics;
 use crate::opened::{Opened, SipSocket};
+use crate::operated::Operated;
 use crate::sockets;
+use signaling_plan::Plan;
 use signaling_server::signaling::Status;
 use signaling_server::sip_tls::SipTls;
 use signaling_trunk::api as trunk;
+use signaling_trunk::lines::Lines;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -49,6 +52,7 @@ pub struct SignalingParts {
     pub wss: Vec<TcpListener>,
     /// There when `wss` is.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub plan: watch::Receiver<Plan>,
 }
 
 /// What the trunk role is started with.
@@ -60,6 +64,7 @@ pub struct TrunkParts {
     pub tls: Option<SipTls>,
     /// Where this process listens for anything else than SIP.
     pub others: Vec<SocketAddr>,
+    pub lines: watch::Receiver<Lines>,
 }
 
 /// What the media role is started with.
@@ -136,6 +141,7 @@ impl Stage {
 pub async fn start(
     config: &Config,
     opened: Opened,
+    operated: &Operated,
     mut others: Vec<SocketAddr>,
     metrics: &Metrics,
 ) -> Result<Running, String> {
@@ -220,6 +226,7 @@ pub async fn start(
             sockets: sip,
             tls: sip_tls,
             others: others.into_iter().chain(here).collect(),
+            lines: operated.lines(),
         };
         adapters::trunk(
             config,
@@ -241,6 +248,7 @@ pub async fn start(
             ws,
             wss,
             tls,
+            plan: operated.plan(),
         };
         let status = adapters::signaling(
             config,

@@ -754,7 +754,7 @@ async fn each_trunk_has_roots_pin_name_certificate_and_least_version_of_its_own(
             "usual",
             plain,
             "carrier.test",
-            Err("put its authority into the trunk's roots"),
+            Err("put its authority into the trunk's tls_roots"),
         ),
         ("rooted", plain, "carrier.test", Ok(())),
         ("rooted", plain, "uri.carrier.test", Ok(())),
@@ -762,7 +762,7 @@ async fn each_trunk_has_roots_pin_name_certificate_and_least_version_of_its_own(
             "rooted",
             plain,
             "other.test",
-            Err("not for other.test; say in server_name whom it is for"),
+            Err("not for other.test; say in tls_server_name whom it is for"),
         ),
         ("rooted", plain, "127.0.0.1", Err("not for 127.0.0.1")),
         (

@@ -18,6 +18,7 @@ use crate::session_timer::MIN_SE_S;
 use crate::stranger::Strangers;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
+use crate::trunks::{Trunks, is_of_line};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Framing, Message, Scan, scan};
 use signaling_sip::time::Instant;
@@ -171,6 +172,8 @@ pub(crate) struct State {
     pub accounts: BTreeMap<AccountId, Account>,
     #[serde(default)]
     pub lines: Lines,
+    #[serde(default)]
+    pub trunks: Trunks,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -207,6 +210,7 @@ impl Agent {
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
             lines: Lines::default(),
+            trunks: Trunks::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -405,6 +409,7 @@ impl Agent {
             let away = Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".into(),
+                ..Refusal::default()
             };
             self.hang_up(invite, Some(away), now);
         }
@@ -412,7 +417,7 @@ impl Agent {
             .s
             .accounts
             .keys()
-            .filter(|a| !accounts.contains(a))
+            .filter(|a| !accounts.contains(a) && !is_of_line(**a))
             .copied()
             .collect();
         for account in gone {
@@ -420,11 +425,15 @@ impl Agent {
         }
     }
 
-    /// Not carried out yet: nobody can be called by a line.
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.close_misjudged(&before, now);
+        self.take_trunks(&before.trunks, now);
+        self.take_phones(&before, now);
     }
+
+    /// Not carried out yet: nobody can register.
+    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {

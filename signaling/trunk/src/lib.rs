@@ -37,4 +37,5 @@ mod stranger;
 mod streams;
 pub mod targets;
 pub mod tls;
+mod trunks;
 mod validate;

@@ -30,6 +30,8 @@ pub(crate) struct Redirects {
     waiting: VecDeque<Vec<u8>>,
     /// It went past the account's own servers: they alone are shown its credentials.
     pub away: bool,
+    /// The calls want to hear of a 3xx instead.
+    pub told: bool,
 }
 
 impl Agent {
@@ -52,6 +54,9 @@ impl Agent {
             return false;
         };
         let redirects = &mut entry.redirects;
+        if redirects.told {
+            return false;
+        }
         let here = canonical(&draft.uri).unwrap_or_else(|| draft.uri.clone());
         if !redirects.tried.contains(&here) {
             redirects.tried.push(here);
@@ -158,6 +163,15 @@ impl Agent {
     pub(crate) fn may_try_elsewhere(&mut self, invite: InviteId, failure: &Failure) -> bool {
         failure.status < 600 && self.has_target(invite)
     }
+}
+
+/// Whom a 3xx names, for the calls.
+pub(crate) fn contacts(response: &Message<'_>) -> Vec<String> {
+    if !matches!(response.status(), 300..=302) {
+        return Vec::new();
+    }
+    let text = |uri: Vec<u8>| String::from_utf8(uri).ok();
+    targets(response).into_iter().filter_map(text).collect()
 }
 
 /// With a proxy everything goes through it; without, the domain's own users and addresses do.

@@ -50,6 +50,9 @@ pub(crate) enum Purpose {
     Info(InviteId),
 }
 
+/// In a draft's headers where it is not the usual 70.
+pub(crate) const MAX_FORWARDS: &str = "Max-Forwards";
+
 /// A request but for what depends on where it goes: Via, Contact, Authorization.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Draft {
@@ -306,11 +309,6 @@ impl Agent {
         self.trunk_of(self.s.requests.get(&request)?.account)
     }
 
-    /// The trunk of the configuration whose account this is: its requests go by the trunk's TLS and listener.
-    pub(crate) fn trunk_of(&self, _account: AccountId) -> Option<&TrunkSpec> {
-        None
-    }
-
     /// Whether the request is for a `sips:` URI, so that it goes by TLS whatever names its next hop (RFC 3261
     /// §26.2.2).
     pub(crate) fn is_sips(&self, request: u64) -> bool {
@@ -460,7 +458,9 @@ impl Agent {
         for route in &draft.routes {
             writer.header("Route", route);
         }
-        writer.text("Max-Forwards", "70");
+        if !draft.headers.iter().any(|(name, _)| name == MAX_FORWARDS) {
+            writer.text(MAX_FORWARDS, "70");
+        }
         writer
             .header("From", &draft.from)
             .header("To", &draft.to)
@@ -703,7 +703,7 @@ impl Agent {
                 cause: Cause::Timeout,
                 status: 0,
                 reason: "no answer".into(),
-                raw: String::new(),
+                ..Failure::default()
             };
             if matches!(purpose, Purpose::Cancel(_)) {
                 self.on_failure(&purpose, failure, now);

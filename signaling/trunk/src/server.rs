@@ -48,7 +48,7 @@ impl ServerTransaction {
     }
 }
 
-type Headers = Vec<(&'static str, Vec<u8>)>;
+pub(crate) type Headers = Vec<(&'static str, Vec<u8>)>;
 
 impl Agent {
     pub(crate) fn on_request(&mut self, message: &Message<'_>, path: Path, now: Instant) {

@@ -20,7 +20,7 @@ fn of_tls(error: &Error, open: &TlsOpen) -> String {
     let place = if open.profile.is_empty() {
         "sip.ca"
     } else {
-        "the trunk's roots"
+        "the trunk's tls_roots"
     };
     match error {
         // The signature of an authority that only has the name of one that we believe.
@@ -36,7 +36,7 @@ fn of_tls(error: &Error, open: &TlsOpen) -> String {
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => format!("its certificate is not for {name}; say in server_name whom it is for"),
+        ) => format!("its certificate is not for {name}; say in tls_server_name whom it is for"),
         Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => "its certificate has expired".into(),
@@ -44,7 +44,8 @@ fn of_tls(error: &Error, open: &TlsOpen) -> String {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "its certificate is not valid yet; is the clock right on both computers?".into(),
         Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
-            "its certificate is not the pinned one; if it was renewed, pin the new one".into()
+            "its certificate is not the pinned one; if it was renewed, pin the new one (tls_pin)"
+                .into()
         }
         Error::InvalidCertificate(CertificateError::Other(other))
             if other.0.to_string().contains("CaUsedAsEndEntity") =>

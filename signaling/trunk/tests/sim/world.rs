@@ -66,6 +66,7 @@ impl Plan {
         let refuse = maybe(10, 1).map(|_| Refusal {
             status: 486,
             reason: "Busy Here".into(),
+            retry_after_s: None,
         });
         Plan {
             caller_hangs_up: maybe(70, 6000),
