@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, ByLine, End, Event, ForkId, Header, Identity, InviteId, NO_ACCOUNT};
+use crate::identity::headers_of_line;
 use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
@@ -87,15 +88,14 @@ impl Agent {
         entry.their_sdp = message.sdp().unwrap_or_default().to_vec();
         entry.forks.push(Fork::new(ForkId(0), dialog));
         entry.main = Some(ForkId(0));
-        self.s.invites.insert(invite, entry);
-        self.s.tags.insert(tag, invite);
+        self.add_invite(invite, entry);
         self.s
             .schedule
             .set(Due::Patience(invite), Some(now + MAX_RINGING));
         self.respond(&key, 100, "Trying", Vec::new(), b"", now);
-        let told = match by_line {
-            Some(_) => NO_ACCOUNT,
-            None => account,
+        let (told, headers) = match by_line {
+            Some(_) => (NO_ACCOUNT, headers_of_line(message)),
+            None => (account, extra_headers(message)),
         };
         self.event(Event::Incoming {
             invite,
@@ -103,7 +103,7 @@ impl Agent {
             from: message.from().map(|a| identity(&a)).unwrap_or_default(),
             to: message.to().map(|a| identity(&a)).unwrap_or_default(),
             sdp: message.sdp().map(<[u8]>::to_vec),
-            headers: extra_headers(message),
+            headers,
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,

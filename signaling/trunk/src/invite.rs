@@ -70,6 +70,12 @@ pub(crate) struct Invite {
     pub timer: SessionTimer,
     #[serde(default)]
     pub redirects: Redirects,
+    /// How long one address may say nothing; 0: as long as its transaction lasts.
+    #[serde(default)]
+    pub attempt_ms: u32,
+    /// Branches of INVITEs whose servers said nothing in time.
+    #[serde(default)]
+    pub abandoned: Vec<String>,
     ended: bool,
 }
 
@@ -201,6 +207,8 @@ impl Invite {
             their_sdp: Vec::new(),
             timer: SessionTimer::default(),
             redirects: Redirects::default(),
+            attempt_ms: 0,
+            abandoned: Vec::new(),
             ended: false,
         }
     }
@@ -220,6 +228,14 @@ impl Invite {
 }
 
 impl Agent {
+    pub(crate) fn add_invite(&mut self, id: InviteId, invite: Invite) {
+        if let Some(account) = self.s.accounts.get_mut(&invite.account) {
+            account.calls += 1;
+        }
+        self.s.tags.insert(invite.tag.clone(), id);
+        self.s.invites.insert(id, invite);
+    }
+
     /// A request inside a dialog, numbered; `None` where there is no such fork.
     pub(crate) fn dialog_draft(
         &mut self,
@@ -273,7 +289,7 @@ impl Agent {
                 self.note_invite_cseq(*invite, next);
                 return next;
             }
-            Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Cancel(_) | Purpose::Ack { .. } | Purpose::Probe { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)
@@ -340,17 +356,17 @@ impl Agent {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let waits = !entry.inbound
-            && entry
-                .transaction
-                .as_ref()
-                .is_some_and(|b| self.s.client.contains_key(b));
+        let mut branches = entry.transaction.iter().chain(&entry.abandoned);
+        let waits = !entry.inbound && branches.any(|b| self.s.client.contains_key(b));
         if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }
         let (tag, account) = (entry.tag.clone(), entry.account);
         self.s.invites.remove(&invite);
         self.s.tags.remove(&tag);
+        if let Some(account) = self.s.accounts.get_mut(&account) {
+            account.calls = account.calls.saturating_sub(1);
+        }
         self.forget_account_if_gone(account);
     }
 }

@@ -7,9 +7,12 @@
 pub mod agent;
 pub mod allowed;
 pub mod api;
+mod attempts;
+mod credentials;
 mod dice;
 mod early;
 mod hangup;
+mod identity;
 mod in_dialog;
 mod inbound;
 mod info;
