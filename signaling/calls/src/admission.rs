@@ -66,9 +66,7 @@ impl Switchboard {
                 "Too many calls of this session are still ending; try again later",
             ));
         }
-        if self.live_calls() >= self.config.max_calls
-            || self.calls.len() >= self.config.max_calls.saturating_mul(2)
-        {
+        if !self.has_room() {
             return Err(Refused::sip(
                 503,
                 "The gateway has as many calls as it may carry",

@@ -268,6 +268,7 @@ impl Switchboard {
             how.refusal = Some(Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".to_owned(),
+                ..Refusal::default()
             });
             self.end(key, how, now);
         }
@@ -344,6 +345,7 @@ impl Switchboard {
         for key in live {
             self.end(key, How::gateway("Normal call clearing", None), now);
         }
+        self.end_all_bridges(now);
         let sessions: Vec<(SessionId, bool)> = self
             .sessions
             .iter()

@@ -62,6 +62,7 @@ impl How {
             .map(|status| Refusal {
                 status,
                 reason: reason(status).to_owned(),
+                ..Refusal::default()
             });
         how
     }
@@ -106,6 +107,7 @@ impl Switchboard {
         how.refusal = Some(Refusal {
             status,
             reason: reason(status).to_owned(),
+            ..Refusal::default()
         });
         self.end(key, how, now);
     }
@@ -190,6 +192,7 @@ impl Switchboard {
             let status = Some(Refusal {
                 status: 503,
                 reason: reason(503).to_owned(),
+                ..Refusal::default()
             });
             self.drop_leg(key, invite, status);
         }
@@ -413,6 +416,7 @@ impl Switchboard {
                 .into_iter()
                 .chain(call.beside.into_iter().filter_map(|sip| sip.stats))
                 .collect(),
+            ..CallRecord::default()
         };
         self.output(Output::Record(Box::new(record)));
     }

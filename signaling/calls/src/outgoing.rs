@@ -8,7 +8,7 @@ use crate::callee::Callee;
 use crate::connecting::info_of;
 use crate::ending::How;
 use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
-use crate::negotiate::{SipLocal, answer_browser, codecs, offer_sip, pictures};
+use crate::negotiate::{SipLocal, answer_browser, codecs, pictures};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -70,11 +70,9 @@ impl Switchboard {
                             extra,
                             options: InviteOptions::default(),
                         };
-                        FarLeg::Sip(Box::new(SipLeg::new(
-                            key.first_far_leg(),
-                            key.invite(),
-                            Some(wish),
-                        )))
+                        let sip = SipLeg::new(key.first_far_leg(), key.invite(), Some(wish));
+                        let profile = self.config.account_media.clone();
+                        FarLeg::Sip(Box::new(sip.with_profile(profile)))
                     }
                 };
                 self.make_legs(&call);
@@ -113,11 +111,7 @@ impl Switchboard {
         );
         let far = match &call.far {
             FarLeg::Echo { .. } => LegSpec::Source(Source::Echo),
-            FarLeg::Sip(_) => LegSpec::Rtp {
-                face: Face::Inside,
-                sdes: false,
-                video: call.wants_pictures(),
-            },
+            FarLeg::Sip(sip) => sip.spec(call.wants_pictures()),
         };
         self.media(key, make(key.first_far_leg(), far));
     }
@@ -136,7 +130,7 @@ impl Switchboard {
         } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, video, .. }) => {
+                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, sdes, video }) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
@@ -157,13 +151,11 @@ impl Switchboard {
                         .as_mut()
                         .map(|w| std::mem::take(&mut w.extra))
                         .unwrap_or_default();
+                    let session_id = leg.0 + NUMBERS_PER_CALL;
                     sip.local = Some(SipLocal {
-                        address,
-                        session_id: leg.0 + NUMBERS_PER_CALL,
-                        version: 1,
                         extra,
                         video,
-                        lines: Vec::new(),
+                        ..SipLocal::new(address, session_id, sip.profile.clone(), &sdes)
                     });
                 }
                 (FarLeg::Sip(_), _) => return,
@@ -262,8 +254,8 @@ impl Switchboard {
         let (Some(local), Some(wish)) = (&sip.local, sip.wish.take()) else {
             return;
         };
-        sip.offered = codecs::own_ordered_by(&browser);
-        let sdp = offer_sip(local, &sip.offered, Direction::SendRecv);
+        sip.offered = codecs::own_for(&sip.profile, &browser);
+        let sdp = sip.first_offer(local, Direction::SendRecv);
         sip.placed = true;
         let invite = sip.invite;
         self.by_invite.insert(invite, key);

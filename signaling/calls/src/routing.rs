@@ -11,6 +11,7 @@ impl Switchboard {
         let status = Some(Refusal {
             status: 404,
             reason: "Not Found".to_owned(),
+            ..Refusal::default()
         });
         self.trunk(
             arrival.invite.0,

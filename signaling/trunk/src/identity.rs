@@ -149,9 +149,13 @@ pub(crate) fn headers_of_line(message: &Message<'_>) -> Vec<Header> {
             let hidden = is_about_caller(name)
                 && !name.eq_ignore_ascii_case(b"Privacy")
                 && !name.eq_ignore_ascii_case(b"Diversion");
+            // Whoever passes the call on wants to know how many hops are left.
             let listed = matches!(
                 id,
-                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
+                HeaderName::Other
+                    | HeaderName::Subject
+                    | HeaderName::ReferredBy
+                    | HeaderName::MaxForwards
             );
             listed && !hidden && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })

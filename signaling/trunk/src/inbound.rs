@@ -7,6 +7,7 @@ use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
 use crate::reliable::Reliability;
+use crate::server::Headers;
 use crate::validate::Refusal;
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
@@ -209,6 +210,17 @@ impl Agent {
         reason: &str,
         now: Instant,
     ) {
+        self.refuse_invite(invite, status, reason, Vec::new(), now);
+    }
+
+    pub(crate) fn refuse_invite(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        reason: &str,
+        headers: Headers,
+        now: Instant,
+    ) {
         let Some(key) = self
             .s
             .invites
@@ -218,7 +230,7 @@ impl Agent {
             return;
         };
         self.stop_progress(invite);
-        self.respond(&key, status, reason, Vec::new(), b"", now);
+        self.respond(&key, status, reason, headers, b"", now);
     }
 
     /// Over TCP as well: the ACK is end to end (RFC 3261 §13.3.1.4).

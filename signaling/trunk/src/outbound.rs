@@ -9,7 +9,7 @@ use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
 use crate::registration::domain_uri;
-use crate::requests::{Draft, Purpose};
+use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
 use crate::trunks::is_of_line;
 use signaling_sip::dialog::Dialog;
@@ -114,6 +114,7 @@ impl Agent {
         let late = draft.sdp.is_empty();
         let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
         entry.last_sdp.clone_from(&draft.sdp);
+        entry.redirects.told = options.tell_redirects;
         entry.attempt_ms = attempt_ms;
         self.add_invite(invite, entry);
         self.s
@@ -229,7 +230,13 @@ impl Agent {
                     raw: failure_of(response).raw,
                 }
             } else {
-                End::Failed(failure_of(response))
+                End::Failed(Failure {
+                    contacts: match entry.redirects.told {
+                        true => crate::redirect::contacts(response),
+                        false => Vec::new(),
+                    },
+                    ..failure_of(response)
+                })
             };
             let calling = entry.phase == Phase::Calling;
             if let End::Failed(failure) = &end
@@ -415,7 +422,6 @@ pub(crate) fn target_uri(
         }
     }
     match &mut uri {
-        Uri::Sip(sip) if sip.secure => return Err(WriteFault::Insecure),
         Uri::Sip(sip) => {
             // Headers of a URI do not go into a Request-URI (RFC 3261 §19.1.1, table 1).
             sip.headers = None;
@@ -444,6 +450,9 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
 /// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
 fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
+    if let Some(hops) = options.max_forwards {
+        headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
+    }
     if let Some(replaces) = &options.replaces {
         let replaces = Replaces::parse(replaces.as_bytes())
             .map_err(|_| WriteFault::Param("Replaces".into()))?;

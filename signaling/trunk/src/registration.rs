@@ -554,7 +554,12 @@ pub(crate) fn next_hop(spec: &AccountSpec) -> Vec<u8> {
     };
     match Uri::parse(text.as_bytes()) {
         Ok(Uri::Sip(mut uri)) => {
-            if uri.port.is_none() && spec.port != 0 {
+            let tls = uri.secure
+                || uri
+                    .param("transport")
+                    .is_some_and(|t| t.eq_ignore_ascii_case(b"tls"));
+            // Pages say 5060 where nobody chose a port; TLS is not there.
+            if uri.port.is_none() && spec.port != 0 && !(tls && spec.port == 5060) {
                 uri.port = Some(spec.port);
             }
             uri.user = None;

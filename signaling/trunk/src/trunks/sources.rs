@@ -6,6 +6,7 @@ use crate::identity::{asserted, called};
 use crate::inbound::Caller;
 use crate::lines::TrunkMode;
 use crate::net::{Path, unmapped};
+use crate::tls::admits;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Message, Uri};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,8 +148,12 @@ impl Agent {
             return false;
         };
         let is_live = self.s.accounts.get(&id).is_some_and(|a| a.is_live());
-        let wants_certificate = spec.tls.as_ref().is_some_and(|tls| tls.client_certificate);
-        is_live && spec.mode != TrunkMode::Accept && (!wants_certificate || is_shown(path))
+        let peer = match path {
+            Path::Stream { stream, .. } => self.s.streams.get(&stream),
+            Path::Datagram { .. } => None,
+        };
+        let peer = peer.and_then(|stream| stream.peer.as_ref());
+        is_live && spec.mode != TrunkMode::Accept && admits(spec, peer).is_ok()
     }
 
     /// The name of the trunk that an address belongs to.
@@ -160,11 +165,6 @@ impl Agent {
             Line::Phone(_) => None,
         }
     }
-}
-
-/// Not carried out yet: nobody has shown a certificate.
-fn is_shown(_: Path) -> bool {
-    false
 }
 
 #[cfg(test)]
