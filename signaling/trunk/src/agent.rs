@@ -8,6 +8,7 @@ use crate::invite::Invite;
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
+use crate::registrar::Registrar;
 use crate::registration::Account;
 use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
@@ -16,6 +17,7 @@ use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
 use crate::stranger::Strangers;
+use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
 use crate::trunks::{Heard, Trunks, is_of_line};
@@ -165,6 +167,8 @@ pub(crate) enum Due {
     Notify(InviteId, ReferId),
     /// A REFER of theirs waits for a decision, or for the end of its subscription.
     Referral(InviteId, ReferId),
+    /// The first contact of a phone runs out.
+    Phone(String),
 }
 
 /// What a snapshot holds.
@@ -178,6 +182,8 @@ pub(crate) struct State {
     pub lines: Lines,
     #[serde(default)]
     pub trunks: Trunks,
+    #[serde(default)]
+    pub registrar: Registrar,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -217,6 +223,7 @@ impl Agent {
             accounts: BTreeMap::new(),
             lines: Lines::default(),
             trunks: Trunks::default(),
+            registrar: Registrar::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -274,6 +281,9 @@ impl Agent {
                 bytes,
             } => {
                 let path = Path::Datagram { local, remote };
+                if let Some(answer) = stun::answer(bytes, remote) {
+                    return self.transmit(path, answer);
+                }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
                     Scan::KeepAlive { .. } | Scan::Partial { .. } | Scan::Garbage(_) => {}
@@ -312,6 +322,7 @@ impl Agent {
                 Due::Late(number) => self.on_late_answer(number),
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
+                Due::Phone(user) => self.on_phone_due(&user, now),
             }
         }
     }
@@ -436,17 +447,15 @@ impl Agent {
             self.close_account(account, now);
         }
         self.tell_trunks();
+        self.tell_phones();
     }
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.close_misjudged(&before, now);
         self.take_trunks(now);
-        self.take_phones(&before, now);
+        self.take_phones(&before);
     }
-
-    /// Not carried out yet: nobody can register.
-    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {

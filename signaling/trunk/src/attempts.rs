@@ -151,7 +151,7 @@ impl Agent {
 
     /// A 2xx of a call that is not wanted: acknowledged and ended (RFC 3261 §13.2.2.4).
     fn end_fork(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], now: Instant) {
-        let Some(id) = self.fork_of(invite, response, head, true) else {
+        let Some(id) = self.fork_of(invite, 0, response, head, true) else {
             return;
         };
         let fork = self.s.invites.get_mut(&invite).and_then(|i| i.fork(id));

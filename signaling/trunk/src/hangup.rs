@@ -26,6 +26,14 @@ impl Agent {
         }
         entry.hung_up = true;
         match entry.phase {
+            Phase::Calling if entry.ringing.is_some() => {
+                if !self.stop_rings(invite, now) {
+                    return self.end(invite, End::ByUs { raw: String::new() }, now);
+                }
+                self.s
+                    .schedule
+                    .set(Due::Patience(invite), Some(now + AFTER_CANCEL));
+            }
             Phase::Calling => {
                 let request = entry.request;
                 let unsent = request
@@ -78,13 +86,14 @@ impl Agent {
 
     /// Once a provisional response is there; without one it waits for it (RFC 3261 §9.1).
     pub(crate) fn send_cancel(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else {
+        let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let Some(branch) = entry.transaction.clone() else {
-            return;
-        };
-        if !entry.cancel_sent
+        if entry.ringing.is_some() {
+            return self.cancel_rings(invite, now);
+        }
+        let branch = entry.transaction.clone().filter(|_| !entry.cancel_sent);
+        if let Some(branch) = branch
             && self.cancel_transaction(invite, &branch, now)
             && let Some(entry) = self.s.invites.get_mut(&invite)
         {
@@ -175,6 +184,7 @@ impl Agent {
             return;
         };
         let (request, branch) = (entry.request.take(), entry.transaction.clone());
+        self.forget_rings(invite);
         if let Some(request) = request {
             self.abandon(request);
         }

@@ -32,17 +32,17 @@ pub(crate) fn from_of(
 }
 
 /// P-Asserted-Identity, Privacy and Diversion. Who is asserted is for those alone who are trusted with it (RFC 3325
-/// §9.1).
+/// §9.1). `address`: the URI of a user.
 pub(crate) fn identity_headers(
-    spec: &AccountSpec,
+    address: impl Fn(&str) -> Result<Vec<u8>, WriteFault>,
     display: &str,
     caller: &CallerIdentity,
     trusted: bool,
 ) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
     if let (Some(user), true) = (&caller.asserted_user, trusted) {
-        let uri = domain_uri(spec, Some(checked(user, "asserted identity")?))?;
-        let value = addr_spec(display, &uri.to_bytes())?;
+        checked(user, "asserted identity")?;
+        let value = addr_spec(display, &address(user)?)?;
         headers.push(("P-Asserted-Identity".into(), value));
     }
     if let Some(privacy) = caller.privacy.as_ref().filter(|p| !p.is_empty()) {

@@ -7,6 +7,7 @@ use crate::net::Path;
 use crate::redirect::Redirects;
 use crate::refer::OurRefer;
 use crate::referral::Referral;
+use crate::registrar::ringing::Ringing;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
 use crate::session_timer::SessionTimer;
@@ -76,6 +77,9 @@ pub(crate) struct Invite {
     /// Branches of INVITEs whose servers said nothing in time.
     #[serde(default)]
     pub abandoned: Vec<String>,
+    /// Ours to a phone, with a request for each of its contacts.
+    #[serde(default)]
+    pub ringing: Option<Box<Ringing>>,
     ended: bool,
 }
 
@@ -110,6 +114,12 @@ pub(crate) struct Fork {
     /// An UPDATE before anybody answered.
     #[serde(default)]
     pub their_offer: Option<TheirOffer>,
+    /// Which contact of a phone it is; 0: the INVITE has one request only.
+    #[serde(default)]
+    pub ring: u32,
+    /// What requests go over instead of wherever the peer's Contact leads, if no proxy has put itself on the way.
+    #[serde(default)]
+    pub flow: Option<Path>,
 }
 
 impl Fork {
@@ -122,6 +132,8 @@ impl Fork {
             rseq: None,
             early_sdp: None,
             their_offer: None,
+            ring: 0,
+            flow: None,
         }
     }
 }
@@ -209,6 +221,7 @@ impl Invite {
             redirects: Redirects::default(),
             attempt_ms: 0,
             abandoned: Vec::new(),
+            ringing: None,
             ended: false,
         }
     }
@@ -289,7 +302,10 @@ impl Agent {
                 self.note_invite_cseq(*invite, next);
                 return next;
             }
-            Purpose::Cancel(_) | Purpose::Ack { .. } | Purpose::Probe { .. } => return next,
+            Purpose::Ring(..)
+            | Purpose::Cancel(_)
+            | Purpose::Ack { .. }
+            | Purpose::Probe { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)
@@ -356,8 +372,11 @@ impl Agent {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let mut branches = entry.transaction.iter().chain(&entry.abandoned);
-        let waits = !entry.inbound && branches.any(|b| self.s.client.contains_key(b));
+        let waits = !entry.inbound && {
+            let rings = entry.ringing.iter().flat_map(|r| r.branches());
+            let branches = entry.transaction.iter().chain(&entry.abandoned);
+            branches.chain(rings).any(|b| self.s.client.contains_key(b))
+        };
         if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }

@@ -8,6 +8,7 @@ use crate::identity::{from_of, identity_headers, is_signature, of_line};
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
+use crate::registrar::ringing::Wanted;
 use crate::registration::domain_uri;
 use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
@@ -49,11 +50,20 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return refuse(self, Cause::Overloaded, "too many calls".into());
         }
+        if let Some(users) = options.line.as_ref().and_then(|line| self.phones_of(line)) {
+            let wanted = Wanted {
+                from_display: from_display.into(),
+                headers,
+                sdp,
+                options,
+            };
+            return self.call_phones(invite, &users, target, wanted, now);
+        }
         let account = match &options.line {
             None if is_of_line(account) => None,
             None => Some(account),
             Some(Line::Trunk(name)) => self.s.trunks.account(name),
-            // Not carried out yet: no phone can be called.
+            // Called already.
             Some(Line::Phone(_)) => None,
         };
         let entry = account.and_then(|id| Some((id, self.s.accounts.get(&id)?)));
@@ -85,9 +95,10 @@ impl Agent {
             from.extend_from_slice(format!(";tag={tag}").as_bytes());
             let to = addr_spec("", &uri)?;
             let signed = options.line.is_some();
+            let asserted = |user: &str| Ok(domain_uri(&spec, Some(user.as_bytes()))?.to_bytes());
             let headers = [
                 checked_headers(headers, signed)?,
-                identity_headers(&spec, display, caller, trusted)?,
+                identity_headers(asserted, display, caller, trusted)?,
                 option_headers(&options)?,
             ]
             .concat();
@@ -145,6 +156,7 @@ impl Agent {
     pub(crate) fn on_provisional(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         source: SocketAddr,
@@ -159,7 +171,7 @@ impl Agent {
         if response.status() == 100 || entry.phase != Phase::Calling {
             return;
         }
-        let Some(fork) = self.fork_of(invite, response, head, false) else {
+        let Some(fork) = self.fork_of(invite, ring, response, head, false) else {
             return;
         };
         // As long as somebody says that it rings, it may (RFC 3261 §16.7, timer C).
@@ -188,13 +200,17 @@ impl Agent {
     pub(crate) fn fork_of(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         confirmed: bool,
     ) -> Option<ForkId> {
+        let flow = self.flow_of_fork(invite, ring, response);
         let entry = self.s.invites.get_mut(&invite)?;
         let tag = response.to().ok()?.tag().unwrap_or_default();
-        if let Some(fork) = entry.forks.iter().find(|f| f.dialog.remote_tag == tag) {
+        let is_it = |f: &&mut Fork| f.dialog.remote_tag == tag && f.ring == ring;
+        if let Some(fork) = entry.forks.iter_mut().find(is_it) {
+            fork.flow = flow;
             return Some(fork.id);
         }
         let most = if confirmed {
@@ -208,13 +224,16 @@ impl Agent {
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
         let id = ForkId(entry.next_fork);
         entry.next_fork = entry.next_fork.saturating_add(1);
-        entry.forks.push(Fork::new(id, dialog));
+        let mut fork = Fork::new(id, dialog);
+        (fork.ring, fork.flow) = (ring, flow);
+        entry.forks.push(fork);
         Some(id)
     }
 
     pub(crate) fn on_invite_final(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         source: SocketAddr,
@@ -251,7 +270,7 @@ impl Agent {
             return;
         }
         let calling = entry.phase == Phase::Calling;
-        let Some(id) = self.fork_of(invite, response, head, true) else {
+        let Some(id) = self.fork_of(invite, ring, response, head, true) else {
             if calling {
                 self.end(invite, End::Failed(failure_of(response)), now);
             }
@@ -448,7 +467,9 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
 }
 
 /// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
-fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+pub(crate) fn option_headers(
+    options: &InviteOptions,
+) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
     if let Some(hops) = options.max_forwards {
         headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
@@ -477,7 +498,7 @@ const OURS: [&str; 6] = [
 ];
 
 /// `signed`: an Identity may be passed on (RFC 8224), which nobody but a line brings.
-fn checked_headers(
+pub(crate) fn checked_headers(
     headers: Vec<Header>,
     signed: bool,
 ) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {

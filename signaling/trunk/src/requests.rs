@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     /// Also with expires 0.
     Register(AccountId),
     Invite(InviteId),
+    /// An INVITE to one of several contacts.
+    Ring(InviteId, u32),
     Cancel(InviteId),
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
@@ -99,6 +101,9 @@ pub(crate) struct Request {
     #[serde(default)]
     pub host: String,
     pub phase: Phase,
+    /// What it goes over, and nothing else.
+    #[serde(default)]
+    pub flow: Option<Path>,
     /// Realms that were answered with a nonce given in this very exchange, and the nonce.
     pub answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
     pub rounds: u8,
@@ -179,8 +184,11 @@ impl Agent {
     ) -> u64 {
         let full = self.s.requests.len() >= MAX_REQUESTS;
         let number = self.add_request(purpose, account, draft, ways.into(), attempt_ms);
+        let flow = self.s.requests.get(&number).and_then(|r| r.flow);
         if full {
             self.fail(number, Cause::Overloaded, "too many requests", now);
+        } else if let Some(flow) = flow {
+            self.send_over_flow(number, flow, now);
         } else {
             let failure = Failure {
                 cause: Cause::Unreachable,
@@ -201,6 +209,7 @@ impl Agent {
         attempt_ms: u32,
     ) -> u64 {
         let number = self.draw();
+        let flow = self.flow_for(&purpose).filter(|flow| self.is_open(*flow));
         let phase = Phase::Sent {
             branch: String::new(),
         };
@@ -216,6 +225,7 @@ impl Agent {
             provisional: false,
             host: String::new(),
             phase,
+            flow,
             answered: Vec::new(),
             rounds: 0,
         };
@@ -248,6 +258,56 @@ impl Agent {
             ..Failure::default()
         };
         self.try_next_hop(number, failure, now);
+    }
+
+    /// The flow that a request is bound to, where its peer is reached by one (RFC 5626 §5.3).
+    fn flow_for(&self, purpose: &Purpose) -> Option<Path> {
+        let main = |invite: &InviteId| Some((*invite, self.s.invites.get(invite)?.main?));
+        let (invite, fork) = match purpose {
+            Purpose::Ring(invite, ring) => return self.flow_of_ring(*invite, *ring),
+            Purpose::Bye(invite, fork)
+            | Purpose::Prack(invite, fork)
+            | Purpose::Ack { invite, fork } => (*invite, *fork),
+            Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
+            | Purpose::Refer(invite, _)
+            | Purpose::Notify(invite, _)
+            | Purpose::Info(invite) => main(invite)?,
+            Purpose::Register(_)
+            | Purpose::Invite(_)
+            | Purpose::Cancel(_)
+            | Purpose::Probe { .. } => return None,
+        };
+        let entry = self.s.invites.get(&invite)?;
+        let fork = entry.forks.iter().find(|f| f.id == fork)?;
+        fork.flow.filter(|_| fork.dialog.routes.is_empty())
+    }
+
+    fn is_open(&self, flow: Path) -> bool {
+        match flow {
+            Path::Datagram { .. } => true,
+            Path::Stream { stream, .. } => self.s.streams.get(&stream).is_some_and(|s| s.up),
+        }
+    }
+
+    /// Whatever its length over UDP: nothing else leads to a phone behind a NAT.
+    fn send_over_flow(&mut self, request: u64, flow: Path, now: Instant) {
+        let Path::Datagram { local, .. } = flow else {
+            if let Path::Stream { stream, .. } = flow {
+                self.send_over_stream(request, stream, now);
+            }
+            return;
+        };
+        let mut own = self.config.listeners.iter();
+        let listener = own.find(|l| l.transport == Transport::Udp && l.bound == local);
+        let Some(listener) = listener.cloned() else {
+            return self.fail(request, Cause::Unreachable, "its listener is gone", now);
+        };
+        let branch = self.s.dice.branch();
+        match self.compose(request, &branch, &listener) {
+            Ok(bytes) => self.launch(request, branch, bytes, flow, now),
+            Err(fault) => self.fail(request, Cause::BadRequest, &fault.to_string(), now),
+        }
     }
 
     pub(crate) fn fail(&mut self, request: u64, cause: Cause, reason: &str, now: Instant) {
@@ -492,7 +552,10 @@ impl Agent {
         }
         entry_sent(&mut self.s.requests, request, &branch);
         let reliable = path.is_reliable();
-        let is_invite = matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        let is_invite = matches!(
+            purpose,
+            Purpose::Invite(_) | Purpose::Ring(..) | Purpose::Reinvite(_)
+        );
         let (machine, head) = if is_invite {
             let end = bytes
                 .windows(4)
@@ -509,8 +572,10 @@ impl Agent {
                 Vec::new(),
             )
         };
-        if let Purpose::Invite(invite) = purpose {
-            self.on_invite_sent(invite, &branch);
+        match purpose {
+            Purpose::Invite(invite) => self.on_invite_sent(invite, &branch),
+            Purpose::Ring(invite, ring) => self.on_ring_sent(invite, ring, &branch),
+            _ => {}
         }
         let tx = ClientTransaction {
             machine,
@@ -635,9 +700,17 @@ impl Agent {
             entry.hops.push_front(hop);
         }
         let (purpose, cseq) = (entry.purpose.clone(), entry.draft.cseq);
+        let flow = entry.flow;
         let cseq = self.cseq_of_retry(&purpose, cseq);
         if let Some(entry) = self.s.requests.get_mut(&request) {
             entry.draft.cseq = cseq;
+        }
+        if let Some(flow) = flow {
+            return if self.is_open(flow) {
+                self.send_over_flow(request, flow, now);
+            } else {
+                self.on_hop_failed(request, "its connection is gone", now);
+            };
         }
         self.try_next_hop(request, Failure::default(), now);
     }
@@ -748,7 +821,7 @@ impl Agent {
                 self.try_next_hop(request, failure, now);
             }
         }
-        if terminated && let Purpose::Invite(invite) = purpose {
+        if terminated && let Purpose::Invite(invite) | Purpose::Ring(invite, _) = purpose {
             self.forget_invite_if_over(invite);
         }
     }

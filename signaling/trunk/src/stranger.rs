@@ -49,10 +49,20 @@ impl Strangers {
 impl Agent {
     /// Whatever is wrong (no such user, a dead one, the wrong source), the answer is one and the same.
     pub(crate) fn refuse_stranger(&mut self, message: &Message<'_>, path: Path, now: Instant) {
-        let refusal = Refusal::new(404, "Not Found");
+        self.refuse_slowly(message, path, &Refusal::new(404, "Not Found"), now);
+    }
+
+    /// At once, a few times; then later and later.
+    pub(crate) fn refuse_slowly(
+        &mut self,
+        message: &Message<'_>,
+        path: Path,
+        refusal: &Refusal,
+        now: Instant,
+    ) {
         let tries = self.s.strangers.count(path.remote().ip(), now);
         if tries <= FREE {
-            return self.refuse(message, path, &refusal);
+            return self.refuse(message, path, refusal);
         }
         if self.s.strangers.late.len() >= MAX_LATE {
             return;
@@ -64,7 +74,7 @@ impl Agent {
             refusal.status,
             &refusal.reason,
             None,
-            &[],
+            &refusal.headers,
             b"",
         ) else {
             return;

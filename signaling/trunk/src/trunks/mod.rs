@@ -19,7 +19,7 @@ use sources::Sources;
 use std::collections::BTreeMap;
 
 /// Accounts of lines have numbers from here on; those of pages are drawn from below.
-const LINES: u64 = 1 << 63;
+pub(crate) const LINES: u64 = 1 << 63;
 
 /// Whether an account is a line's, which no command may name.
 pub(crate) fn is_of_line(account: AccountId) -> bool {
@@ -117,7 +117,7 @@ impl Agent {
                 self.close_trunk(&name, now);
             }
             self.open_trunk(spec, first, now);
-            first = first + BETWEEN_REGISTRATIONS;
+            first += BETWEEN_REGISTRATIONS;
         }
         self.s.trunks.quiet = false;
         self.tell_trunks();
@@ -207,14 +207,6 @@ impl Agent {
                 up,
                 reason: why.into(),
             });
-        }
-    }
-
-    /// The phone that a trunk registers as has a contact, or has none any more.
-    #[expect(dead_code, reason = "told by the registrar")]
-    pub(crate) fn trunk_has_contact(&mut self, name: &str, up: bool) {
-        if let Some(account) = self.s.trunks.account(name) {
-            self.set_trunk(account, up, if up { "" } else { "it is not registered" });
         }
     }
 

@@ -65,7 +65,8 @@ impl Agent {
             .accounts
             .get(&id)
             .is_some_and(|a| !a.servers.is_empty());
-        if !registers && !(probed && has_servers) {
+        let untested = !(probed && has_servers);
+        if untested && !registers {
             // Untested.
             self.trunk_is_up(id);
         }
