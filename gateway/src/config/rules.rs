@@ -16,6 +16,7 @@ const MOST_RULES: usize = 10_000;
 
 pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
     let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
+    let account_media = trunks::read_media(reader, &|key| format!("accounts.{key}"));
     let numbering = read_numbering(reader);
     // Patterns are normalised as numbers are: without knowing how, nothing can be said of them.
     let numbering = numbering?;
@@ -56,6 +57,7 @@ pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
     Some(Plan {
         trunk_media: trunks::media_by_name(trunks),
         phone_media: phone_media?,
+        account_media: account_media?,
         trunks: trunks.iter().map(rules_of).collect(),
         rules: rules.into_iter().collect::<Option<_>>()?,
         emergency: emergency?,
@@ -395,13 +397,13 @@ fn read_limit(reader: &mut Reader, entry: &str, known: &Known<'_>) -> Option<Lim
     Some(limit)
 }
 
-/// An address; of IPv6 its /64, which is one subscriber.
+/// An address; of IPv6 its /64, which is one subscriber, as the calls write it.
 fn source(text: &str) -> Result<String, String> {
     Ok(match values::ip(text.trim_end_matches("/64"))? {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {
-            let network = u128::from(ip) >> 64 << 64;
-            std::net::Ipv6Addr::from(network).to_string()
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     })
 }
