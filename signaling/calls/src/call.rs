@@ -5,11 +5,13 @@
 
 use crate::api::SessionId;
 use crate::hunting::ByPlan;
-use crate::negotiate::{BrowserDescription, SipDescription, SipLocal};
-use media_control::{Format, GroupId, LegId, LegStats, LocalTransport, Remote};
+use crate::negotiate::{BrowserDescription, SipDescription, SipLocal, offer_sip};
+use media_control::{
+    Direction, Face, Format, GroupId, LegId, LegSpec, LegStats, LocalTransport, Remote,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use signaling_plan::Ticket;
+use signaling_plan::{MediaProfile, Srtp, Ticket};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
     AccountId, ForkId, Header, InviteId, InviteOptions, Line, NO_ACCOUNT, OfferId, ReferId, Target,
@@ -38,6 +40,11 @@ impl CallKey {
     }
 
     pub fn browser_leg(self) -> LegId {
+        LegId(self.0)
+    }
+
+    /// The caller's of a bridge, which has no browser.
+    pub fn caller_leg(self) -> LegId {
         LegId(self.0)
     }
 
@@ -158,6 +165,9 @@ pub(crate) struct SipLeg {
     #[serde(default)]
     pub shared: bool,
     pub standing: Standing,
+    /// What the line that it goes by wants of sound.
+    #[serde(default)]
+    pub profile: MediaProfile,
     pub local: Option<SipLocal>,
     /// Payload types of our last offer.
     pub offered: Vec<Format>,
@@ -352,6 +362,13 @@ impl Call {
         }
     }
 
+    /// What the line of the SIP leg wants of sound.
+    pub fn profile(&self) -> MediaProfile {
+        self.sip()
+            .map(|sip| sip.profile.clone())
+            .unwrap_or_default()
+    }
+
     pub fn sip_mut(&mut self) -> Option<&mut SipLeg> {
         match &mut self.far {
             FarLeg::Sip(leg) => Some(leg),
@@ -420,6 +437,7 @@ impl SipLeg {
             line: None,
             shared: false,
             standing: Standing::New,
+            profile: MediaProfile::default(),
             local: None,
             offered: Vec::new(),
             description: None,
@@ -442,6 +460,37 @@ impl SipLeg {
             closing: false,
             closed: false,
             stats: None,
+        }
+    }
+
+    /// By a line that wants this of sound; a page's own account has no wishes.
+    pub fn by_line(self, line: Line) -> SipLeg {
+        SipLeg {
+            line: Some(line),
+            ..self
+        }
+    }
+
+    pub fn with_profile(self, profile: MediaProfile) -> SipLeg {
+        SipLeg { profile, ..self }
+    }
+
+    /// What our INVITE says: an offer, or nothing where the line wants the peer to offer (RFC 3264 §4).
+    pub fn first_offer(&self, local: &SipLocal, ours: Direction) -> Vec<u8> {
+        if self.profile.late_offer {
+            return Vec::new();
+        }
+        offer_sip(local, &self.offered, ours)
+    }
+
+    /// The leg as media is to make it. Keys are drawn for all but those that shall have none: a peer may offer SRTP
+    /// at any time.
+    pub fn spec(&self, pictures: bool) -> LegSpec {
+        let keyed = matches!(self.profile.srtp, Srtp::Offer | Srtp::Require);
+        LegSpec::Rtp {
+            face: Face::Inside,
+            sdes: self.profile.srtp != Srtp::Forbid,
+            video: pictures && !keyed,
         }
     }
 }

@@ -346,6 +346,7 @@ impl Switchboard {
         for key in live {
             self.end(key, How::gateway("Normal call clearing", None), now);
         }
+        self.end_all_bridges(now);
         let sessions: Vec<(SessionId, bool)> = self
             .sessions
             .iter()

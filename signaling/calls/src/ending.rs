@@ -435,6 +435,7 @@ impl Switchboard {
                 .into_iter()
                 .chain(call.beside.into_iter().filter_map(|sip| sip.stats))
                 .collect(),
+            ..CallRecord::default()
         };
         self.output(Output::Record(Box::new(record)));
     }

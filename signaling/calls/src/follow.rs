@@ -11,11 +11,11 @@ use crate::hunting::{ByPlan, What};
 use crate::incoming::Arrival;
 use crate::limits::{NO_ANSWER_OUTGOING, REPLACED};
 use crate::midcall::ours;
-use crate::negotiate::{NegotiationError, answer_sip, codecs, offer_sip, read_sip};
+use crate::negotiate::{NegotiationError, answer_sip, codecs, offer_sip, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use crate::transfer::{Told, transfer_event};
-use media_control::{Command as Media, Direction, Face, LegId, LegSpec};
+use media_control::{Command as Media, Direction, LegId};
 use signaling_plan::Ticket;
 use signaling_protocol::ServerMessage;
 use signaling_protocol::transfer::TransferStatus;
@@ -177,13 +177,17 @@ impl Switchboard {
             wish,
             tickets,
         } = way;
+        let profile = match &line {
+            Some(line) => self.profile_of(line),
+            None => self.config.account_media.clone(),
+        };
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         call.later_legs += 1;
         let leg = key.later_leg(call.later_legs);
         let coming = key.later_invite(call.later_legs);
-        let mut sip = SipLeg::new(leg, coming, Some(wish));
+        let mut sip = SipLeg::new(leg, coming, Some(wish)).with_profile(profile);
         sip.line = line;
         call.beside.push(sip);
         call.following = Some(Following {
@@ -234,11 +238,13 @@ impl Switchboard {
     }
 
     pub(crate) fn make_later_leg(&mut self, key: CallKey, leg: LegId) {
-        let spec = LegSpec::Rtp {
-            face: Face::Inside,
-            sdes: false,
-            video: self.calls.get(&key).is_some_and(Call::wants_pictures),
+        let Some(call) = self.calls.get(&key) else {
+            return;
         };
+        let Some(sip) = call.sips().find(|sip| sip.leg == leg) else {
+            return;
+        };
+        let spec = sip.spec(call.wants_pictures());
         let group = key.group();
         self.media(key, Media::CreateLeg { leg, group, spec });
     }
@@ -290,10 +296,10 @@ impl Switchboard {
         let (Some(local), Some(wish), false) = (&sip.local, sip.wish.take(), sip.placed) else {
             return;
         };
-        sip.offered = codecs::own_ordered_by(&browser);
+        sip.offered = codecs::own_for(&sip.profile, &browser);
         sip.held_by_us = held;
         sip.placed = true;
-        let sdp = offer_sip(local, &sip.offered, direction(held));
+        let sdp = sip.first_offer(local, direction(held));
         self.timers
             .set(Timer::Following(key.0), now + NO_ANSWER_OUTGOING);
         self.trunk(
@@ -448,7 +454,11 @@ impl Switchboard {
     /// An INVITE for the place of a leg of ours, whose rights the trunk has checked.
     pub(crate) fn asks_to_replace(&mut self, arrival: Arrival, replaced: InviteId) {
         let refused = self.may_replace(&arrival, replaced);
-        let description = arrival.sdp.as_deref().map(read_sip).transpose();
+        let replaced_call = self.by_invite.get(&replaced);
+        let replaced_call = replaced_call.and_then(|key| self.calls.get(key));
+        let profile = replaced_call.map(Call::profile).unwrap_or_default();
+        let read = |sdp| read_offer(sdp, &profile);
+        let description = arrival.sdp.as_deref().map(read).transpose();
         let (key, description) = match (refused, description) {
             (Ok(key), Ok(description)) => (key, description),
             (Err(status), _) => return self.refuse_arrival(&arrival, status),
@@ -459,7 +469,8 @@ impl Switchboard {
         };
         call.later_legs += 1;
         let leg = key.later_leg(call.later_legs);
-        let mut sip = SipLeg::new(leg, arrival.invite, None);
+        let mut sip = SipLeg::new(leg, arrival.invite, None).with_profile(call.profile());
+        sip.line.clone_from(&arrival.line);
         sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());
@@ -560,7 +571,7 @@ impl Switchboard {
             }
             // They want our offer: their answer comes with the ACK.
             None => {
-                sip.offered = codecs::own_ordered_by(&browser);
+                sip.offered = codecs::own_for(&sip.profile, &browser);
                 offer_sip(local, &sip.offered, direction(held))
             }
         };

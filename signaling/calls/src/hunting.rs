@@ -215,6 +215,7 @@ impl Switchboard {
         if heard {
             self.part(key);
         }
+        let profile = self.profile_of(&line);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -224,8 +225,9 @@ impl Switchboard {
         let FarLeg::Sip(current) = &mut call.far else {
             return;
         };
-        let mut fresh = SipLeg::new(leg, invite, Some(wish));
-        fresh.line = Some(line);
+        let fresh = SipLeg::new(leg, invite, Some(wish))
+            .with_profile(profile)
+            .by_line(line);
         let mut old = std::mem::replace(&mut **current, fresh);
         old.standing = Standing::Replaced;
         old.early.clear();

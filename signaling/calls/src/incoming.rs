@@ -6,8 +6,8 @@ use crate::ending::How;
 use crate::limits::{CALLS_PER_SESSION, NO_ANSWER_INCOMING, SDP_BYTES};
 use crate::negotiate::codecs::CodecPolicy;
 use crate::negotiate::{
-    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, pictures, read_browser,
-    read_sip,
+    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, pictures, read_answer,
+    read_browser, read_offer,
 };
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -67,7 +67,9 @@ impl Switchboard {
             Some(_) => None,
         };
         // An INVITE that cannot be served at all is refused before anybody's telephone rings.
-        let description = arrival.sdp.as_deref().map(read_sip).transpose();
+        let profile = self.config.account_media.clone();
+        let read = |sdp| read_offer(sdp, &profile);
+        let description = arrival.sdp.as_deref().map(read).transpose();
         let refusal = match (&description, refusal) {
             (Err(error), None) => {
                 tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
@@ -94,7 +96,7 @@ impl Switchboard {
             return;
         };
         let key = self.new_key();
-        let mut sip = SipLeg::new(key.first_far_leg(), arrival.invite, None);
+        let mut sip = SipLeg::new(key.first_far_leg(), arrival.invite, None).with_profile(profile);
         sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());
@@ -143,6 +145,7 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
+        let policy = policy.by_line(&call.profile());
         let theirs = call
             .sip()
             .and_then(|s| s.description.as_ref())
@@ -265,7 +268,7 @@ impl Switchboard {
             }
             // Their INVITE had no offer: ours goes with the 200, and their answer with the ACK.
             None => {
-                sip.offered = codecs::own_ordered_by(&browser_formats);
+                sip.offered = codecs::own_for(&sip.profile, &browser_formats);
                 (offer_sip(&local, &sip.offered, Direction::SendRecv), None)
             }
         };
@@ -319,7 +322,6 @@ impl Switchboard {
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
-        let theirs = read_sip(sdp)?.as_answer();
         let Some(call) = self.calls.get(&key) else {
             return Ok(());
         };
@@ -327,6 +329,10 @@ impl Switchboard {
         let Some(sip) = call.by_invite(invite) else {
             return Ok(());
         };
+        let Some(local) = &sip.local else {
+            return Ok(());
+        };
+        let theirs = read_answer(sdp, local)?;
         let agreed = codecs::answered(&sip.offered, &theirs.formats);
         let chosen = codecs::for_sip(&agreed, sends.as_ref());
         if chosen.is_empty() {

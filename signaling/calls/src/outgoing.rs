@@ -9,7 +9,7 @@ use crate::connecting::info_of;
 use crate::ending::How;
 use crate::hunting::{ByPlan, What};
 use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
-use crate::negotiate::{SipLocal, answer_browser, codecs, offer_sip, pictures};
+use crate::negotiate::{SipLocal, answer_browser, codecs, pictures};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -100,6 +100,7 @@ impl Switchboard {
         let mut sip = SipLeg::new(key.first_far_leg(), key.invite(), None);
         match route {
             None => {
+                sip.profile = self.config.account_media.clone();
                 sip.wish = Some(Wish {
                     target,
                     headers,
@@ -129,6 +130,7 @@ impl Switchboard {
                 call.trunk_lane = key.0;
                 call.account = NO_ACCOUNT;
                 call.by_plan = Some(Box::new(plan));
+                sip.profile = self.profile_of(&line);
                 sip.line = Some(line);
                 sip.wish = Some(wish);
             }
@@ -182,11 +184,7 @@ impl Switchboard {
         );
         let far = match &call.far {
             FarLeg::Echo { .. } => LegSpec::Source(Source::Echo),
-            FarLeg::Sip(_) => LegSpec::Rtp {
-                face: Face::Inside,
-                sdes: false,
-                video: call.wants_pictures(),
-            },
+            FarLeg::Sip(sip) => sip.spec(call.wants_pictures()),
         };
         self.media(key, make(key.first_far_leg(), far));
     }
@@ -205,7 +203,7 @@ impl Switchboard {
         } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, video, .. }) => {
+                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, sdes, video }) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
@@ -226,13 +224,11 @@ impl Switchboard {
                         .as_mut()
                         .map(|w| std::mem::take(&mut w.extra))
                         .unwrap_or_default();
+                    let session_id = leg.0 + NUMBERS_PER_CALL;
                     sip.local = Some(SipLocal {
-                        address,
-                        session_id: leg.0 + NUMBERS_PER_CALL,
-                        version: 1,
                         extra,
                         video,
-                        lines: Vec::new(),
+                        ..SipLocal::new(address, session_id, sip.profile.clone(), &sdes)
                     });
                 }
                 (FarLeg::Sip(_), _) => return,
@@ -333,8 +329,8 @@ impl Switchboard {
         let (Some(local), Some(wish)) = (&sip.local, sip.wish.take()) else {
             return;
         };
-        sip.offered = codecs::own_ordered_by(&browser);
-        let sdp = offer_sip(local, &sip.offered, Direction::SendRecv);
+        sip.offered = codecs::own_for(&sip.profile, &browser);
+        let sdp = sip.first_offer(local, Direction::SendRecv);
         sip.placed = true;
         let invite = sip.invite;
         self.by_invite.insert(invite, key);
@@ -400,6 +396,7 @@ impl Switchboard {
         };
         let mut plan = ByPlan::new(route, what);
         let (line, wish) = self.next_way(session, &mut plan, now)?;
+        let profile = self.profile_of(&line);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
@@ -407,6 +404,7 @@ impl Switchboard {
         call.account = NO_ACCOUNT;
         call.by_plan = Some(Box::new(plan));
         if let Some(sip) = call.sip_mut() {
+            sip.profile = profile;
             sip.line = Some(line);
             sip.wish = Some(wish);
         }

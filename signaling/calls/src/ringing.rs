@@ -65,10 +65,12 @@ impl Switchboard {
         let mut members = BTreeSet::new();
         for session in sessions.iter().take(RINGING_TOGETHER) {
             let key = self.new_key();
-            let mut sip = SipLeg::new(key.first_far_leg(), invite, None);
+            let profile = self.profile_of(&by.line);
+            let mut sip = SipLeg::new(key.first_far_leg(), invite, None)
+                .with_profile(profile)
+                .by_line(by.line.clone());
             sip.placed = true;
             sip.shared = shared;
-            sip.line = Some(by.line.clone());
             sip.description.clone_from(&description);
             sip.source = Some(arrival.source.ip());
             let from = shown(&arrival, by);

@@ -3,7 +3,7 @@
 use crate::admission::Refused;
 use crate::call::CallKey;
 use crate::incoming::Arrival;
-use crate::negotiate::read_sip;
+use crate::negotiate::read_offer;
 use crate::switchboard::Switchboard;
 use signaling_plan::{Caller, Destination, Route, Scope};
 use signaling_sip::message::asks_for_privacy;
@@ -16,7 +16,7 @@ impl Switchboard {
             return self.asks_to_replace(arrival, replaced);
         }
         let invite = arrival.invite;
-        match self.route_arrival(&arrival, &by, now) {
+        match self.route_arrival(&arrival, &by) {
             Ok(route) => self.carry_out(arrival, by, route, now),
             Err(refused) => {
                 tracing::info!(
@@ -30,36 +30,35 @@ impl Switchboard {
         }
     }
 
-    /// What the plan and the limits say, booked if they let it through.
-    fn route_arrival(
-        &mut self,
-        arrival: &Arrival,
-        by: &ByLine,
-        now: Instant,
-    ) -> Result<Route, Refused> {
+    fn route_arrival(&self, arrival: &Arrival, by: &ByLine) -> Result<Route, Refused> {
         if self.shutting_down || !self.media_up {
             return Err(Refused::later(503, "The gateway cannot take calls now", 10));
         }
-        let (caller, mut scopes) = match &by.line {
-            Line::Trunk(name) => (
-                Caller::Trunk(name.clone()),
-                vec![Scope::Trunk(name.clone())],
-            ),
-            Line::Phone(user) => (
-                Caller::Phone(user.clone()),
-                vec![Scope::Account(user.clone())],
-            ),
+        let caller = match &by.line {
+            Line::Trunk(name) => Caller::Trunk(name.clone()),
+            Line::Phone(user) => Caller::Phone(user.clone()),
         };
-        scopes.push(Scope::Source(crate::callers::source(arrival.source.ip())));
-        let route = self.way(&caller, &by.called.user, CallKey(arrival.invite.0))?;
-        self.has_room(route.emergency, now)?;
-        let ticket = self.book(&scopes, route.emergency, now)?;
-        if route.emergency {
-            self.alarm(&format!("{:?}", by.line), &route.number);
-        }
+        self.way(&caller, &by.called.user, CallKey(arrival.invite.0))
+    }
+
+    /// Books a call that is for sessions.
+    fn book_arrival(
+        &mut self,
+        arrival: &Arrival,
+        by: &ByLine,
+        emergency: bool,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let line = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
+        };
+        let source = Scope::Source(crate::callers::source(arrival.source.ip()));
+        self.has_room(emergency, now)?;
+        let ticket = self.book(&[line, source], emergency, now)?;
         self.booked
             .insert(arrival.invite, ticket.into_iter().collect());
-        Ok(route)
+        Ok(())
     }
 
     /// The first way that leads anywhere.
@@ -80,7 +79,10 @@ impl Switchboard {
                 route.attempts.remove(0);
                 continue;
             }
-            let description = match arrival.sdp.as_deref().map(read_sip).transpose() {
+            let profile = self.profile_of(&by.line);
+            let offer = arrival.sdp.as_deref();
+            let offer = offer.map(|sdp| read_offer(sdp, &profile)).transpose();
+            let description = match offer {
                 Ok(description) => description,
                 Err(error) => {
                     tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
@@ -88,6 +90,9 @@ impl Switchboard {
                     return self.refuse_by_line(arrival.invite, &refused);
                 }
             };
+            if let Err(refused) = self.book_arrival(&arrival, &by, route.emergency, now) {
+                return self.refuse_by_line(arrival.invite, &refused);
+            }
             return self.ring_sessions(arrival, &by, &route, &free, description, now);
         }
         let (status, info) = match busy {

@@ -14,7 +14,7 @@ use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{Ledger, Plan, Ticket};
+use signaling_plan::{Ledger, MediaProfile, Plan, Ticket};
 use signaling_protocol::call::{CallObject, CallStatus};
 use signaling_protocol::connection::Fail;
 use signaling_protocol::{ClientMessage, ServerMessage};
@@ -74,6 +74,8 @@ pub struct Switchboard {
 pub struct Counts {
     pub sessions: usize,
     pub calls: usize,
+    /// Of these, from line to line.
+    pub bridges: usize,
     pub echo_calls: usize,
     pub registered: usize,
     /// Calls to emergency numbers so far.
@@ -135,7 +137,9 @@ impl Switchboard {
                 .calls
                 .values()
                 .filter(|c| c.stage != Stage::Ending)
-                .count(),
+                .count()
+                + self.live_bridges(),
+            bridges: self.live_bridges(),
             echo_calls: self.echo_calls(),
             emergency_calls: self.emergency_calls,
             refused_calls: self.refused_calls,
@@ -151,6 +155,14 @@ impl Switchboard {
         }
     }
 
+    /// What a line wants of sound.
+    pub fn profile_of(&self, line: &Line) -> MediaProfile {
+        match line {
+            Line::Trunk(name) => self.plan.trunk_media.get(name).cloned().unwrap_or_default(),
+            Line::Phone(_) => self.plan.phone_media.clone(),
+        }
+    }
+
     /// Whether new calls can be served: both links are up.
     pub fn is_ready(&self) -> bool {
         self.media_up && self.trunk_up && !self.shutting_down
@@ -158,7 +170,7 @@ impl Switchboard {
 
     /// No call, live or ending, and no session.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.sessions.is_empty()
+        self.calls.is_empty() && self.bridges.is_empty() && self.sessions.is_empty()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -200,11 +212,17 @@ impl Switchboard {
                 Timer::Connection(session) => self.connection_timed_out(SessionId(session)),
                 Timer::Ping(session) => self.ping(SessionId(session), now),
                 Timer::Registration(call) => self.registration_timed_out(CallKey(call), now),
+                Timer::NoAnswer(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_rings_too_long(CallKey(call), now);
+                }
                 Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
                 Timer::Transfer(call) => self.transfer_is_due(CallKey(call), now),
                 Timer::Following(call) => self.following_timed_out(CallKey(call), now),
                 Timer::Replaced(call) => self.hang_up_replaced(CallKey(call)),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),
+                Timer::Forget(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_is_overdue(CallKey(call), now);
+                }
                 Timer::Forget(call) => self.forget(CallKey(call), now),
                 Timer::Ringback(call) => self.ring_back_now(CallKey(call), now),
                 Timer::Parked(session) => self.give_up(SessionId(session), now),
@@ -297,6 +315,9 @@ impl Switchboard {
 
     fn trunk_event(&mut self, event: trunk::Event, now: Instant) {
         use trunk::Event;
+        if let Some(key) = self.bridge_of_event(&event) {
+            return self.bridge_trunk_event(key, event, now);
+        }
         match event {
             Event::Registered { account, raw, .. } => self.registered(account, raw, now),
             Event::Unregistered { .. } => {}
@@ -468,6 +489,9 @@ impl Switchboard {
 
     fn media_event(&mut self, event: media::Event, now: Instant) {
         use media::Event;
+        if let Some(key) = self.bridge_of_media(&event) {
+            return self.bridge_media_event(key, event, now);
+        }
         match event {
             Event::LegCreated { leg, local } => self.leg_created(leg, local, now),
             Event::LegFailed { leg, reason } => self.leg_failed(leg, &reason, now),
@@ -484,13 +508,17 @@ impl Switchboard {
         self.media_up = matches!(link, Link::Up { .. });
         match link {
             Link::Up { fresh: false } => {
-                let groups = self.calls.keys().map(|key| key.group()).collect();
+                let keys = self.calls.keys().chain(self.bridges.keys());
+                let groups = keys.map(|key| key.group()).collect();
                 self.outputs.push_back(Output::Media {
                     key: 0,
                     command: media::Command::Retain { groups },
                 });
             }
-            Link::Up { fresh: true } | Link::Lost => self.media_is_gone(now),
+            Link::Up { fresh: true } | Link::Lost => {
+                self.media_is_gone(now);
+                self.bridges_lose_media(now);
+            }
             Link::Down => {}
         }
     }
@@ -506,9 +534,13 @@ impl Switchboard {
             }
             Link::Up { fresh: true } => {
                 self.trunk_is_gone(now);
+                self.bridges_lose_trunk(now);
                 self.close_unregistrable_sessions();
             }
-            Link::Lost => self.trunk_is_gone(now),
+            Link::Lost => {
+                self.trunk_is_gone(now);
+                self.bridges_lose_trunk(now);
+            }
             Link::Down => {}
         }
     }
@@ -572,7 +604,12 @@ impl Switchboard {
     }
 
     pub(crate) fn live_calls(&self) -> usize {
-        self.by_id.len()
+        self.by_id.len() + self.live_bridges()
+    }
+
+    pub(crate) fn live_bridges(&self) -> usize {
+        let live = |bridge: &&Bridge| !bridge.is_ending();
+        self.bridges.values().filter(live).count()
     }
 
     /// The call object as pages are told it.

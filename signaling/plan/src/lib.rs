@@ -6,9 +6,11 @@
 mod ask;
 mod ledger;
 mod media;
+mod numbering;
 mod plan;
 
 pub use ask::{Attempt, Caller, Destination, Identity, NoWay, Route, Way};
 pub use ledger::{Ledger, LimitKind, Refused, Scope, Ticket};
 pub use media::{MediaProfile, Srtp};
+pub use numbering::NumberForm;
 pub use plan::{Lot, Plan};

@@ -136,6 +136,7 @@ impl SipSockets {
                     transport: listen.transport,
                     bound,
                     announce,
+                    name: String::new(),
                 });
             }
         }
@@ -166,6 +167,7 @@ impl SipSockets {
             transport,
             bound: bound.map_err(told)?,
             announce,
+            name: String::new(),
         });
         Ok(())
     }

@@ -7,6 +7,7 @@ use signaling_sip::time::Instant;
 use signaling_trunk::agent::{Agent, Config, Input, Output};
 use signaling_trunk::allowed::Entry;
 use signaling_trunk::api::{Command, Event};
+use signaling_trunk::lines::Lines;
 use signaling_trunk::net::Listener;
 use signaling_trunk::redirect::Redirect;
 use signaling_trunk::reliable::ReliableProvisional;
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long calls and registrations have to end when the role is told to stop.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -44,6 +45,8 @@ pub struct TrunkConfig {
     /// `None`: the agent's default, as with the next. 0: we ask for no session timer.
     pub session_expires_s: Option<u32>,
     pub min_se_s: Option<u32>,
+    /// The operator's lines, now and whenever they change; `None`: there are none.
+    pub lines: Option<watch::Receiver<Lines>>,
     /// Told the addresses really bound, once.
     pub bound: Option<oneshot::Sender<Vec<Listener>>>,
 }
@@ -94,6 +97,7 @@ pub async fn run(
         waiting: VecDeque::new(),
         answered,
         answers,
+        lines: config.lines,
     };
     shell.run(commands, events, shutdown).await;
     Ok(())
@@ -108,6 +112,8 @@ struct Shell {
     waiting: VecDeque<(u64, Event)>,
     answered: mpsc::Sender<(u64, Answer)>,
     answers: mpsc::Receiver<(u64, Answer)>,
+    /// `None`: nobody is left who could change them.
+    lines: Option<watch::Receiver<Lines>>,
 }
 
 impl Shell {
@@ -119,6 +125,7 @@ impl Shell {
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut farewell: Option<tokio::time::Instant> = None;
+        self.take_lines();
         loop {
             self.drain();
             if let Some(until) = farewell
@@ -152,6 +159,13 @@ impl Shell {
                     let now = self.now();
                     self.agent.handle(Input::Answer { query, answer }, now);
                 }
+                changed = lines_changed(&mut self.lines) => {
+                    if changed {
+                        self.take_lines();
+                    } else {
+                        self.lines = None;
+                    }
+                }
                 permit = events.reserve(), if has_events => match permit {
                     Ok(permit) => {
                         if let Some(event) = self.waiting.pop_front() {
@@ -175,6 +189,13 @@ impl Shell {
     fn now(&self) -> Instant {
         let micros = self.started.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn take_lines(&mut self) {
+        let Some(lines) = &mut self.lines else { return };
+        let lines = Box::new(lines.borrow_and_update().clone());
+        let now = self.now();
+        self.agent.handle(Input::Lines(lines), now);
     }
 
     fn end_all(&mut self) {
@@ -215,8 +236,13 @@ impl Shell {
                 );
             }
             Arrival::Accepted { stream, remote, .. } => {
-                self.agent
-                    .handle(Input::StreamAccepted { stream, remote }, now);
+                let accepted = Input::StreamAccepted {
+                    stream,
+                    remote,
+                    secure: false,
+                    peer: None,
+                };
+                self.agent.handle(accepted, now);
             }
             Arrival::Connected { stream } => {
                 self.agent.handle(Input::StreamConnected { stream }, now)
@@ -253,6 +279,7 @@ impl Shell {
                     stream,
                     from,
                     remote,
+                    tls: _,
                 } => self.sockets.open(stream, from, remote),
                 Output::CloseStream { stream } => self.sockets.close(stream),
                 Output::Ask { query, question } => {
@@ -285,6 +312,14 @@ impl Shell {
 async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `false`: they never will again.
+async fn lines_changed(lines: &mut Option<watch::Receiver<Lines>>) -> bool {
+    match lines {
+        Some(lines) => lines.changed().await.is_ok(),
         None => std::future::pending().await,
     }
 }

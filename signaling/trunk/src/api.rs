@@ -296,6 +296,33 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The INVITE that it is about, if it is about one.
+    pub fn invite(&self) -> Option<InviteId> {
+        match self {
+            Event::Incoming { invite, .. }
+            | Event::Progress { invite, .. }
+            | Event::Answered { invite, .. }
+            | Event::Acknowledged { invite, .. }
+            | Event::Offered { invite, .. }
+            | Event::OfferAcknowledged { invite, .. }
+            | Event::OfferAnswered { invite, .. }
+            | Event::OfferRefused { invite, .. }
+            | Event::ReferAccepted { invite, .. }
+            | Event::ReferNotified { invite, .. }
+            | Event::ReferRefused { invite, .. }
+            | Event::Referred { invite, .. }
+            | Event::Info { invite, .. }
+            | Event::InfoRefused { invite, .. }
+            | Event::Ended { invite, .. } => Some(*invite),
+            Event::Registered { .. }
+            | Event::Unregistered { .. }
+            | Event::RegistrationFailed { .. }
+            | Event::Line { .. } => None,
+        }
+    }
+}
+
 /// What an INVITE tells that came by one of the operator's lines, whose right to call was checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ByLine {
@@ -368,6 +395,8 @@ pub struct InviteOptions {
     pub attempt_ms: u32,
     /// A 3xx is not followed here: the call ends with it, and the calls decide by its [`Failure::contacts`].
     pub tell_redirects: bool,
+    /// Max-Forwards, where the call came to us by SIP (RFC 7332 §4); `None`: 70.
+    pub max_forwards: Option<u8>,
 }
 
 /// How a caller is shown to a line.

@@ -34,5 +34,8 @@ mod schedule;
 mod server;
 pub mod session_timer;
 mod stranger;
+mod streams;
 pub mod targets;
+pub mod tls;
+mod trunks;
 mod validate;

@@ -5,7 +5,7 @@ use crate::api::{AccountSpec, Failure, InviteId};
 use crate::invite::Phase;
 use crate::limits::MAX_REDIRECTS;
 use crate::registration::next_hop;
-use crate::requests::{Draft, Purpose};
+use crate::requests::{Draft, Purpose, is_secure};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{HeaderName, Host, Message, NameAddr, Uri, quoted_text};
 use signaling_sip::time::Instant;
@@ -61,8 +61,10 @@ impl Agent {
         if !redirects.tried.contains(&here) {
             redirects.tried.push(here);
         }
-        // The contacts of this 3xx before those of one before it.
+        // The contacts of this 3xx before those of one before it. Who asked for `sips:` is not led to less (RFC 3261
+        // §8.1.3.4).
         let mut found = targets(response);
+        found.retain(|uri| is_secure(uri) || !is_secure(&draft.uri));
         found.extend(redirects.waiting.drain(..));
         redirects.waiting = found.into();
         redirects.draft = Some(draft);
@@ -220,10 +222,9 @@ fn targets(response: &Message<'_>) -> Vec<Vec<u8>> {
     found.into_iter().map(|(_, uri)| uri).collect()
 }
 
-/// As a Request-URI; `None` for what we cannot call. `sips:` is not called by a lesser road.
+/// As a Request-URI; `None` for what we cannot call.
 fn canonical(uri: &[u8]) -> Option<Vec<u8>> {
     match Uri::parse(uri).ok()? {
-        Uri::Sip(sip) if sip.secure => None,
         Uri::Sip(mut sip) => {
             sip.headers = None;
             sip.params.retain(|(name, _)| name != b"method");

@@ -617,6 +617,7 @@ fn config(address: SocketAddr, plan: &Plan) -> Config {
         transport,
         bound: address,
         announce: None,
+        name: String::new(),
     });
     Config {
         listeners: listeners.to_vec(),
