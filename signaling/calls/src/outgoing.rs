@@ -125,7 +125,8 @@ impl Switchboard {
                     }
                 };
                 if emergency {
-                    self.alarm(&call.caller, &plan.number);
+                    let alarm = self.alarm(&call.caller, &plan.number, now);
+                    call.tickets.push(alarm);
                 }
                 call.trunk_lane = key.0;
                 call.account = NO_ACCOUNT;
@@ -376,7 +377,10 @@ impl Switchboard {
         let route = self.way(&caller, &dialled, key)?;
         if route.emergency {
             let who = self.calls.get(&key).map(|call| call.caller.clone());
-            self.alarm(&who.unwrap_or_default(), &route.number);
+            let alarm = self.alarm(&who.unwrap_or_default(), &route.number, now);
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.tickets.push(alarm);
+            }
         }
         let Some(wish) = self
             .calls

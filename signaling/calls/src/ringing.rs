@@ -31,7 +31,10 @@ impl Switchboard {
         let is_there = |session: &crate::session::Session| !session.closing && !session.parked;
         let is_named = |session: &crate::session::Session| match to {
             Destination::App { app, number } => {
-                let of_app = session.user.as_ref().is_some_and(|u| u.app_key == *app);
+                let of_app = session
+                    .user
+                    .as_ref()
+                    .is_some_and(|u| app.is_empty() || u.app_key == *app);
                 let has = session.line_identity.as_ref().map(|i| &i.number);
                 of_app && (number.is_none() || has == number.as_ref())
             }

@@ -5,7 +5,7 @@ use crate::call::CallKey;
 use crate::incoming::Arrival;
 use crate::negotiate::read_offer;
 use crate::switchboard::Switchboard;
-use signaling_plan::{Caller, Destination, Route, Scope};
+use signaling_plan::{Caller, Destination, Presented, Route, Scope};
 use signaling_sip::message::asks_for_privacy;
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{ByLine, Command as Trunk, InviteId, Line, Refusal};
@@ -38,7 +38,13 @@ impl Switchboard {
             Line::Trunk(name) => Caller::Trunk(name.clone()),
             Line::Phone(user) => Caller::Phone(user.clone()),
         };
-        self.way(&caller, &by.called.user, CallKey(arrival.invite.0))
+        let presented = Presented {
+            from_user: arrival.from.user.clone(),
+            asserted_user: by.asserted.as_ref().map(|asserted| asserted.user.clone()),
+            privacy: privacy(arrival).map(str::to_owned),
+        };
+        let lot = CallKey(arrival.invite.0);
+        self.way_as(&caller, &presented, &by.called.user, lot)
     }
 
     /// Books a call that is for sessions.
@@ -119,11 +125,15 @@ pub(crate) fn shown<'a>(
     arrival: &'a Arrival,
     by: &'a ByLine,
 ) -> &'a signaling_trunk::api::Identity {
-    let private = arrival.headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("Privacy") && asks_for_privacy(header.value.as_bytes())
-    });
+    let private = privacy(arrival).is_some_and(|value| asks_for_privacy(value.as_bytes()));
     match &by.asserted {
         Some(asserted) if !private => asserted,
         _ => &arrival.from,
     }
+}
+
+fn privacy(arrival: &Arrival) -> Option<&str> {
+    let mut headers = arrival.headers.iter();
+    let header = headers.find(|header| header.name.eq_ignore_ascii_case("Privacy"))?;
+    Some(&header.value)
 }

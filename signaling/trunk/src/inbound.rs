@@ -104,7 +104,7 @@ impl Agent {
             from: message.from().map(|a| identity(&a)).unwrap_or_default(),
             to: message.to().map(|a| identity(&a)).unwrap_or_default(),
             sdp: message.sdp().map(<[u8]>::to_vec),
-            headers: extra_headers(message),
+            headers: extra_headers(message, by_line.is_some()),
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,
@@ -380,8 +380,8 @@ pub(crate) fn identity(addr: &NameAddr<'_>) -> Identity {
 }
 
 /// Headers that a page or another line may want to see: those that are not SIP's own machinery, nor told to us in
-/// confidence (RFC 3325 §9.3), and how many hops are left.
-fn extra_headers(message: &Message<'_>) -> Vec<Header> {
+/// confidence (RFC 3325 §9.3). Whoever passes a call on (`by_line`) wants to know how many hops are left.
+fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
     let private = message
         .fields()
         .any(|(_, name, value)| name.eq_ignore_ascii_case(b"Privacy") && asks_for_privacy(value));
@@ -391,13 +391,11 @@ fn extra_headers(message: &Message<'_>) -> Vec<Header> {
             if private && is_identity(name) {
                 return false;
             }
-            let listed = matches!(
-                id,
-                HeaderName::Other
-                    | HeaderName::Subject
-                    | HeaderName::ReferredBy
-                    | HeaderName::MaxForwards
-            );
+            let listed = match id {
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy => true,
+                HeaderName::MaxForwards => by_line,
+                _ => false,
+            };
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

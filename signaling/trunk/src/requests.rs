@@ -309,11 +309,6 @@ impl Agent {
         self.trunk_of(self.s.requests.get(&request)?.account)
     }
 
-    /// The trunk of the configuration whose account this is: its requests go by the trunk's TLS and listener.
-    pub(crate) fn trunk_of(&self, _account: AccountId) -> Option<&TrunkSpec> {
-        None
-    }
-
     /// Whether the request is for a `sips:` URI, so that it goes by TLS whatever names its next hop (RFC 3261
     /// §26.2.2).
     pub(crate) fn is_sips(&self, request: u64) -> bool {

@@ -266,6 +266,7 @@ impl Switchboard {
         let refusal = Refusal {
             status,
             reason: phrase(status).to_owned(),
+            ..Refusal::default()
         };
         for side in bridge.sides_mut() {
             self.hang_up_side(key, side, Some(refusal.clone()));

@@ -6,7 +6,6 @@ use super::state::{Bridge, CallingParty, Side, Stage};
 use crate::addresses;
 use crate::admission::Refused;
 use crate::admission::cut;
-use crate::books::line_scopes;
 use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
 use crate::incoming::Arrival;
 use crate::limits::NO_ANSWER_OUTGOING;
@@ -63,12 +62,12 @@ impl Switchboard {
         let Some((attempt, to)) = Bridge::line_from(&route, 0) else {
             return Err(refusal(480));
         };
-        let mut scopes = line_scopes(&to, &route.number);
+        let mut scopes = self.line_scopes(&to, &route.number);
         scopes.extend([scope_of(&by.line), Scope::Source(network(&arrival))]);
         let ticket = self.book(&scopes, route.emergency, now).map_err(refused)?;
-        if route.emergency {
-            self.alarm(&arrival.from.user, &route.number);
-        }
+        let alarm = route
+            .emergency
+            .then(|| self.alarm(&arrival.from.user, &route.number, now));
 
         let key = self.new_key();
         let mut sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
@@ -95,7 +94,7 @@ impl Switchboard {
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
-            tickets: ticket.into_iter().collect(),
+            tickets: ticket.into_iter().chain(alarm).collect(),
             started: now,
             answered: None,
             past_stats: Vec::new(),
@@ -127,7 +126,7 @@ impl Switchboard {
         local: LocalTransport,
         now: Instant,
     ) {
-        let LocalTransport::Rtp { rtp, .. } = local else {
+        let LocalTransport::Rtp { rtp, sdes, .. } = local else {
             return;
         };
         let Some(side) = bridge.sides_mut().find(|side| side.sip.leg == leg) else {
@@ -137,14 +136,9 @@ impl Switchboard {
             return;
         };
         if side.sip.local.is_none() {
-            side.sip.local = Some(SipLocal {
-                address,
-                session_id: leg.0 + NUMBERS_PER_CALL,
-                version: 1,
-                extra: Vec::new(),
-                video: None,
-                lines: Vec::new(),
-            });
+            let session_id = leg.0 + NUMBERS_PER_CALL;
+            let profile = side.sip.profile.clone();
+            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes));
         }
         let both = bridge.caller.sip.local.is_some() && bridge.callee.sip.local.is_some();
         let waits = matches!(bridge.stage, Stage::AwaitingLegs | Stage::Calling);

@@ -190,6 +190,7 @@ impl Bridge {
                 Cause::Response
             },
             raw: String::new(),
+            ..Failure::default()
         };
         self.rig.over(invite, End::Failed(failure));
     }
