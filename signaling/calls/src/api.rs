@@ -24,6 +24,12 @@ pub struct Config {
     pub max_sessions: usize,
     /// Calls at once; one more gets 503.
     pub max_calls: usize,
+    /// New calls per second, of pages and lines together; one more gets 503. 0: no limit.
+    #[serde(default)]
+    pub calls_per_second: u32,
+    /// Calls for help that are taken beyond `max_calls`.
+    #[serde(default)]
+    pub emergency_reserve: usize,
     pub max_echo_calls: usize,
     pub max_echo_seconds: u32,
     /// appKeys that a page may name; none is `defaultApp`.
@@ -70,6 +76,8 @@ impl Default for Config {
             inband_dtmf: InbandDtmf::Auto,
             max_sessions: 20_000,
             max_calls: 5_000,
+            calls_per_second: 0,
+            emergency_reserve: 20,
             max_echo_calls: 20,
             max_echo_seconds: 300,
             apps: vec!["defaultApp".to_owned(), "clickToCallApp".to_owned()],
