@@ -172,6 +172,7 @@ pub fn trunk(
             .map(entry)
             .collect::<Result<_, _>>()?,
         others: parts.others,
+        lines: Some(parts.lines),
         interfaces: config.interfaces.clone(),
         dns_servers: config.dns.servers.clone(),
         user_agent: format!("trunkgate/{}", env!("CARGO_PKG_VERSION")),
@@ -275,6 +276,7 @@ pub fn signaling(
         },
         settings,
         apps,
+        plan: parts.plan,
         hooks,
         trunk: peer(parts.to_trunk, parts.from_trunk),
         media: peer(parts.to_media, parts.from_media),

@@ -12,6 +12,7 @@ pub mod link;
 pub mod metrics;
 pub mod node_id;
 pub mod opened;
+pub mod operated;
 mod pages;
 pub mod roles;
 pub mod sockets;

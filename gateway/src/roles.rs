@@ -10,9 +10,12 @@ use crate::config::{Config, Role};
 use crate::link::{self, Identity, LinkConfig, Listener, Receiver, Sender, Watch};
 use crate::metrics::Metrics;
 use crate::opened::{Opened, SipSocket};
+use crate::operated::Operated;
 use crate::sockets;
+use signaling_plan::Plan;
 use signaling_server::signaling::Status;
 use signaling_trunk::api as trunk;
+use signaling_trunk::lines::Lines;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -48,6 +51,7 @@ pub struct SignalingParts {
     pub wss: Vec<TcpListener>,
     /// There when `wss` is.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub plan: watch::Receiver<Plan>,
 }
 
 /// What the trunk role is started with.
@@ -57,6 +61,7 @@ pub struct TrunkParts {
     pub sockets: Vec<SipSocket>,
     /// Where this process listens for anything else than SIP.
     pub others: Vec<SocketAddr>,
+    pub lines: watch::Receiver<Lines>,
 }
 
 /// What the media role is started with.
@@ -133,6 +138,7 @@ impl Stage {
 pub async fn start(
     config: &Config,
     opened: Opened,
+    operated: &Operated,
     mut others: Vec<SocketAddr>,
     metrics: &Metrics,
 ) -> Result<Running, String> {
@@ -211,6 +217,7 @@ pub async fn start(
             events,
             sockets: sip,
             others: others.into_iter().chain(here).collect(),
+            lines: operated.lines(),
         };
         adapters::trunk(
             config,
@@ -233,6 +240,7 @@ pub async fn start(
             ws,
             wss,
             tls,
+            plan: operated.plan(),
         };
         let status = adapters::signaling(
             config,

@@ -5,6 +5,7 @@ use crate::admin::{self, Pages, Readiness};
 use crate::config::{Config, Role};
 use crate::metrics::Metrics;
 use crate::opened::Opened;
+use crate::operated::Operated;
 use crate::roles::{self, Listening, Running};
 use std::io::Write;
 use std::net::TcpListener;
@@ -46,6 +47,7 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
     let mut signals =
         Signals::new().map_err(|error| vec![format!("Signals cannot be listened to: {error}.")])?;
     let mut opened = Opened::open(config)?;
+    let operated = Operated::new(config).map_err(|sentence| vec![sentence])?;
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
     info!(
         "trunkgate {} starts as {}",
@@ -59,7 +61,7 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
     let readiness = Readiness::default();
     readiness.set("roles", false);
 
-    let mut running = roles::start(config, opened, others, &metrics)
+    let mut running = roles::start(config, opened, &operated, others, &metrics)
         .await
         .map_err(|sentence| vec![sentence])?;
     listening.extend(running.listening.iter().cloned());

@@ -8,14 +8,17 @@ mod source;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod trunks;
 mod values;
 
 pub use surroundings::Surroundings;
+pub use trunks::{TlsFiles, Trunk};
 pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, origin};
 
 use crate::files;
 use read::{Reader, Shown};
 use signaling_backend::RawSip;
+use signaling_plan::Plan;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -50,6 +53,8 @@ pub struct Config {
     pub log_level: String,
     /// Whether this box speaks IPv6 at all.
     pub ipv6: bool,
+    /// The operator's lines and rules, which can change while the gateway runs.
+    pub dial: Dial,
     /// Addresses of this box with the lengths of their networks' prefixes.
     pub interfaces: Vec<(IpAddr, u8)>,
 }
@@ -208,6 +213,12 @@ pub struct Admin {
     pub hosts: Vec<String>,
 }
 
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dial {
+    pub trunks: Vec<Trunk>,
+    pub plan: Plan,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dns {
     /// Empty: the system's.
@@ -223,7 +234,7 @@ impl Config {
     fn load_and_name(
         arguments: &Arguments,
         around: &Surroundings,
-    ) -> Result<(Config, Vec<&'static str>), Vec<String>> {
+    ) -> Result<(Config, Vec<String>), Vec<String>> {
         let mut settings = source::Settings::new();
         let mut complaints = Vec::new();
         if let Some(path) = &arguments.file {
@@ -236,7 +247,7 @@ impl Config {
         for argument in &arguments.set {
             source::add_argument(&mut settings, argument, &mut complaints);
         }
-        let mut reader = Reader::new(settings, complaints);
+        let mut reader = Reader::new(settings, complaints, around.variables.clone());
         let config = read_all(&mut reader, arguments, around);
         let names = reader.names();
         let complaints = reader.finish();
@@ -268,8 +279,10 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
             .map(|ip| SocketAddr::new(ip, 53))
             .or_else(|_| values::socket_address(text))
     });
+    let dial = read_dial(reader, sip.as_ref());
     Some(Config {
         roles,
+        dial: dial?,
         signaling: signaling?,
         backend: backend?,
         sip: sip?,
@@ -283,6 +296,19 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
         ipv6: around.ipv6,
         interfaces: around.interfaces.clone(),
     })
+}
+
+fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
+    let listeners = sip.map_or(&[][..], |sip| &sip.listen);
+    let trunks = trunks::read_trunks(reader, listeners);
+    let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
+    let trunks = trunks?;
+    let plan = Plan {
+        trunk_media: trunks::media_by_name(&trunks),
+        phone_media: phone_media?,
+        ..Plan::default()
+    };
+    Some(Dial { trunks, plan })
 }
 
 fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
@@ -478,7 +504,7 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
 
 fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
     let addresses = reader.list("media.address", &["auto"], values::address);
-    let mut face = |bind: &'static str, announce: &'static str| {
+    let mut face = |bind: &str, announce: &str| {
         let own = reader.list(bind, &[], values::address);
         let announce = reader.list(announce, &[], values::announce);
         let own = own?;

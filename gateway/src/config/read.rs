@@ -4,11 +4,14 @@
 use super::source::{Setting, Settings, Value};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 pub struct Reader {
     settings: Settings,
-    known: BTreeSet<&'static str>,
+    known: BTreeSet<String>,
     pub complaints: Vec<String>,
+    /// The environment, for secrets that are kept there.
+    variables: Vec<(String, String)>,
 }
 
 /// How a value reads back in a complaint; secrets do not.
@@ -19,18 +22,23 @@ pub enum Shown {
 }
 
 impl Reader {
-    pub fn new(settings: Settings, complaints: Vec<String>) -> Reader {
+    pub fn new(
+        settings: Settings,
+        complaints: Vec<String>,
+        variables: Vec<(String, String)>,
+    ) -> Reader {
         Reader {
             settings,
             known: BTreeSet::new(),
             complaints,
+            variables,
         }
     }
 
     /// One text. `parse` says what is wrong with it, as the end of a sentence that begins with the setting.
     pub fn text<T>(
         &mut self,
-        name: &'static str,
+        name: &str,
         default: &str,
         shown: Shown,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -54,10 +62,78 @@ impl Reader {
         }
     }
 
+    /// A secret: the text itself, `file:PATH` for what that file holds, or `env:NAME` for an environment variable.
+    pub fn secret(&mut self, name: &str) -> Option<String> {
+        let variables = std::mem::take(&mut self.variables);
+        let secret = self.text(name, "", Shown::Secret, |text| {
+            if let Some(path) = text.strip_prefix("file:") {
+                secret_of_file(Path::new(path))
+            } else if let Some(variable) = text.strip_prefix("env:") {
+                let found = variables.iter().find(|(name, _)| name == variable);
+                found
+                    .map(|(_, value)| value.clone())
+                    .filter(|value| !value.is_empty())
+                    .ok_or_else(|| {
+                        format!("names the environment variable {variable}, which is not set")
+                    })
+            } else {
+                Ok(text.to_owned())
+            }
+        });
+        self.variables = variables;
+        secret
+    }
+
+    /// The names of the tables in a table: `carrier` and `pbx` where there are `[trunk.carrier]` and `[trunk.pbx]`.
+    pub fn sections(&self, table: &str) -> Vec<String> {
+        let begin = format!("{table}.");
+        let names: BTreeSet<&str> = self
+            .settings
+            .keys()
+            .filter_map(|name| name.strip_prefix(&begin)?.split_once('.'))
+            .map(|(section, _)| section)
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// How many entries an array of tables has: 2 where there is `route[2].match`.
+    pub fn entries(&self, array: &str) -> usize {
+        let begin = format!("{array}[");
+        let numbers = self.settings.keys().filter_map(|name| {
+            let (number, _) = name.strip_prefix(&begin)?.split_once(']')?;
+            number.parse().ok()
+        });
+        numbers.max().unwrap_or(0)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.settings.contains_key(name)
+    }
+
+    /// A setting that is only there where it is written.
+    pub fn know(&mut self, name: &str) {
+        self.known.insert(name.to_owned());
+    }
+
+    /// Where a section begins, for complaints about what is missing in it.
+    pub fn place_of_section(&self, section: &str) -> String {
+        let begin = format!("{section}.");
+        let places = self
+            .settings
+            .iter()
+            .filter(|(name, _)| name.starts_with(&begin))
+            .map(|(_, setting)| &setting.place);
+        let first = places.min_by_key(|place| match place {
+            super::source::Place::File { line, .. } => *line,
+            super::source::Place::Environment(_) | super::source::Place::CommandLine => usize::MAX,
+        });
+        first.map_or_else(String::new, |place| format!(" ({place})"))
+    }
+
     /// A list of texts; a lone text is a list of one.
     pub fn list<T>(
         &mut self,
-        name: &'static str,
+        name: &str,
         default: &[&str],
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
@@ -101,7 +177,7 @@ impl Reader {
 
     pub fn integer(
         &mut self,
-        name: &'static str,
+        name: &str,
         default: i64,
         range: RangeInclusive<i64>,
         unit: &str,
@@ -128,7 +204,7 @@ impl Reader {
     }
 
     /// `true` or `false`, quoted or not.
-    pub fn flag(&mut self, name: &'static str, default: bool) -> Option<bool> {
+    pub fn flag(&mut self, name: &str, default: bool) -> Option<bool> {
         let setting = self.take(name);
         let value = match setting.as_ref().map(|setting| &setting.value) {
             None => Some(default),
@@ -169,12 +245,12 @@ impl Reader {
         self.complaints
     }
 
-    pub fn names(&self) -> Vec<&'static str> {
-        self.known.iter().copied().collect()
+    pub fn names(&self) -> Vec<String> {
+        self.known.iter().cloned().collect()
     }
 
-    fn take(&mut self, name: &'static str) -> Option<Setting> {
-        self.known.insert(name);
+    fn take(&mut self, name: &str) -> Option<Setting> {
+        self.known.insert(name.to_owned());
         self.settings.get(name).cloned()
     }
 
@@ -206,6 +282,29 @@ fn from_file(setting: &Setting) -> bool {
     matches!(setting.place, super::source::Place::File { .. })
 }
 
+/// What a file of one secret holds, without the line break that editors leave.
+fn secret_of_file(path: &Path) -> Result<String, String> {
+    /// Longer is no password.
+    const MOST: usize = 4096;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "names the file {}, which cannot be read: {error}",
+            path.display()
+        )
+    })?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        Err(format!("names the file {}, which is empty", path.display()))
+    } else if secret.len() > MOST || secret.contains(['\r', '\n']) {
+        Err(format!(
+            "names the file {}, which holds more than one line",
+            path.display()
+        ))
+    } else {
+        Ok(secret.to_owned())
+    }
+}
+
 fn wants(what: &str, got: &Value) -> String {
     let got = match got {
         Value::Text(_) => "a text",
@@ -232,7 +331,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// The known name that needs the fewest changes, if that is few enough to have been meant.
-fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
+fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     let bare = |name: &str| name.replace(['.', '_', '-'], "");
     known
         .iter()
@@ -242,7 +341,7 @@ fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
             let distance = distance(&bare(name), &bare(candidate));
             (
                 if same_end { distance.min(2) } else { distance },
-                *candidate,
+                candidate.as_str(),
             )
         })
         .min()

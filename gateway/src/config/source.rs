@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// Environment variables of ours begin so; `__` stands for the dot of a name.
 pub const ENVIRONMENT_PREFIX: &str = "TRUNKGATE_";
@@ -175,6 +175,14 @@ fn flatten(
         };
         match value.get_ref() {
             DeValue::Table(inner) => flatten(settings, &name, inner, text, place),
+            DeValue::Array(items) if is_of_tables(items) => {
+                // Entries are numbered from 1: `route[1].match`.
+                for (n, item) in items.iter().enumerate() {
+                    if let DeValue::Table(inner) = item.get_ref() {
+                        flatten(settings, &format!("{name}[{}]", n + 1), inner, text, place);
+                    }
+                }
+            }
             other => {
                 let written = text.get(value.span()).unwrap_or_default().to_owned();
                 let setting = Setting {
@@ -186,6 +194,11 @@ fn flatten(
             }
         }
     }
+}
+
+fn is_of_tables(items: &DeArray<'_>) -> bool {
+    let is_table = |item: &toml::Spanned<DeValue<'_>>| matches!(item.get_ref(), DeValue::Table(_));
+    !items.is_empty() && items.iter().all(is_table)
 }
 
 fn convert(value: &DeValue<'_>) -> Value {

@@ -17,8 +17,8 @@ const DIGIT_MS: u32 = 160;
 /// What an INFO of the far side may say of a digit's length; media has limits of its own.
 const LONGEST_MS: u32 = 5_000;
 
-const DTMF: &str = "application/dtmf";
-const DTMF_RELAY: &str = "application/dtmf-relay";
+pub(crate) const DTMF: &str = "application/dtmf";
+pub(crate) const DTMF_RELAY: &str = "application/dtmf-relay";
 
 /// Digits of a SIP side that has no telephone-event (`calls.inband_dtmf`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,7 +175,7 @@ fn is_alive(call: &Call) -> bool {
 }
 
 /// Whether digits can reach the far side in the media now.
-fn takes_digits(sip: &SipLeg) -> Result<(), &'static str> {
+pub(crate) fn takes_digits(sip: &SipLeg) -> Result<(), &'static str> {
     let Some(remote) = &sip.remote else {
         return Err("There is no media yet that a digit could travel in");
     };
@@ -198,9 +198,9 @@ fn takes_digits(sip: &SipLeg) -> Result<(), &'static str> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pressed {
-    digit: char,
-    duration_ms: u32,
+pub(crate) struct Pressed {
+    pub digit: char,
+    pub duration_ms: u32,
 }
 
 /// The digit that an INFO carries, if that is what it carries.
@@ -208,7 +208,7 @@ struct Pressed {
 /// No RFC describes these bodies. `application/dtmf` is the digit alone; Asterisk (`res_pjsip_dtmf_info.c`) takes a
 /// symbol or the number of the event there, and `Signal=` and `Duration=` lines in `application/dtmf-relay`. We send
 /// the symbol and take all of that in either.
-fn read(content_type: &str, body: &[u8]) -> Option<(Pressed, DtmfType)> {
+pub(crate) fn read(content_type: &str, body: &[u8]) -> Option<(Pressed, DtmfType)> {
     let plain = content_type.split(';').next().unwrap_or_default().trim();
     let kind = if plain.eq_ignore_ascii_case(DTMF) {
         DtmfType::Info

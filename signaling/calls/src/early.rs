@@ -5,7 +5,10 @@
 use crate::call::{CallKey, Early, Stage, Standing};
 use crate::ending::How;
 use crate::limits::FORKS;
-use crate::negotiate::{NegotiationError, SipDescription, answer_sip, codecs, read_sip};
+use crate::midcall::ours;
+use crate::negotiate::{
+    NegotiationError, SipDescription, answer_sip, codecs, read_answer, read_offer,
+};
 use crate::outgoing::narrow;
 use crate::switchboard::Switchboard;
 use media_control::Format;
@@ -58,7 +61,13 @@ impl Switchboard {
         if status == 199 {
             return self.early_dialog_is_over(key, invite, fork, now);
         }
-        let early = match sdp {
+        // Nothing in an unreliable response can be the offer that we asked for (RFC 3261 §13.2.1).
+        let asks = self
+            .calls
+            .get(&key)
+            .and_then(|call| call.by_invite(invite))
+            .is_some_and(|sip| sip.profile.late_offer);
+        let early = match sdp.filter(|_| !asks) {
             // A description that we cannot use is no reason to give up before the answer.
             Some(sdp) => self
                 .early_media(key, invite, fork, &sdp, source, now)
@@ -85,6 +94,12 @@ impl Switchboard {
             (_, true) => CallStatus::RingMedia,
             (_, false) => CallStatus::Ring,
         };
+        // An attempt before this one rang already: to the page it is one call.
+        let rang = |plan: &crate::hunting::ByPlan| plan.rang && plan.tried.len() > 1;
+        let again = call.by_plan.as_ref().is_some_and(|plan| rang(plan));
+        if told == CallStatus::Ring && again {
+            return;
+        }
         let session = call.session;
         let mut object = self.object(call, told);
         object.sip_status = Some(status);
@@ -111,15 +126,8 @@ impl Switchboard {
         if !self.is_dialling(key, invite) {
             return;
         }
-        // We never offer late, so a 200 that carries an offer answers something we did not ask.
-        if late {
-            tracing::warn!(
-                call = key.0,
-                fork = fork.0,
-                "a late offer that was not asked for"
-            );
-        }
         let settled = match &sdp {
+            Some(sdp) if late => self.take_offer(key, invite, fork, sdp, source, now),
             Some(sdp) => self.take_answer(key, invite, fork, sdp, source, now),
             None => self.take_early(key, invite, fork, now),
         };
@@ -218,6 +226,48 @@ impl Switchboard {
         Ok(())
     }
 
+    /// The offer in the 200 to an INVITE without; ours goes with the ACK (RFC 3261 §13.2.1). One that is of no use is
+    /// acknowledged by the hangup that follows.
+    fn take_offer(
+        &mut self,
+        key: CallKey,
+        invite: InviteId,
+        fork: ForkId,
+        sdp: &[u8],
+        source: SocketAddr,
+        now: Instant,
+    ) -> Result<(), NegotiationError> {
+        let profile = self
+            .calls
+            .get(&key)
+            .and_then(|call| call.by_invite(invite))
+            .map(|sip| sip.profile.clone())
+            .unwrap_or_default();
+        let theirs = read_offer(sdp, &profile)?;
+        self.settle_browser(key, &theirs.formats, Some(&theirs), now);
+        let call = self.calls.get(&key).ok_or(NegotiationError::NoAudio)?;
+        let sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
+        let sip = call.by_invite(invite).ok_or(NegotiationError::NoAudio)?;
+        let local = sip.local.as_ref();
+        let local = local.ok_or(NegotiationError::Incomplete("SIP leg"))?;
+        let chosen = codecs::for_sip(&theirs.formats, sends.as_ref());
+        let sdp = answer_sip(
+            local,
+            &theirs,
+            &chosen,
+            ours(sip.held_by_us, theirs.direction),
+        )?;
+        let early = Early {
+            fork,
+            agreed: theirs.formats.clone(),
+            description: theirs,
+            source,
+        };
+        self.use_description(key, invite, early, now);
+        self.trunk(key.0, Trunk::Acknowledge { invite, fork, sdp });
+        Ok(())
+    }
+
     /// A 200 without one: what its fork said before counts, and at worst what any said.
     fn take_early(
         &mut self,
@@ -244,9 +294,10 @@ impl Switchboard {
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<Early, NegotiationError> {
-        let description = read_sip(sdp)?.as_answer();
         let call = self.calls.get(&key).ok_or(NegotiationError::NoAudio)?;
         let sip = call.by_invite(invite).ok_or(NegotiationError::NoAudio)?;
+        let local = sip.local.as_ref();
+        let description = read_answer(sdp, local.ok_or(NegotiationError::NoAudio)?)?;
         let agreed = codecs::answered(&sip.offered, &description.formats);
         if codecs::speech(&agreed).is_none() {
             return Err(NegotiationError::NoCommonCodec);
@@ -300,6 +351,7 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        let policy = policy.by_line(&call.profile());
         let Some(description) = &call.browser.description else {
             return;
         };
@@ -374,7 +426,7 @@ impl Switchboard {
         invite: InviteId,
         sdp: Option<&[u8]>,
     ) -> Result<(SipDescription, Vec<Format>, Vec<u8>), NegotiationError> {
-        let theirs = read_sip(sdp.ok_or(NegotiationError::NoAudio)?)?;
+        let sdp = sdp.ok_or(NegotiationError::NoAudio)?;
         let call = self.calls.get_mut(&key).ok_or(NegotiationError::NoAudio)?;
         let sends = codecs::speech(&call.browser.formats).map(|f| f.codec.clone());
         let sip = call
@@ -384,6 +436,7 @@ impl Switchboard {
             .local
             .as_mut()
             .ok_or(NegotiationError::Incomplete("SIP leg"))?;
+        let theirs = read_offer(sdp, &sip.profile)?;
         let chosen = codecs::for_sip(&theirs.formats, sends.as_ref());
         local.version += 1;
         let answer = answer_sip(local, &theirs, &chosen, theirs.direction.reversed())?;

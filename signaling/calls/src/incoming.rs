@@ -6,8 +6,8 @@ use crate::ending::How;
 use crate::limits::{CALLS_PER_SESSION, NO_ANSWER_INCOMING, SDP_BYTES};
 use crate::negotiate::codecs::CodecPolicy;
 use crate::negotiate::{
-    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, pictures, read_browser,
-    read_sip,
+    NegotiationError, answer_sip, codecs, offer_browser, offer_sip, pictures, read_answer,
+    read_browser, read_offer,
 };
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
@@ -15,8 +15,11 @@ use media_control::{Codec, Command as Media, Direction};
 use signaling_protocol::call::{Answer, CallStatus, IncomingCall, SetRemoteSdp};
 use signaling_protocol::{CallId, CallStatusInfo, ServerMessage};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{AccountId, Command as Trunk, Header, Identity, InviteId, Refusal};
+use signaling_trunk::api::{
+    AccountId, Command as Trunk, Header, Identity, InviteId, Line, Refusal,
+};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// An INVITE as the trunk tells it.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Arrival {
     pub replaces: Option<InviteId>,
     /// Header fields beyond SIP's own machinery.
     pub headers: Vec<Header>,
+    /// The operator's line that it came by.
+    pub line: Option<Line>,
 }
 
 impl Switchboard {
@@ -43,6 +48,7 @@ impl Switchboard {
             Some(Refusal {
                 status,
                 reason: reason.to_owned(),
+                ..Refusal::default()
             })
         };
         let owner = self.by_account.get(&arrival.account).copied();
@@ -55,21 +61,28 @@ impl Switchboard {
         let refusal = match &user {
             None => refuse(480, "Temporarily Unavailable"),
             Some(_) if self.shutting_down || !self.media_up => refuse(503, "Service Unavailable"),
-            Some(_) if self.live_calls() >= self.config.max_calls => {
-                refuse(503, "Service Unavailable")
-            }
             Some(_) if self.calls_of(session).len() >= CALLS_PER_SESSION => {
                 refuse(486, "Busy Here")
             }
             Some(_) => None,
         };
         // An INVITE that cannot be served at all is refused before anybody's telephone rings.
-        let description = arrival.sdp.as_deref().map(read_sip).transpose();
+        let profile = self.config.account_media.clone();
+        let read = |sdp| read_offer(sdp, &profile);
+        let description = arrival.sdp.as_deref().map(read).transpose();
         let refusal = match (&description, refusal) {
             (Err(error), None) => {
                 tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
                 refuse(488, "Not Acceptable Here")
             }
+            (Ok(_), None) => match self.has_room(false, now) {
+                Ok(()) => None,
+                Err(refused) => Some(Refusal {
+                    status: 503,
+                    reason: "Service Unavailable".to_owned(),
+                    retry_after_s: refused.retry_after_s,
+                }),
+            },
             (_, refusal) => refusal,
         };
         let (Some(user), Ok(description), None) = (user, description, &refusal) else {
@@ -83,7 +96,7 @@ impl Switchboard {
             return;
         };
         let key = self.new_key();
-        let mut sip = SipLeg::new(key.first_far_leg(), arrival.invite, None);
+        let mut sip = SipLeg::new(key.first_far_leg(), arrival.invite, None).with_profile(profile);
         sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());
@@ -94,6 +107,7 @@ impl Switchboard {
         };
         let call = Call {
             trunk_lane: arrival.account.0,
+            account: arrival.account,
             caller: arrival.from.user.clone(),
             callee: if arrival.to.user.is_empty() {
                 user.login
@@ -115,23 +129,14 @@ impl Switchboard {
 
     /// The legs are there: the page is told, and the caller that it rings.
     pub(crate) fn announce(&mut self, key: CallKey, now: Instant) {
-        let Some(invite) = self.calls.get(&key).and_then(|c| c.sip()).map(|s| s.invite) else {
-            return;
-        };
         if !self.tell_of_ringing(key, now) {
             return;
         }
         self.stage(key, Stage::Ringing);
-        self.timers
-            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_INCOMING);
-        self.trunk(
-            key.0,
-            Trunk::Progress {
-                invite,
-                status: 180,
-                sdp: None,
-            },
-        );
+        let ring_s = self.calls.get(&key).and_then(Call::ring_s);
+        let patience = ring_s.map_or(NO_ANSWER_INCOMING, Duration::from_secs);
+        self.timers.set(Timer::NoAnswer(key.0), now + patience);
+        self.tell_ringing(key);
     }
 
     /// Tells the page, in the one order that it understands: offer, call, ring (protocol §2.5).
@@ -140,6 +145,7 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;
         };
+        let policy = policy.by_line(&call.profile());
         let theirs = call
             .sip()
             .and_then(|s| s.description.as_ref())
@@ -210,7 +216,10 @@ impl Switchboard {
         }
         self.timers.cancel(Timer::NoAnswer(key.0));
         match self.settle_answer(key, message) {
-            Ok(()) => self.establish(key, Some(200), None, now),
+            Ok(()) => {
+                self.takes_it(key, now);
+                self.establish(key, Some(200), None, now);
+            }
             Err(error) => {
                 let info = match error {
                     NegotiationError::NoCommonCodec => {
@@ -259,7 +268,7 @@ impl Switchboard {
             }
             // Their INVITE had no offer: ours goes with the 200, and their answer with the ACK.
             None => {
-                sip.offered = codecs::own_ordered_by(&browser_formats);
+                sip.offered = codecs::own_for(&sip.profile, &browser_formats);
                 (offer_sip(&local, &sip.offered, Direction::SendRecv), None)
             }
         };
@@ -313,7 +322,6 @@ impl Switchboard {
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
-        let theirs = read_sip(sdp)?.as_answer();
         let Some(call) = self.calls.get(&key) else {
             return Ok(());
         };
@@ -321,6 +329,10 @@ impl Switchboard {
         let Some(sip) = call.by_invite(invite) else {
             return Ok(());
         };
+        let Some(local) = &sip.local else {
+            return Ok(());
+        };
+        let theirs = read_answer(sdp, local)?;
         let agreed = codecs::answered(&sip.offered, &theirs.formats);
         let chosen = codecs::for_sip(&agreed, sends.as_ref());
         if chosen.is_empty() {
@@ -337,6 +349,7 @@ impl Switchboard {
             how.refusal = Some(Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".to_owned(),
+                ..Refusal::default()
             });
             self.end(key, how, now);
         }

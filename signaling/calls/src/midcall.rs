@@ -4,9 +4,9 @@
 use crate::api::SessionId;
 use crate::call::{CallKey, Reoffer, Stage, Standing};
 use crate::dtmf::InbandDtmf;
-use crate::negotiate::{SipDescription, answer_sip, codecs, offer_sip, read_sip};
+use crate::negotiate::{SipDescription, answer_sip, codecs, offer_sip, read_offer};
 use crate::switchboard::Switchboard;
-use media_control::{Codec, Command as Media, Direction, Format, MediaKind};
+use media_control::{Codec, Command as Media, Direction, Format, MediaKind, RemoteTransport};
 use signaling_protocol::ServerMessage;
 use signaling_protocol::call::CallStatus;
 use signaling_sip::time::Instant;
@@ -53,6 +53,17 @@ impl Switchboard {
         };
         let mut remote = theirs.remote(chosen, source.ip());
         if let Some(local) = sip.local.as_mut() {
+            let keys = match theirs.agreed_keys(local) {
+                Ok(keys) => keys,
+                Err(error) => {
+                    tracing::warn!(call = key.0, %error, "keys that do not fit; the media stays as it was");
+                    return;
+                }
+            };
+            local.keyed = keys.is_some();
+            if let RemoteTransport::Rtp { sdes, .. } = &mut remote.transport {
+                *sdes = keys;
+            }
             theirs.show(&mut remote, local, source.ip());
             local.lines.clone_from(&theirs.lines);
         }
@@ -92,12 +103,13 @@ impl Switchboard {
         };
         let Some(key) = known.filter(live) else {
             let key = known.map_or(invite.0, |key| key.0);
+            let status = if self.is_ringing(invite) { 491 } else { 481 };
             self.trunk(
                 key,
                 Trunk::RefuseOffer {
                     invite,
                     offer,
-                    status: 481,
+                    status,
                 },
             );
             return;
@@ -117,7 +129,7 @@ impl Switchboard {
         let Some(sdp) = sdp else {
             // They ask for our offer: what we have now, in a new version.
             local.version += 1;
-            sip.offered = codecs::own_ordered_by(&browser);
+            sip.offered = codecs::own_for(&sip.profile, &browser);
             sip.awaits_answer = Some(offer);
             let ours = if sip.held_by_us {
                 Direction::SendOnly
@@ -128,7 +140,7 @@ impl Switchboard {
             self.trunk(key.0, Trunk::AnswerOffer { invite, offer, sdp });
             return;
         };
-        let theirs = match read_sip(&sdp) {
+        let theirs = match read_offer(&sdp, &sip.profile) {
             Ok(theirs) => theirs,
             Err(error) => {
                 tracing::info!(call = key.0, %error, "an offer inside the dialog is refused");
@@ -247,7 +259,7 @@ impl Switchboard {
             return;
         };
         local.version += 1;
-        sip.offered = codecs::own_ordered_by(&browser);
+        sip.offered = codecs::own_for(&sip.profile, &browser);
         sip.reoffer = Some(what);
         let ours = if what == Reoffer::Hold {
             Direction::SendOnly

@@ -1,6 +1,7 @@
 //! The front door: tables of sessions and calls, and who gets which message.
 
 use crate::api::{Config, Input, Link, Output, SessionId};
+use crate::books::CallRate;
 use crate::bridge::Bridge;
 use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, Stage};
 use crate::early::{Answered, Provisional};
@@ -8,11 +9,12 @@ use crate::follow::Referral;
 use crate::incoming::Arrival;
 use crate::limits::CONNECTION;
 use crate::midcall::Offered;
+use crate::ringing::Ringing;
 use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{Ledger, Plan};
+use signaling_plan::{Ledger, MediaProfile, Plan, Ticket};
 use signaling_protocol::call::{CallObject, CallStatus};
 use signaling_protocol::connection::Fail;
 use signaling_protocol::{ClientMessage, ServerMessage};
@@ -47,6 +49,18 @@ pub struct Switchboard {
     /// Calls from line to line.
     #[serde(default)]
     pub(crate) bridges: BTreeMap<CallKey, Bridge>,
+    /// INVITEs of lines that ring several sessions.
+    #[serde(default)]
+    pub(crate) ringing: BTreeMap<InviteId, Ringing>,
+    /// What INVITEs of lines are booked under.
+    #[serde(default)]
+    pub(crate) booked: BTreeMap<InviteId, Vec<Ticket>>,
+    #[serde(default)]
+    pub(crate) call_rate: CallRate,
+    #[serde(default)]
+    pub(crate) emergency_calls: u64,
+    #[serde(default)]
+    pub(crate) refused_calls: u64,
     pub(crate) media_up: bool,
     pub(crate) trunk_up: bool,
     pub(crate) shutting_down: bool,
@@ -60,8 +74,14 @@ pub struct Switchboard {
 pub struct Counts {
     pub sessions: usize,
     pub calls: usize,
+    /// Of these, from line to line.
+    pub bridges: usize,
     pub echo_calls: usize,
     pub registered: usize,
+    /// Calls to emergency numbers so far.
+    pub emergency_calls: u64,
+    /// Calls refused so far for a limit.
+    pub refused_calls: u64,
 }
 
 impl Switchboard {
@@ -81,6 +101,11 @@ impl Switchboard {
             ledger: Ledger::default(),
             lines_up: BTreeSet::new(),
             bridges: BTreeMap::new(),
+            ringing: BTreeMap::new(),
+            booked: BTreeMap::new(),
+            call_rate: CallRate::default(),
+            emergency_calls: 0,
+            refused_calls: 0,
             media_up: false,
             trunk_up: false,
             shutting_down: false,
@@ -112,8 +137,12 @@ impl Switchboard {
                 .calls
                 .values()
                 .filter(|c| c.stage != Stage::Ending)
-                .count(),
+                .count()
+                + self.live_bridges(),
+            bridges: self.live_bridges(),
             echo_calls: self.echo_calls(),
+            emergency_calls: self.emergency_calls,
+            refused_calls: self.refused_calls,
             registered: self
                 .sessions
                 .values()
@@ -126,6 +155,14 @@ impl Switchboard {
         }
     }
 
+    /// What a line wants of sound.
+    pub fn profile_of(&self, line: &Line) -> MediaProfile {
+        match line {
+            Line::Trunk(name) => self.plan.trunk_media.get(name).cloned().unwrap_or_default(),
+            Line::Phone(_) => self.plan.phone_media.clone(),
+        }
+    }
+
     /// Whether new calls can be served: both links are up.
     pub fn is_ready(&self) -> bool {
         self.media_up && self.trunk_up && !self.shutting_down
@@ -133,7 +170,7 @@ impl Switchboard {
 
     /// No call, live or ending, and no session.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.sessions.is_empty()
+        self.calls.is_empty() && self.bridges.is_empty() && self.sessions.is_empty()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -175,11 +212,17 @@ impl Switchboard {
                 Timer::Connection(session) => self.connection_timed_out(SessionId(session)),
                 Timer::Ping(session) => self.ping(SessionId(session), now),
                 Timer::Registration(call) => self.registration_timed_out(CallKey(call), now),
+                Timer::NoAnswer(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_rings_too_long(CallKey(call), now);
+                }
                 Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
                 Timer::Transfer(call) => self.transfer_is_due(CallKey(call), now),
                 Timer::Following(call) => self.following_timed_out(CallKey(call), now),
                 Timer::Replaced(call) => self.hang_up_replaced(CallKey(call)),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),
+                Timer::Forget(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_is_overdue(CallKey(call), now);
+                }
                 Timer::Forget(call) => self.forget(CallKey(call), now),
                 Timer::Ringback(call) => self.ring_back_now(CallKey(call), now),
                 Timer::Parked(session) => self.give_up(SessionId(session), now),
@@ -207,6 +250,8 @@ impl Switchboard {
             user: None,
             closing: false,
             parked: false,
+            line_identity: None,
+            approved: false,
         };
         self.sessions.insert(id, session);
         self.timers.set(Timer::Connection(id.0), now + CONNECTION);
@@ -270,6 +315,9 @@ impl Switchboard {
 
     fn trunk_event(&mut self, event: trunk::Event, now: Instant) {
         use trunk::Event;
+        if let Some(key) = self.bridge_of_event(&event) {
+            return self.bridge_trunk_event(key, event, now);
+        }
         match event {
             Event::Registered { account, raw, .. } => self.registered(account, raw, now),
             Event::Unregistered { .. } => {}
@@ -302,6 +350,7 @@ impl Switchboard {
                     raw,
                     replaces,
                     headers,
+                    line: by_line.as_ref().map(|by| by.line.clone()),
                 };
                 match by_line {
                     None => self.incoming(arrival, now),
@@ -414,26 +463,35 @@ impl Switchboard {
                 replaces,
                 referred_by,
                 raw,
-            } => self.referred(Referral {
-                invite,
-                refer,
-                target,
-                replaces,
-                referred_by,
-                raw,
-            }),
+            } => {
+                let referral = Referral {
+                    invite,
+                    refer,
+                    target,
+                    replaces,
+                    referred_by,
+                    raw,
+                };
+                self.referred(referral, now);
+            }
             Event::Info {
                 invite,
                 content_type,
                 body,
             } => self.info(invite, &content_type, &body),
             Event::InfoRefused { invite, failure } => self.info_refused(invite, &failure),
-            Event::Ended { invite, end } => self.trunk_ended(invite, end, now),
+            Event::Ended { invite, end } => {
+                self.arrival_ended(invite, now);
+                self.trunk_ended(invite, end, now);
+            }
         }
     }
 
     fn media_event(&mut self, event: media::Event, now: Instant) {
         use media::Event;
+        if let Some(key) = self.bridge_of_media(&event) {
+            return self.bridge_media_event(key, event, now);
+        }
         match event {
             Event::LegCreated { leg, local } => self.leg_created(leg, local, now),
             Event::LegFailed { leg, reason } => self.leg_failed(leg, &reason, now),
@@ -450,13 +508,17 @@ impl Switchboard {
         self.media_up = matches!(link, Link::Up { .. });
         match link {
             Link::Up { fresh: false } => {
-                let groups = self.calls.keys().map(|key| key.group()).collect();
+                let keys = self.calls.keys().chain(self.bridges.keys());
+                let groups = keys.map(|key| key.group()).collect();
                 self.outputs.push_back(Output::Media {
                     key: 0,
                     command: media::Command::Retain { groups },
                 });
             }
-            Link::Up { fresh: true } | Link::Lost => self.media_is_gone(now),
+            Link::Up { fresh: true } | Link::Lost => {
+                self.media_is_gone(now);
+                self.bridges_lose_media(now);
+            }
             Link::Down => {}
         }
     }
@@ -466,14 +528,19 @@ impl Switchboard {
         match link {
             Link::Up { fresh: false } => {
                 let accounts = self.accounts();
-                let invites = self.by_invite.keys().copied().collect();
+                let ringing = self.ringing.keys();
+                let invites = self.by_invite.keys().chain(ringing).copied().collect();
                 self.trunk(0, trunk::Command::Retain { accounts, invites });
             }
             Link::Up { fresh: true } => {
                 self.trunk_is_gone(now);
+                self.bridges_lose_trunk(now);
                 self.close_unregistrable_sessions();
             }
-            Link::Lost => self.trunk_is_gone(now),
+            Link::Lost => {
+                self.trunk_is_gone(now);
+                self.bridges_lose_trunk(now);
+            }
             Link::Down => {}
         }
     }
@@ -537,7 +604,12 @@ impl Switchboard {
     }
 
     pub(crate) fn live_calls(&self) -> usize {
-        self.by_id.len()
+        self.by_id.len() + self.live_bridges()
+    }
+
+    pub(crate) fn live_bridges(&self) -> usize {
+        let live = |bridge: &&Bridge| !bridge.is_ending();
+        self.bridges.values().filter(live).count()
     }
 
     /// The call object as pages are told it.

@@ -6,6 +6,7 @@ use crate::peer::FromPeer;
 use media_control as media;
 use signaling_backend::{self as backend, Apps, Desk};
 use signaling_calls::{CallRecord, Config, Counts, Input, Link, Output, SessionId};
+use signaling_plan::Plan;
 use signaling_protocol::ServerMessage;
 use signaling_trunk::api as trunk;
 use std::collections::{HashMap, VecDeque};
@@ -95,6 +96,8 @@ pub struct Signaling {
     pub settings: backend::Settings,
     /// The applications, now and whenever the operator changes one.
     pub apps: watch::Receiver<Apps>,
+    /// The dial plan, the same way.
+    pub plan: watch::Receiver<Plan>,
     pub hooks: (Hooks, Answers),
     pub trunk: Peer<trunk::Command, trunk::Event>,
     pub media: Peer<media::Command, media::Event>,
@@ -126,6 +129,7 @@ impl Signaling {
             config,
             settings,
             mut apps,
+            mut plan,
             hooks: (hooks, mut answers),
             trunk,
             media,
@@ -135,7 +139,7 @@ impl Signaling {
         let mut inputs = inputs.0;
         let clock = Clock::start();
         let known = apps.borrow_and_update().clone();
-        let mut apps_may_change = true;
+        let (mut apps_may_change, mut plan_may_change) = (true, true);
         let mut state = Loop {
             desk: Desk::new(config, settings, known),
             hooks,
@@ -150,6 +154,8 @@ impl Signaling {
         let (mut trunk_events, mut media_events) = (trunk.events, media.events);
         let mut parting: Option<tokio::time::Instant> = None;
         let mut shown = tokio::time::Instant::now();
+        let rules = Box::new(plan.borrow_and_update().clone());
+        state.handle(Input::Plan(rules), &clock);
         state.publish(&status);
         loop {
             let again = state
@@ -190,6 +196,11 @@ impl Signaling {
                     let apps = apps.borrow_and_update().clone();
                     state.hooks.retain(&apps);
                     state.put(backend::Input::Apps(apps), &clock);
+                }
+                changed = plan.changed(), if plan_may_change => {
+                    plan_may_change = changed.is_ok();
+                    let rules = Box::new(plan.borrow_and_update().clone());
+                    state.handle(Input::Plan(rules), &clock);
                 }
                 () = sleep_until(timer) => {
                     state.desk.handle_timeout(clock.now());

@@ -142,6 +142,7 @@ impl SipSockets {
                     transport: listen.transport,
                     bound,
                     announce,
+                    name: String::new(),
                 });
             }
         }
@@ -172,6 +173,7 @@ impl SipSockets {
             transport,
             bound: bound.map_err(told)?,
             announce,
+            name: String::new(),
         });
         Ok(())
     }

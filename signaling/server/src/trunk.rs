@@ -8,6 +8,7 @@ use signaling_trunk::agent::{Agent, Config, Input, Output};
 use signaling_trunk::allowed::Entry;
 use signaling_trunk::api::{Command, Event};
 use signaling_trunk::guard::Figures;
+use signaling_trunk::lines::Lines;
 use signaling_trunk::net::Listener;
 use signaling_trunk::redirect::Redirect;
 use signaling_trunk::reliable::ReliableProvisional;
@@ -17,7 +18,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long calls and registrations have to end when the role is told to stop.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -53,6 +54,8 @@ pub struct TrunkConfig {
     pub max_calls: u32,
     /// What is counted, for whoever shows it.
     pub shown: Arc<Mutex<Shown>>,
+    /// The operator's lines, now and whenever they change; `None`: there are none.
+    pub lines: Option<watch::Receiver<Lines>>,
     /// Told the addresses really bound, once.
     pub bound: Option<oneshot::Sender<Vec<Listener>>>,
 }
@@ -114,6 +117,7 @@ pub async fn run(
         shown: config.shown,
         answered,
         answers,
+        lines: config.lines,
     };
     shell.run(commands, events, shutdown).await;
     Ok(())
@@ -129,6 +133,8 @@ struct Shell {
     shown: Arc<Mutex<Shown>>,
     answered: mpsc::Sender<(u64, Answer)>,
     answers: mpsc::Receiver<(u64, Answer)>,
+    /// `None`: nobody is left who could change them.
+    lines: Option<watch::Receiver<Lines>>,
 }
 
 impl Shell {
@@ -142,6 +148,7 @@ impl Shell {
         let mut farewell: Option<tokio::time::Instant> = None;
         let mut show = tokio::time::interval(SHOWN_EVERY);
         show.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.take_lines();
         loop {
             self.drain();
             if let Some(until) = farewell
@@ -175,6 +182,13 @@ impl Shell {
                     let now = self.now();
                     self.agent.handle(Input::Answer { query, answer }, now);
                 }
+                changed = lines_changed(&mut self.lines) => {
+                    if changed {
+                        self.take_lines();
+                    } else {
+                        self.lines = None;
+                    }
+                }
                 permit = events.reserve(), if has_events => match permit {
                     Ok(permit) => {
                         if let Some(event) = self.waiting.pop_front() {
@@ -207,6 +221,13 @@ impl Shell {
             lost: self.sockets.lost(),
         };
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    fn take_lines(&mut self) {
+        let Some(lines) = &mut self.lines else { return };
+        let lines = Box::new(lines.borrow_and_update().clone());
+        let now = self.now();
+        self.agent.handle(Input::Lines(lines), now);
     }
 
     fn end_all(&mut self) {
@@ -247,8 +268,13 @@ impl Shell {
                 );
             }
             Arrival::Accepted { stream, remote, .. } => {
-                self.agent
-                    .handle(Input::StreamAccepted { stream, remote }, now);
+                let accepted = Input::StreamAccepted {
+                    stream,
+                    remote,
+                    secure: false,
+                    peer: None,
+                };
+                self.agent.handle(accepted, now);
             }
             Arrival::Connected { stream } => {
                 self.agent.handle(Input::StreamConnected { stream }, now)
@@ -285,6 +311,7 @@ impl Shell {
                     stream,
                     from,
                     remote,
+                    tls: _,
                 } => self.sockets.open(stream, from, remote),
                 Output::CloseStream { stream } => self.sockets.close(stream),
                 Output::Ask { query, question } => {
@@ -317,6 +344,14 @@ impl Shell {
 async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `false`: they never will again.
+async fn lines_changed(lines: &mut Option<watch::Receiver<Lines>>) -> bool {
+    match lines {
+        Some(lines) => lines.changed().await.is_ok(),
         None => std::future::pending().await,
     }
 }

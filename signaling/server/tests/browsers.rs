@@ -78,6 +78,7 @@ async fn gateway_of(guard: Guard, apps: Apps) -> Gateway {
             .to_owned()
             .into(),
         apps: watch::channel(apps).1,
+        plan: watch::channel(signaling_plan::Plan::default()).1,
         hooks: hooks(Settings::default()),
         trunk: Peer {
             say: Box::new(move |_, _| {

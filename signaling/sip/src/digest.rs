@@ -1,4 +1,7 @@
-//! Digest authentication of the client (RFC 7616, RFC 8760): MD5, SHA-256, SHA-512-256, and `-sess`.
+//! Digest authentication of the client (RFC 7616, RFC 8760): MD5, SHA-256, SHA-512-256, and `-sess`. The server's
+//! side is in [`server`].
+
+pub mod server;
 
 use crate::message::{HeaderName, Message, WriteFault, print_quoted, trim};
 use md5::{Digest, Md5};

@@ -44,6 +44,7 @@ fn call(c: &mut Criterion) {
         transport: Transport::Udp,
         bound: local,
         announce: None,
+        name: String::new(),
     };
     let config = Config {
         listeners: vec![listener],

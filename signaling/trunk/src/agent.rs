@@ -6,10 +6,6 @@ use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
 use crate::guard::Guard;
 use crate::invite::Invite;
-use crate::limits::{
-    CONNECT_TIMEOUT, FIRST_MESSAGE, KEEP_ALIVE, MAX_ACCEPTED, MAX_ACCEPTED_PER_ADDRESS,
-    MAX_SILENCE, MAX_STREAMS,
-};
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
@@ -21,8 +17,10 @@ use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
 use crate::targets::{Answer, Question};
+use crate::tls::{PeerCertificate, TlsOpen};
+use crate::trunks::{Trunks, is_of_line};
 use serde::{Deserialize, Serialize};
-use signaling_sip::message::{Framing, Message, Scan, StreamFramer, Unit, scan};
+use signaling_sip::message::{Framing, Message, Scan, scan};
 use signaling_sip::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -86,6 +84,10 @@ pub enum Input<'a> {
     StreamAccepted {
         stream: StreamId,
         remote: SocketAddr,
+        /// TLS, whose handshake is over.
+        secure: bool,
+        /// What its peer showed in that.
+        peer: Option<PeerCertificate>,
     },
     StreamConnected {
         stream: StreamId,
@@ -93,6 +95,11 @@ pub enum Input<'a> {
     /// It could not be opened, or it ended.
     StreamClosed {
         stream: StreamId,
+    },
+    /// It could not be opened, and this is why, in words for whoever wanted it.
+    StreamFailed {
+        stream: StreamId,
+        why: String,
     },
     StreamData {
         stream: StreamId,
@@ -111,11 +118,13 @@ pub enum Output {
         remote: SocketAddr,
         bytes: Vec<u8>,
     },
-    /// Answered by `StreamConnected` or `StreamClosed`. `from`: the address to leave from.
+    /// Answered by `StreamConnected`, `StreamClosed` or `StreamFailed`. `from`: the address to leave from. `tls`:
+    /// it is connected when the handshake is over and its peer is whom this names.
     OpenStream {
         stream: StreamId,
         from: IpAddr,
         remote: SocketAddr,
+        tls: Option<TlsOpen>,
     },
     StreamData {
         stream: StreamId,
@@ -168,6 +177,8 @@ pub(crate) struct State {
     pub accounts: BTreeMap<AccountId, Account>,
     #[serde(default)]
     pub lines: Lines,
+    #[serde(default)]
+    pub trunks: Trunks,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -210,6 +221,7 @@ impl Agent {
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
             lines: Lines::default(),
+            trunks: Trunks::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -278,15 +290,15 @@ impl Agent {
                     Scan::KeepAlive { .. } | Scan::Partial { .. } => {}
                 }
             }
-            Input::StreamAccepted { stream, remote } => {
-                if !self.has_room_for(remote.ip()) || !self.lets_connect(remote, now) {
-                    self.push(Output::CloseStream { stream });
-                    return;
-                }
-                self.add_stream(stream, remote, true, now);
-            }
+            Input::StreamAccepted {
+                stream,
+                remote,
+                secure,
+                peer,
+            } => self.on_accepted(stream, remote, secure, peer, now),
             Input::StreamConnected { stream } => self.on_connected(stream, now),
             Input::StreamClosed { stream } => self.on_stream_closed(stream, now),
+            Input::StreamFailed { stream, why } => self.on_stream_failed(stream, &why, now),
             Input::StreamData { stream, bytes } => self.on_stream_data(stream, bytes, now),
             Input::Answer { query, answer } => self.on_answer(query, answer, now),
         }
@@ -416,6 +428,7 @@ impl Agent {
             let away = Refusal {
                 status: 480,
                 reason: "Temporarily Unavailable".into(),
+                ..Refusal::default()
             };
             self.hang_up(invite, Some(away), now);
         }
@@ -423,7 +436,7 @@ impl Agent {
             .s
             .accounts
             .keys()
-            .filter(|a| !accounts.contains(a))
+            .filter(|a| !accounts.contains(a) && !is_of_line(**a))
             .copied()
             .collect();
         for account in gone {
@@ -431,189 +444,23 @@ impl Agent {
         }
     }
 
-    /// Not carried out yet: nobody can be called by a line.
-    fn take_lines(&mut self, lines: Lines, _now: Instant) {
-        self.s.lines = lines;
+    fn take_lines(&mut self, lines: Lines, now: Instant) {
+        let before = std::mem::replace(&mut self.s.lines, lines);
+        self.close_misjudged(&before, now);
+        self.take_trunks(&before.trunks, now);
+        self.take_phones(&before, now);
     }
 
-    fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
+    /// Not carried out yet: nobody can register.
+    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
+
+    pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {
             self.s.guard.figures.requests += 1;
             self.on_request(message, path, now);
         } else {
             self.s.guard.figures.responses += 1;
             self.on_response(message, path, now);
-        }
-    }
-
-    /// Whether one more connection may be accepted from this address.
-    fn has_room_for(&self, ip: IpAddr) -> bool {
-        let (mut all, mut of_address) = (0, 0);
-        for (stream, entry) in &self.s.streams {
-            if is_accepted(*stream) {
-                all += 1;
-                of_address += usize::from(entry.remote.ip() == ip);
-            }
-        }
-        self.s.streams.len() < MAX_STREAMS
-            && all < MAX_ACCEPTED
-            && of_address < MAX_ACCEPTED_PER_ADDRESS
-    }
-
-    fn add_stream(&mut self, stream: StreamId, remote: SocketAddr, up: bool, now: Instant) {
-        let wait = if up { KEEP_ALIVE } else { CONNECT_TIMEOUT };
-        self.s.schedule.set(Due::Stream(stream), Some(now + wait));
-        let framer = StreamFramer::default();
-        let entry = Stream {
-            remote,
-            secure: false,
-            up,
-            waiting: VecDeque::new(),
-            heard: None,
-            since: now,
-            in_call: false,
-            framer,
-        };
-        self.s.streams.insert(stream, entry);
-    }
-
-    /// An open or opening connection to `remote`, a new one if need be.
-    pub(crate) fn stream_to(
-        &mut self,
-        from: IpAddr,
-        remote: SocketAddr,
-        now: Instant,
-    ) -> Option<(StreamId, bool)> {
-        let open = self.s.streams.iter().find(|(_, s)| s.remote == remote);
-        if let Some((stream, entry)) = open {
-            return Some((*stream, entry.up));
-        }
-        if self.s.streams.len() >= MAX_STREAMS {
-            return None;
-        }
-        let stream = StreamId(self.draw() * 2);
-        self.add_stream(stream, remote, false, now);
-        self.push(Output::OpenStream {
-            stream,
-            from,
-            remote,
-        });
-        Some((stream, false))
-    }
-
-    fn on_connected(&mut self, stream: StreamId, now: Instant) {
-        let Some(entry) = self.s.streams.get_mut(&stream) else {
-            self.push(Output::CloseStream { stream });
-            return;
-        };
-        entry.up = true;
-        let waiting = std::mem::take(&mut entry.waiting);
-        self.s
-            .schedule
-            .set(Due::Stream(stream), Some(now + KEEP_ALIVE));
-        for request in waiting {
-            self.send_over_stream(request, stream, now);
-        }
-    }
-
-    pub(crate) fn on_stream_closed(&mut self, stream: StreamId, now: Instant) {
-        let Some(entry) = self.s.streams.remove(&stream) else {
-            return;
-        };
-        self.s.schedule.set(Due::Stream(stream), None);
-        for request in entry.waiting {
-            self.on_hop_failed(request, now);
-        }
-        let over: Vec<String> = self
-            .s
-            .client
-            .iter()
-            .filter(|(_, tx)| matches!(tx.path, Path::Stream { stream: s, .. } if s == stream))
-            .map(|(branch, _)| branch.clone())
-            .collect();
-        for branch in over {
-            self.on_flow_lost(&branch, now);
-        }
-        let lost: Vec<AccountId> = self
-            .s
-            .accounts
-            .iter()
-            .filter(|(_, a)| matches!(a.flow, Some(Path::Stream { stream: s, .. }) if s == stream))
-            .map(|(account, _)| *account)
-            .collect();
-        for account in lost {
-            self.on_account_flow_lost(account, now);
-        }
-    }
-
-    fn on_stream_data(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
-        let Some(entry) = self.s.streams.get_mut(&stream) else {
-            return;
-        };
-        let path = Path::Stream {
-            stream,
-            remote: entry.remote,
-            secure: entry.secure,
-        };
-        entry.framer.push(bytes);
-        // Taken out, because a message may close the stream or send over it.
-        let mut framer = std::mem::take(&mut entry.framer);
-        let mut heard = false;
-        while let Some(unit) = framer.next_unit() {
-            match unit {
-                Unit::Message(message) => {
-                    heard = true;
-                    if self.lets_in(path, message.raw(), now) {
-                        self.on_message(&message, path, now);
-                    }
-                }
-                Unit::Ping => self.push(Output::StreamData {
-                    stream,
-                    bytes: b"\r\n".to_vec(),
-                }),
-                Unit::Broken(_) => self.charge_garbage(path, now),
-            }
-        }
-        let broken = framer.is_broken();
-        if let Some(entry) = self.s.streams.get_mut(&stream) {
-            entry.framer = framer;
-            if heard {
-                entry.heard = Some(now);
-            }
-        }
-        if broken {
-            self.push(Output::CloseStream { stream });
-            self.on_stream_closed(stream, now);
-        }
-    }
-
-    fn on_stream_due(&mut self, stream: StreamId, now: Instant) {
-        let Some(entry) = self.s.streams.get_mut(&stream) else {
-            return;
-        };
-        if !entry.up {
-            self.push(Output::CloseStream { stream });
-            self.on_stream_closed(stream, now);
-            return;
-        }
-        let accepted = is_accepted(stream);
-        let silent = match entry.heard {
-            None => now - entry.since >= FIRST_MESSAGE,
-            Some(heard) => now - heard >= MAX_SILENCE,
-        };
-        if accepted && silent {
-            self.push(Output::CloseStream { stream });
-            return self.on_stream_closed(stream, now);
-        }
-        self.s
-            .schedule
-            .set(Due::Stream(stream), Some(now + KEEP_ALIVE));
-        // Only where we are the client: a server is not the one to ping (RFC 5626 §4.4).
-        if !accepted {
-            self.push(Output::StreamData {
-                stream,
-                bytes: b"\r\n\r\n".to_vec(),
-            });
         }
     }
 
@@ -649,9 +496,4 @@ impl Agent {
         self.s.counter += 1;
         self.s.counter
     }
-}
-
-/// Odd numbers are the shell's, drawn for what it accepted.
-pub(crate) fn is_accepted(stream: StreamId) -> bool {
-    !stream.0.is_multiple_of(2)
 }

@@ -215,6 +215,7 @@ mod tests {
             transport: Transport::Udp,
             bound,
             announce: None,
+            name: String::new(),
         }];
         let others = ["[::]:8080", "127.0.0.1:9090"].map(|other| other.parse().unwrap());
         let to = to.parse().unwrap();

@@ -296,6 +296,33 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The INVITE that it is about, if it is about one.
+    pub fn invite(&self) -> Option<InviteId> {
+        match self {
+            Event::Incoming { invite, .. }
+            | Event::Progress { invite, .. }
+            | Event::Answered { invite, .. }
+            | Event::Acknowledged { invite, .. }
+            | Event::Offered { invite, .. }
+            | Event::OfferAcknowledged { invite, .. }
+            | Event::OfferAnswered { invite, .. }
+            | Event::OfferRefused { invite, .. }
+            | Event::ReferAccepted { invite, .. }
+            | Event::ReferNotified { invite, .. }
+            | Event::ReferRefused { invite, .. }
+            | Event::Referred { invite, .. }
+            | Event::Info { invite, .. }
+            | Event::InfoRefused { invite, .. }
+            | Event::Ended { invite, .. } => Some(*invite),
+            Event::Registered { .. }
+            | Event::Unregistered { .. }
+            | Event::RegistrationFailed { .. }
+            | Event::Line { .. } => None,
+        }
+    }
+}
+
 /// What an INVITE tells that came by one of the operator's lines, whose right to call was checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ByLine {
@@ -366,6 +393,10 @@ pub struct InviteOptions {
     pub identity: CallerIdentity,
     /// How long a server may say nothing, milliseconds; 0: as the line says.
     pub attempt_ms: u32,
+    /// A 3xx is not followed here: the call ends with it, and the calls decide by its [`Failure::contacts`].
+    pub tell_redirects: bool,
+    /// Max-Forwards, where the call came to us by SIP (RFC 7332 §4); `None`: 70.
+    pub max_forwards: Option<u8>,
 }
 
 /// How a caller is shown to a line.
@@ -409,10 +440,13 @@ pub struct Identity {
     pub uri: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub status: u16,
     pub reason: String,
+    /// Seconds after which it may work (Retry-After, RFC 3261 §20.33).
+    #[serde(default)]
+    pub retry_after_s: Option<u32>,
 }
 
 /// Why something failed. `status` 0: no SIP response was behind it.
@@ -423,6 +457,9 @@ pub struct Failure {
     pub cause: Cause,
     /// The response as received, credentials blotted; empty where there was none.
     pub raw: String,
+    /// Of a 300, 301 or 302 that was not followed: whom to call instead, as URIs, the likeliest first.
+    #[serde(default)]
+    pub contacts: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,16 +44,22 @@ impl Agent {
                 self.send_cancel(invite, now);
             }
             Phase::Ringing => {
-                let Refusal { status, reason } = status.unwrap_or(Refusal {
+                let Refusal {
+                    status,
+                    reason,
+                    retry_after_s,
+                } = status.unwrap_or(Refusal {
                     status: 603,
                     reason: "Decline".into(),
+                    retry_after_s: None,
                 });
                 let status = if (300..700).contains(&status) {
                     status
                 } else {
                     603
                 };
-                self.answer_invite(invite, status, &reason, now);
+                let after = retry_after_s.map(|s| ("Retry-After", s.to_string().into_bytes()));
+                self.refuse_invite(invite, status, &reason, after.into_iter().collect(), now);
                 self.end(invite, End::ByUs { raw: String::new() }, now);
             }
             Phase::Talking => {

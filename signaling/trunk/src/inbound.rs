@@ -1,11 +1,12 @@
 //! INVITEs of theirs (RFC 3261 §13.3).
 
 use crate::agent::{Agent, Due};
-use crate::api::{End, Event, ForkId, Header, Identity, InviteId};
+use crate::api::{AccountId, ByLine, End, Event, ForkId, Header, Identity, InviteId, NO_ACCOUNT};
 use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
 use crate::reliable::Reliability;
+use crate::server::Headers;
 use crate::validate::Refusal;
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
@@ -18,6 +19,21 @@ use std::time::Duration;
 /// How long a 2xx is repeated (RFC 3261 §13.3.1.4: 64 T1).
 pub(crate) const UNTIL_ACK: Duration = Duration::from_secs(32);
 
+/// Who sends a new INVITE, whose right to do so was checked.
+pub(crate) struct Caller {
+    /// Of a line the one inside, which is never told.
+    pub account: AccountId,
+    pub by_line: Option<Box<ByLine>>,
+}
+
+pub(crate) enum FromPhone {
+    Caller(Caller),
+    /// Challenged or refused already.
+    Answered,
+    /// It claims to be nobody of ours.
+    Stranger,
+}
+
 impl Agent {
     /// A new INVITE, checked for form but not for who sent it.
     pub(crate) fn on_new_invite(
@@ -27,15 +43,8 @@ impl Agent {
         path: Path,
         now: Instant,
     ) {
-        let user = Uri::parse(message.uri_text())
-            .ok()
-            .and_then(|u| u.user())
-            .unwrap_or_default();
-        let account = String::from_utf8(user)
-            .ok()
-            .and_then(|user| self.s.contacts.get(&user).copied());
-        let Some(account) = account.filter(|id| self.is_their_registrar(*id, path)) else {
-            return self.refuse_stranger(message, path, now);
+        let Some(Caller { account, by_line }) = self.caller_of(message, path, now) else {
+            return;
         };
         if let Err(refusal) = self.admit_call(now) {
             return self.refuse(message, path, &refusal);
@@ -88,18 +97,54 @@ impl Agent {
             .schedule
             .set(Due::Patience(invite), Some(now + MAX_RINGING));
         self.respond(&key, 100, "Trying", Vec::new(), b"", now);
+        let told = match by_line {
+            Some(_) => NO_ACCOUNT,
+            None => account,
+        };
         self.event(Event::Incoming {
             invite,
-            account,
+            account: told,
             from: message.from().map(|a| identity(&a)).unwrap_or_default(),
             to: message.to().map(|a| identity(&a)).unwrap_or_default(),
             sdp: message.sdp().map(<[u8]>::to_vec),
-            headers: extra_headers(message),
+            headers: extra_headers(message, by_line.is_some()),
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,
-            by_line: None,
+            by_line,
         });
+    }
+
+    /// Whose call a new INVITE is: a page's, by the random user part of its Contact; a trunk's, by where it comes
+    /// from; a registered phone's, who is challenged. `None`: answered already.
+    fn caller_of(&mut self, message: &Message<'_>, path: Path, now: Instant) -> Option<Caller> {
+        if let Some(account) = self.page_called(message, path) {
+            return Some(Caller {
+                account,
+                by_line: None,
+            });
+        }
+        if let Some(caller) = self.trunk_calling(message, path) {
+            return Some(caller);
+        }
+        match self.phone_calling(message, path, now) {
+            FromPhone::Caller(caller) => return Some(caller),
+            FromPhone::Answered => {}
+            FromPhone::Stranger => self.refuse_stranger(message, path, now),
+        }
+        None
+    }
+
+    fn page_called(&self, message: &Message<'_>, path: Path) -> Option<AccountId> {
+        let user = Uri::parse(message.uri_text()).ok()?.user()?;
+        let account = *self.s.contacts.get(std::str::from_utf8(&user).ok()?)?;
+        let is_page = self.s.accounts.get(&account)?.line.is_none();
+        (is_page && self.is_their_registrar(account, path)).then_some(account)
+    }
+
+    /// Not carried out yet: no phone can call.
+    fn phone_calling(&mut self, _: &Message<'_>, _: Path, _: Instant) -> FromPhone {
+        FromPhone::Stranger
     }
 
     /// From the very flow of the registration, or from an address that registrar or proxy has.
@@ -168,6 +213,17 @@ impl Agent {
         reason: &str,
         now: Instant,
     ) {
+        self.refuse_invite(invite, status, reason, Vec::new(), now);
+    }
+
+    pub(crate) fn refuse_invite(
+        &mut self,
+        invite: InviteId,
+        status: u16,
+        reason: &str,
+        headers: Headers,
+        now: Instant,
+    ) {
         let Some(key) = self
             .s
             .invites
@@ -177,7 +233,7 @@ impl Agent {
             return;
         };
         self.stop_progress(invite);
-        self.respond(&key, status, reason, Vec::new(), b"", now);
+        self.respond(&key, status, reason, headers, b"", now);
     }
 
     /// Over TCP as well: the ACK is end to end (RFC 3261 §13.3.1.4).
@@ -316,7 +372,7 @@ pub(crate) fn reason_header(message: &Message<'_>) -> String {
     String::from_utf8_lossy(&value).into_owned()
 }
 
-fn identity(addr: &NameAddr<'_>) -> Identity {
+pub(crate) fn identity(addr: &NameAddr<'_>) -> Identity {
     let uri = String::from_utf8_lossy(addr.uri).into_owned();
     let user = Uri::parse(addr.uri).ok().and_then(|u| u.user());
     Identity {
@@ -326,9 +382,9 @@ fn identity(addr: &NameAddr<'_>) -> Identity {
     }
 }
 
-/// Headers that a page may want to see: those that are not SIP's own machinery, nor told to us in confidence
-/// (RFC 3325 §9.3).
-fn extra_headers(message: &Message<'_>) -> Vec<Header> {
+/// Headers that a page or another line may want to see: those that are not SIP's own machinery, nor told to us in
+/// confidence (RFC 3325 §9.3). Whoever passes a call on (`by_line`) wants to know how many hops are left.
+fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
     let private = message
         .fields()
         .any(|(_, name, value)| name.eq_ignore_ascii_case(b"Privacy") && asks_for_privacy(value));
@@ -338,10 +394,11 @@ fn extra_headers(message: &Message<'_>) -> Vec<Header> {
             if private && is_identity(name) {
                 return false;
             }
-            let listed = matches!(
-                id,
-                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
-            );
+            let listed = match id {
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy => true,
+                HeaderName::MaxForwards => by_line,
+                _ => false,
+            };
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

@@ -34,5 +34,8 @@ mod resting;
 mod schedule;
 mod server;
 pub mod session_timer;
+mod streams;
 pub mod targets;
+pub mod tls;
+mod trunks;
 mod validate;

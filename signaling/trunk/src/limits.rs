@@ -67,6 +67,8 @@ pub const MAX_NOTIFY_PAUSE: Duration = Duration::from_secs(300);
 
 /// A connection that is not up by then has failed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same with TLS, whose handshake has a few round trips more.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Look-ups of one request, all together.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Line ends are sent this often to keep NAT bindings and connections alive (RFC 5626 §3.5).

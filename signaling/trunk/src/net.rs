@@ -1,5 +1,6 @@
 //! Addresses, flows and streams as the agent knows them.
 
+use crate::tls::{PeerCertificate, TlsOpen};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::StreamFramer;
 use signaling_sip::time::Instant;
@@ -25,6 +26,14 @@ impl Transport {
     pub fn is_reliable(self) -> bool {
         self != Transport::Udp
     }
+
+    /// Where nothing else is said (RFC 3261 §19.1.2).
+    pub fn port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+        }
+    }
 }
 
 /// One connection. Accepted ones have odd numbers, drawn by the shell; those we open have even ones.
@@ -38,6 +47,9 @@ pub struct Listener {
     pub bound: SocketAddr,
     /// What Via and Contact say instead, behind a NAT with a fixed mapping.
     pub announce: Option<SocketAddr>,
+    /// `name=` of `sip.listen`: trunks choose it by this. Empty where it has none.
+    #[serde(default)]
+    pub name: String,
 }
 
 impl Listener {
@@ -96,6 +108,15 @@ pub(crate) struct Stream {
     /// TLS.
     #[serde(default)]
     pub secure: bool,
+    /// What was asked of the far end of one that we opened.
+    #[serde(default)]
+    pub tls: Option<TlsOpen>,
+    /// What the far end of one that we accepted showed.
+    #[serde(default)]
+    pub peer: Option<PeerCertificate>,
+    /// Where its peer listens, as the `alias` in its Via says (RFC 5923 §8).
+    #[serde(default)]
+    pub alias: Option<SocketAddr>,
     pub up: bool,
     /// Requests that wait for the connection.
     pub waiting: VecDeque<u64>,
@@ -150,12 +171,14 @@ pub fn contains(network: IpAddr, prefix: u8, ip: IpAddr) -> bool {
     }
 }
 
-/// The listener that reaches `remote`: the one whose network it is on, else one of its family.
+/// The listener that reaches `remote`: the one whose network it is on, else one of its family. `name`: only those
+/// that are called so, unless it is empty.
 pub fn listener_for(
     listeners: &[Listener],
     interfaces: &[(IpAddr, u8)],
     transport: Transport,
     remote: IpAddr,
+    name: &str,
 ) -> Option<Listener> {
     let remote = unmapped(remote);
     let rank = |listener: &Listener| {
@@ -176,7 +199,9 @@ pub fn listener_for(
     listeners
         .iter()
         .filter(|l| {
-            l.transport == transport && unmapped(l.bound.ip()).is_ipv4() == remote.is_ipv4()
+            l.transport == transport
+                && unmapped(l.bound.ip()).is_ipv4() == remote.is_ipv4()
+                && (name.is_empty() || l.name == name)
         })
         .min_by_key(|l| rank(l))
         .cloned()

@@ -2,14 +2,15 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{
-    AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Target,
+    AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Line, Target,
 };
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
 use crate::registration::{domain_uri, next_hop};
-use crate::requests::{Draft, Purpose};
+use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
+use crate::trunks::is_of_line;
 use signaling_sip::dialog::Dialog;
 use signaling_sip::message::{
     HeaderName, Message, Method, NameAddr, Replaces, SipUri, Uri, WriteFault, Writer, addr_spec,
@@ -47,8 +48,17 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return refuse(self, Cause::Overloaded, "too many calls".into());
         }
-        let Some(entry) = self.s.accounts.get(&account).filter(|a| a.is_live()) else {
-            return refuse(self, Cause::BadRequest, "no such account".into());
+        let account = match &options.line {
+            None if is_of_line(account) => None,
+            None => Some(account),
+            Some(Line::Trunk(name)) => self.s.trunks.account(name),
+            // Not carried out yet: no phone can be called.
+            Some(Line::Phone(_)) => None,
+        };
+        let entry = account.and_then(|id| Some((id, self.s.accounts.get(&id)?)));
+        let Some((account, entry)) = entry.filter(|(_, a)| a.is_live()) else {
+            let what = options.line.as_ref().map_or("account", |_| "line");
+            return refuse(self, Cause::BadRequest, format!("no such {what}"));
         };
         let (spec, contact_user) = (entry.spec.clone(), entry.contact_user.clone());
         let tag = self.s.dice.hex(8);
@@ -85,6 +95,7 @@ impl Agent {
         let late = draft.sdp.is_empty();
         let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
         entry.last_sdp.clone_from(&draft.sdp);
+        entry.redirects.told = options.tell_redirects;
         self.s.invites.insert(invite, entry);
         self.s.tags.insert(tag, invite);
         self.s
@@ -205,7 +216,13 @@ impl Agent {
                     raw: failure_of(response).raw,
                 }
             } else {
-                End::Failed(failure_of(response))
+                End::Failed(Failure {
+                    contacts: match entry.redirects.told {
+                        true => crate::redirect::contacts(response),
+                        false => Vec::new(),
+                    },
+                    ..failure_of(response)
+                })
             };
             let calling = entry.phase == Phase::Calling;
             if let End::Failed(failure) = &end
@@ -391,7 +408,6 @@ pub(crate) fn target_uri(
         }
     }
     match &mut uri {
-        Uri::Sip(sip) if sip.secure => return Err(WriteFault::Insecure),
         Uri::Sip(sip) => {
             // Headers of a URI do not go into a Request-URI (RFC 3261 §19.1.1, table 1).
             sip.headers = None;
@@ -420,6 +436,9 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
 /// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
 fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
+    if let Some(hops) = options.max_forwards {
+        headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
+    }
     if let Some(replaces) = &options.replaces {
         let replaces = Replaces::parse(replaces.as_bytes())
             .map_err(|_| WriteFault::Param("Replaces".into()))?;

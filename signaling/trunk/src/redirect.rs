@@ -5,7 +5,7 @@ use crate::api::{AccountSpec, Failure, InviteId};
 use crate::invite::Phase;
 use crate::limits::MAX_REDIRECTS;
 use crate::registration::next_hop;
-use crate::requests::{Draft, Purpose};
+use crate::requests::{Draft, Purpose, is_secure};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{HeaderName, Host, Message, NameAddr, Uri, quoted_text};
 use signaling_sip::time::Instant;
@@ -30,6 +30,8 @@ pub(crate) struct Redirects {
     waiting: VecDeque<Vec<u8>>,
     /// It went past the account's own servers: they alone are shown its credentials.
     pub away: bool,
+    /// The calls want to hear of a 3xx instead.
+    pub told: bool,
 }
 
 impl Agent {
@@ -52,12 +54,17 @@ impl Agent {
             return false;
         };
         let redirects = &mut entry.redirects;
+        if redirects.told {
+            return false;
+        }
         let here = canonical(&draft.uri).unwrap_or_else(|| draft.uri.clone());
         if !redirects.tried.contains(&here) {
             redirects.tried.push(here);
         }
-        // The contacts of this 3xx before those of one before it.
+        // The contacts of this 3xx before those of one before it. Who asked for `sips:` is not led to less (RFC 3261
+        // §8.1.3.4).
         let mut found = targets(response);
+        found.retain(|uri| is_secure(uri) || !is_secure(&draft.uri));
         found.extend(redirects.waiting.drain(..));
         redirects.waiting = found.into();
         redirects.draft = Some(draft);
@@ -158,6 +165,15 @@ impl Agent {
     }
 }
 
+/// Whom a 3xx names, for the calls.
+pub(crate) fn contacts(response: &Message<'_>) -> Vec<String> {
+    if !matches!(response.status(), 300..=302) {
+        return Vec::new();
+    }
+    let text = |uri: Vec<u8>| String::from_utf8(uri).ok();
+    targets(response).into_iter().filter_map(text).collect()
+}
+
 /// With a proxy everything goes through it; without, the domain's own users and addresses do.
 fn leads_away(spec: &AccountSpec, uri: &[u8], is_peer: impl Fn(std::net::IpAddr) -> bool) -> bool {
     if !spec.proxy.is_empty() {
@@ -206,10 +222,9 @@ fn targets(response: &Message<'_>) -> Vec<Vec<u8>> {
     found.into_iter().map(|(_, uri)| uri).collect()
 }
 
-/// As a Request-URI; `None` for what we cannot call. `sips:` is not called by a lesser road.
+/// As a Request-URI; `None` for what we cannot call.
 fn canonical(uri: &[u8]) -> Option<Vec<u8>> {
     match Uri::parse(uri).ok()? {
-        Uri::Sip(sip) if sip.secure => None,
         Uri::Sip(mut sip) => {
             sip.headers = None;
             sip.params.retain(|(name, _)| name != b"method");

@@ -1,7 +1,7 @@
 //! Accounts and their registrations (RFC 3261 §10).
 
 use crate::agent::{Agent, Due};
-use crate::api::{AccountId, AccountSpec, Cause, Event, Failure};
+use crate::api::{AccountId, AccountSpec, Cause, Event, Failure, Line};
 use crate::limits::{KEEP_ALIVE, MAX_ACCOUNTS};
 use crate::net::Path;
 use crate::requests::{Draft, Purpose};
@@ -18,6 +18,9 @@ use std::time::Duration;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub spec: AccountSpec,
+    /// The line that it stands for; `None`: it is a page's. Nobody outside is told of a line's account.
+    #[serde(default)]
+    pub line: Option<Line>,
     /// 128 random bits: who knows it has seen our REGISTER.
     pub contact_user: String,
     /// What the registration went over last.
@@ -115,6 +118,7 @@ impl Agent {
             failures: 0,
             request: None,
             told: false,
+            line: None,
             spec,
         };
         let registers = account.spec.register;
@@ -445,7 +449,12 @@ pub(crate) fn next_hop(spec: &AccountSpec) -> Vec<u8> {
     };
     match Uri::parse(text.as_bytes()) {
         Ok(Uri::Sip(mut uri)) => {
-            if uri.port.is_none() && spec.port != 0 {
+            let tls = uri.secure
+                || uri
+                    .param("transport")
+                    .is_some_and(|t| t.eq_ignore_ascii_case(b"tls"));
+            // Pages say 5060 where nobody chose a port; TLS is not there.
+            if uri.port.is_none() && spec.port != 0 && !(tls && spec.port == 5060) {
                 uri.port = Some(spec.port);
             }
             uri.user = None;

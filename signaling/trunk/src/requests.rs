@@ -6,13 +6,16 @@ use crate::invite::Phase as InvitePhase;
 use crate::limits::{
     MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
 };
+use crate::lines::TrunkSpec;
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
+use crate::registration::next_hop;
 use crate::reliable::ReliableProvisional;
 use crate::targets::Lookup;
+use crate::tls::{TlsOpen, host_of};
 use crate::validate::SUPPORTED;
 use serde::{Deserialize, Serialize};
 use signaling_sip::digest::{self, Proof};
-use signaling_sip::message::{Message, Method, WriteFault, Writer};
+use signaling_sip::message::{Message, Method, NameAddr, WriteFault, Writer};
 use signaling_sip::time::Instant;
 use signaling_sip::transaction::{ClientInvite, ClientNonInvite, Turn};
 use std::collections::VecDeque;
@@ -47,6 +50,9 @@ pub(crate) enum Purpose {
     Info(InviteId),
 }
 
+/// In a draft's headers where it is not the usual 70.
+pub(crate) const MAX_FORWARDS: &str = "Max-Forwards";
+
 /// A request but for what depends on where it goes: Via, Contact, Authorization.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Draft {
@@ -73,6 +79,9 @@ pub(crate) struct Request {
     pub draft: Draft,
     pub hops: VecDeque<Hop>,
     pub hop: Option<Hop>,
+    /// The host of the URI that it is sent to, as certificates are to show it.
+    #[serde(default)]
+    pub host: String,
     pub phase: Phase,
     /// Realms that were answered with a nonce given in this very exchange, and the nonce.
     answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
@@ -146,6 +155,7 @@ impl Agent {
             draft,
             hops,
             hop: None,
+            host: String::new(),
             phase,
             answered: Vec::new(),
             rounds: 0,
@@ -195,7 +205,7 @@ impl Agent {
         self.drop_request(request);
     }
 
-    pub(crate) fn try_next_hop(&mut self, request: u64, failure: Failure, now: Instant) {
+    pub(crate) fn try_next_hop(&mut self, request: u64, mut failure: Failure, now: Instant) {
         loop {
             let Some(entry) = self.s.requests.get_mut(&request) else {
                 return;
@@ -204,12 +214,18 @@ impl Agent {
                 return self.fail_with(request, failure, now);
             };
             entry.hop = Some(hop);
-            let Some(listener) = self.listener(hop.transport, hop.remote.ip()) else {
+            let Some(listener) = self.listener_of_request(request, hop.transport, hop.remote.ip())
+            else {
+                if hop.transport == Transport::Tls {
+                    failure.reason = "sip.listen has no tls: address to go out by".into();
+                }
                 continue;
             };
-            if hop.transport == Transport::Tcp {
-                let Some((stream, up)) = self.stream_to(listener.bound.ip(), hop.remote, now)
-                else {
+            if hop.transport != Transport::Udp {
+                let tls = (hop.transport == Transport::Tls)
+                    .then(|| self.tls_of(request, hop.remote.ip()));
+                let opened = self.stream_to(listener.bound.ip(), hop.remote, tls, now);
+                let Some((stream, up)) = opened else {
                     continue;
                 };
                 if up {
@@ -239,7 +255,9 @@ impl Agent {
                 ..hop
             };
             // Where TCP was tried in vain a moment ago, another call need not wait for it.
-            let has_tcp = self.listener(Transport::Tcp, hop.remote.ip()).is_some()
+            let has_tcp = self
+                .listener_of_request(request, Transport::Tcp, hop.remote.ip())
+                .is_some()
                 && !self.s.resting.rests(&tcp, now);
             if bytes.len() > MAX_DATAGRAM && !hop.whatever_length && has_tcp {
                 let Some(entry) = self.s.requests.get_mut(&request) else {
@@ -266,7 +284,63 @@ impl Agent {
             &self.config.interfaces,
             transport,
             remote,
+            "",
         )
+    }
+
+    /// The one that its trunk leaves by, if that names one.
+    fn listener_of_request(
+        &self,
+        request: u64,
+        transport: Transport,
+        remote: IpAddr,
+    ) -> Option<Listener> {
+        let name = self.trunk_of_request(request).map(|trunk| &trunk.listener);
+        listener_for(
+            &self.config.listeners,
+            &self.config.interfaces,
+            transport,
+            remote,
+            name.map_or("", String::as_str),
+        )
+    }
+
+    fn trunk_of_request(&self, request: u64) -> Option<&TrunkSpec> {
+        self.trunk_of(self.s.requests.get(&request)?.account)
+    }
+
+    /// Whether the request is for a `sips:` URI, so that it goes by TLS whatever names its next hop (RFC 3261
+    /// §26.2.2).
+    pub(crate) fn is_sips(&self, request: u64) -> bool {
+        let entry = self.s.requests.get(&request);
+        entry.is_some_and(|entry| is_secure(&entry.draft.uri))
+    }
+
+    /// Whom a connection for this request must lead to.
+    ///
+    /// Inside a dialog, Contact and Record-Route mostly are bare addresses, which no certificate holds: at an address
+    /// of the account's own servers it is those that must be there, under their name.
+    fn tls_of(&self, request: u64, remote: IpAddr) -> TlsOpen {
+        let Some(entry) = self.s.requests.get(&request) else {
+            return TlsOpen::default();
+        };
+        let trunk = self.trunk_of(entry.account);
+        let given = trunk.and_then(|trunk| Some(&trunk.tls.as_ref()?.server_name));
+        let by_address = entry.host.parse() == Ok(remote);
+        let own = self
+            .s
+            .accounts
+            .get(&entry.account)
+            .filter(|account| by_address && account.peers.contains(&remote))
+            .and_then(|account| host_of(&next_hop(&account.spec)));
+        let server_name = match given.filter(|name| !name.is_empty()) {
+            Some(given) => given.to_ascii_lowercase(),
+            None => own.unwrap_or_else(|| entry.host.clone()),
+        };
+        TlsOpen {
+            profile: trunk.map(|trunk| trunk.name.clone()).unwrap_or_default(),
+            server_name,
+        }
     }
 
     pub(crate) fn send_over_stream(&mut self, request: u64, stream: StreamId, now: Instant) {
@@ -279,8 +353,9 @@ impl Agent {
             remote,
             secure,
         };
-        let Some(listener) = self.listener(path.transport(), remote.ip()) else {
-            return self.on_hop_failed(request, now);
+        let Some(listener) = self.listener_of_request(request, path.transport(), remote.ip())
+        else {
+            return self.on_hop_failed(request, "no listener for it", now);
         };
         let branch = self.s.dice.branch();
         match self.compose(request, &branch, &listener) {
@@ -383,7 +458,9 @@ impl Agent {
         for route in &draft.routes {
             writer.header("Route", route);
         }
-        writer.text("Max-Forwards", "70");
+        if !draft.headers.iter().any(|(name, _)| name == MAX_FORWARDS) {
+            writer.text(MAX_FORWARDS, "70");
+        }
         writer
             .header("From", &draft.from)
             .header("To", &draft.to)
@@ -391,7 +468,9 @@ impl Agent {
         let method = String::from_utf8_lossy(draft.method.as_bytes());
         writer.text("CSeq", &format!("{} {method}", draft.cseq));
         if let Some((user, params)) = &draft.contact {
-            let mut value = contact_uri(user, listener);
+            let secure =
+                is_secure(&draft.uri) || draft.routes.first().is_some_and(|r| routes_securely(r));
+            let mut value = contact_uri(user, listener, secure);
             value.extend_from_slice(params);
             writer.header("Contact", &value);
         }
@@ -528,10 +607,10 @@ impl Agent {
         self.try_next_hop(request, Failure::default(), now);
     }
 
-    pub(crate) fn on_hop_failed(&mut self, request: u64, now: Instant) {
+    pub(crate) fn on_hop_failed(&mut self, request: u64, why: &str, now: Instant) {
         let failure = Failure {
             cause: Cause::Unreachable,
-            reason: "connection failed".into(),
+            reason: why.into(),
             ..Failure::default()
         };
         self.let_rest_as_dead(request, now);
@@ -624,7 +703,7 @@ impl Agent {
                 cause: Cause::Timeout,
                 status: 0,
                 reason: "no answer".into(),
-                raw: String::new(),
+                ..Failure::default()
             };
             if matches!(purpose, Purpose::Cancel(_)) {
                 self.on_failure(&purpose, failure, now);
@@ -647,12 +726,26 @@ fn entry_sent(requests: &mut std::collections::BTreeMap<u64, Request>, request: 
     }
 }
 
-/// `<sip:user@address>`, with the transport where it is not UDP.
-pub(crate) fn contact_uri(user: &str, listener: &Listener) -> Vec<u8> {
-    let transport = match listener.transport {
-        Transport::Udp => "",
-        Transport::Tcp => ";transport=tcp",
-        Transport::Tls => ";transport=tls",
+/// `<sip:user@address>`, with the transport where it is not UDP; `secure`: as `sips:`, which where there is no TLS
+/// would lead nowhere (RFC 3261 §8.1.1.8).
+///
+/// `transport=tls` is deprecated (RFC 3261 §26.2.2) and what every peer understands.
+pub(crate) fn contact_uri(user: &str, listener: &Listener, secure: bool) -> Vec<u8> {
+    let (scheme, transport) = match (listener.transport, secure) {
+        (Transport::Udp, _) => ("sip", ""),
+        (Transport::Tcp, _) => ("sip", ";transport=tcp"),
+        (Transport::Tls, false) => ("sip", ";transport=tls"),
+        (Transport::Tls, true) => ("sips", ""),
     };
-    format!("<sip:{user}@{}{transport}>", listener.public()).into_bytes()
+    format!("<{scheme}:{user}@{}{transport}>", listener.public()).into_bytes()
+}
+
+pub(crate) fn is_secure(uri: &[u8]) -> bool {
+    uri.get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+}
+
+/// Of a Route's or Record-Route's value.
+pub(crate) fn routes_securely(route: &[u8]) -> bool {
+    NameAddr::parse(route).is_ok_and(|route| is_secure(route.uri))
 }

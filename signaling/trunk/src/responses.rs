@@ -155,6 +155,7 @@ pub(crate) fn failure_of(response: &Message<'_>) -> Failure {
         reason: reason_of(response),
         cause: Cause::Response,
         raw: blotted(response.raw()),
+        contacts: Vec::new(),
     }
 }
 

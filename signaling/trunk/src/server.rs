@@ -6,7 +6,7 @@ use crate::guard::policy;
 use crate::limits::MAX_SERVER_TRANSACTIONS;
 use crate::loops::merge_key;
 use crate::net::{Listener, Path, Transport};
-use crate::requests::contact_uri;
+use crate::requests::{contact_uri, is_secure, routes_securely};
 use crate::validate::{Refusal, check};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{HeaderName, Message, Method, Via, Writer, split_list, unfold};
@@ -49,10 +49,11 @@ impl ServerTransaction {
     }
 }
 
-type Headers = Vec<(&'static str, Vec<u8>)>;
+pub(crate) type Headers = Vec<(&'static str, Vec<u8>)>;
 
 impl Agent {
     pub(crate) fn on_request(&mut self, message: &Message<'_>, path: Path, now: Instant) {
+        self.note_alias(message, path);
         let method = message.method();
         let key = key_of(
             message,
@@ -201,7 +202,9 @@ impl Agent {
         if let (true, Some(user)) = (makes_dialog, contact_user)
             && let Some(listener) = self.listener_of(path)
         {
-            headers.push(("Contact", contact_uri(&user, &listener)));
+            let first = message.list(HeaderName::RecordRoute).next();
+            let secure = is_secure(message.uri_text()) || first.is_some_and(routes_securely);
+            headers.push(("Contact", contact_uri(&user, &listener, secure)));
             headers.push(("Allow", crate::requests::ALLOW.into()));
             headers.push(("Supported", crate::validate::SUPPORTED.join(", ").into()));
         }

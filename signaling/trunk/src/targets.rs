@@ -7,6 +7,7 @@ use crate::api::{Cause, Failure};
 use crate::limits::{LOOKUP_TIMEOUT, MAX_HOPS, MAX_LOOKUPS, MAX_NAMES};
 use crate::net::{Hop, Transport};
 use crate::requests::{Phase, Purpose};
+use crate::tls::name_of;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Host, SipUri, Uri};
 use signaling_sip::time::Instant;
@@ -59,10 +60,18 @@ impl Agent {
                 return self.fail(request, Cause::BadRequest, "no SIP address to send to", now);
             }
         };
-        let transport = match transport_of(&uri) {
+        let secure = uri.secure || self.is_sips(request);
+        let transport = match transport_of(&uri, secure) {
             Ok(transport) => transport,
             Err(what) => return self.fail(request, Cause::Unreachable, what, now),
         };
+        // A proxy's plain port is not where it speaks TLS, which only the Request-URI asks for.
+        let port = uri
+            .port
+            .filter(|port| uri.secure || !secure || *port != 5060);
+        if let Some(entry) = self.s.requests.get_mut(&request) {
+            entry.host = name_of(&uri.host);
+        }
         let host = match uri.param("maddr").map(Host::parse) {
             Some(Ok(maddr)) => maddr,
             Some(Err(_)) | None => uri.host.clone(),
@@ -70,7 +79,7 @@ impl Agent {
         match host {
             Host::Ip(ip) => {
                 let transport = transport.unwrap_or(Transport::Udp);
-                let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
+                let remote = SocketAddr::new(ip, port.unwrap_or(transport.port()));
                 let hop = Hop {
                     transport,
                     remote,
@@ -78,7 +87,7 @@ impl Agent {
                 };
                 self.take_hops(request, &ip.to_string(), vec![hop], now);
             }
-            Host::Name(name) => self.look_up(request, name, uri.port, transport, now),
+            Host::Name(name) => self.look_up(request, name, port, transport, now),
         }
     }
 
@@ -111,16 +120,15 @@ impl Agent {
                 .push((transport.unwrap_or(Transport::Udp), host.clone(), port));
             questions.push(Question::Addresses { name: host });
         } else {
-            if transport != Some(Transport::Tcp) {
-                questions.push(Question::Services {
-                    name: format!("_sip._udp.{host}"),
-                });
-            }
-            if transport != Some(Transport::Udp) {
-                questions.push(Question::Services {
-                    name: format!("_sip._tcp.{host}"),
-                });
-            }
+            let services: &[&str] = match transport {
+                None => &["_sip._udp", "_sip._tcp"],
+                Some(Transport::Udp) => &["_sip._udp"],
+                Some(Transport::Tcp) => &["_sip._tcp"],
+                Some(Transport::Tls) => &["_sips._tcp"],
+            };
+            questions.extend(services.iter().map(|service| Question::Services {
+                name: format!("{service}.{host}"),
+            }));
         }
         self.ask(request, lookup, questions, now);
     }
@@ -156,7 +164,9 @@ impl Agent {
         let (_, question) = lookup.waiting.swap_remove(at);
         match (question, answer) {
             (Question::Services { name }, Answer::Services(services)) => {
-                let transport = if name.starts_with("_sip._tcp.") {
+                let transport = if name.starts_with("_sips._tcp.") {
+                    Transport::Tls
+                } else if name.starts_with("_sip._tcp.") {
                     Transport::Tcp
                 } else {
                     Transport::Udp
@@ -186,7 +196,9 @@ impl Agent {
         lookup.names = self.order(services);
         if lookup.names.is_empty() {
             let transport = lookup.transport.unwrap_or(Transport::Udp);
-            lookup.names.push((transport, lookup.host.clone(), 5060));
+            lookup
+                .names
+                .push((transport, lookup.host.clone(), transport.port()));
         }
         let mut names: Vec<String> = lookup
             .names
@@ -326,18 +338,19 @@ impl Lookup {
     }
 }
 
-fn transport_of(uri: &SipUri) -> Result<Option<Transport>, &'static str> {
-    if uri.secure {
-        return Err("SIP over TLS is not there yet");
-    }
-    match uri
+/// `secure`: the URI, or what is asked for by way of it, is `sips:`; then `transport=tcp` is TLS over TCP as well
+/// (RFC 3261 §26.2.2).
+fn transport_of(uri: &SipUri, secure: bool) -> Result<Option<Transport>, &'static str> {
+    let asked = uri
         .param("transport")
         .map(<[u8]>::to_ascii_lowercase)
-        .as_deref()
-    {
-        None | Some(b"") => Ok(None),
-        Some(b"udp") => Ok(Some(Transport::Udp)),
-        Some(b"tcp") => Ok(Some(Transport::Tcp)),
-        Some(_) => Err("unknown SIP transport"),
+        .unwrap_or_default();
+    match (asked.as_slice(), secure) {
+        (b"" | b"tcp" | b"tls", true) | (b"tls", false) => Ok(Some(Transport::Tls)),
+        (b"udp", true) => Err("sips: asks for TLS, and the way to it is by UDP"),
+        (b"", false) => Ok(None),
+        (b"udp", false) => Ok(Some(Transport::Udp)),
+        (b"tcp", false) => Ok(Some(Transport::Tcp)),
+        (_, _) => Err("unknown SIP transport"),
     }
 }

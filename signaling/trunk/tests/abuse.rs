@@ -42,6 +42,8 @@ fn accept(desk: &mut Desk, stream: u64, from: &str) {
     desk.step(Input::StreamAccepted {
         stream: StreamId(stream),
         remote: from.parse().unwrap(),
+        secure: false,
+        peer: None,
     });
 }
 

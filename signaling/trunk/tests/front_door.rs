@@ -249,6 +249,8 @@ fn strangers_connections_leave_room_for_our_own() {
         desk.step(Input::StreamAccepted {
             stream: StreamId(2 * n + 1),
             remote: SocketAddr::from(([192, 0, 2, address], 1024 + n as u16)),
+            secure: false,
+            peer: None,
         });
     }
     let mut account = spec(PBX);
@@ -271,6 +273,8 @@ fn one_address_has_no_more_than_its_share_of_connections() {
         desk.step(Input::StreamAccepted {
             stream: StreamId(2 * n + 1),
             remote: SocketAddr::from(([192, 0, 2, 66], 1024 + n as u16)),
+            secure: false,
+            peer: None,
         });
     }
     let refused = desk

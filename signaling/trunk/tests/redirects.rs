@@ -223,7 +223,7 @@ fn redirections_are_refused_where_the_setting_says_so_and_where_they_name_no_cal
         (
             Redirect::Follow,
             "302 Moved",
-            "Contact: <sips:bob@c.test>\r\n",
+            "Contact: <mailto:bob@c.test>\r\n",
         ),
         (Redirect::Follow, "302 Moved", "Contact: nonsense\r\n"),
         (

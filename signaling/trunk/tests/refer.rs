@@ -83,8 +83,8 @@ fn only_an_established_call_can_be_transferred_and_only_to_what_can_be_called() 
     calling.call();
     refer(&mut calling, REFER, user("1003"));
     assert_eq!(told(&mut calling), ["40 refused BadRequest 0"]);
-    let sips = Target::Uri {
-        uri: "sips:a@b.test".into(),
+    let mail = Target::Uri {
+        uri: "mailto:a@b.test".into(),
         params: Vec::new(),
     };
     let broken = Target::Uri {
@@ -93,7 +93,7 @@ fn only_an_established_call_can_be_transferred_and_only_to_what_can_be_called() 
     };
     for to in [
         ReferTo::Call(InviteId(400)),
-        ReferTo::Target(sips),
+        ReferTo::Target(mail),
         ReferTo::Target(broken),
         user(""),
         user("a\r\nb"),

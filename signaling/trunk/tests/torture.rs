@@ -20,6 +20,7 @@ fn agent() -> (Agent, SocketAddr, SocketAddr) {
         transport,
         bound: local,
         announce: None,
+        name: String::new(),
     });
     let config = Config {
         listeners: listeners.to_vec(),
@@ -138,7 +139,15 @@ fn a_stream_split_at_any_byte_gets_the_same_answers() {
         let over_stream = |pieces: &[&[u8]]| {
             let (mut agent, _, remote) = agent();
             let stream = StreamId(1);
-            agent.handle(Input::StreamAccepted { stream, remote }, Instant(0));
+            agent.handle(
+                Input::StreamAccepted {
+                    stream,
+                    remote,
+                    secure: false,
+                    peer: None,
+                },
+                Instant(0),
+            );
             for piece in pieces {
                 agent.handle(
                     Input::StreamData {

@@ -31,6 +31,8 @@ export class Gateway {
       "sip.listen": '["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]',
       "admin.listen": '"127.0.0.1:0"',
       "media.address": JSON.stringify(process.env.E2E_MEDIA_ADDRESS ?? "127.0.0.1"),
+      // The phones of the bed are on loopback, whatever address the browser needs.
+      "media.rtp.bind": '"127.0.0.1"',
       "media.webrtc.port": WEBRTC.split("-")[0],
       "media.rtp.ports": `"${RTP}"`,
       data_dir: JSON.stringify(join(folder, "data")),

@@ -41,14 +41,20 @@ function descendants(pid) {
 }
 
 export class Pbx {
-  /** `users` accounts with one password, numbered from 1001. */
-  constructor(folder, password, users = 400) {
+  /**
+   * `users` accounts with one password, numbered from 1001. With `uac` ({gateway: "ADDR:PORT", user, password, realm}) it
+   * registers there as a trunk does, and telephone numbers of its phones go out that way.
+   */
+  constructor(folder, password, users = 400, uac = null) {
     this.folder = folder;
     this.password = password;
     this.next = 1001;
     const names = Array.from({ length: users }, (_, i) => String(1001 + i)).join(" ");
     const ports = freePorts("PBX_SIP_PORT", "PBX_SIPS_PORT", "PBX_XCAP_PORT", "PBX_MSRP_PORT", "SIPP_UAS_PORT");
     this.env = { ...process.env, ...ports, TESTBED_RUN: folder, PBX_USERS: names, PBX_PASSWORD: password };
+    if (uac) {
+      Object.assign(this.env, { PBX_UAC_GATEWAY: uac.gateway, PBX_UAC_USER: uac.user, PBX_UAC_PASSWORD: uac.password, PBX_UAC_REALM: uac.realm });
+    }
     this.port = Number(ports.PBX_SIP_PORT);
     this.domain = "pbx.test";
   }

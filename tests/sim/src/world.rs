@@ -69,6 +69,7 @@ impl World {
                 transport: Transport::Udp,
                 bound: gateway,
                 announce: None,
+                name: String::new(),
             }],
             interfaces: vec![("127.0.0.1".parse().expect("an address"), 8)],
             ..agent::Config::default()

@@ -36,6 +36,7 @@ fn failure(status: u16, reason: &str) -> Failure {
         reason: reason.into(),
         raw: format!("SIP/2.0 {status} {reason}\r\n"),
         cause: Cause::Response,
+        ..Failure::default()
     }
 }
 

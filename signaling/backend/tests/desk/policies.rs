@@ -294,7 +294,7 @@ fn a_direct_invocation_is_carried_out_refused_or_changed_as_its_policy_says() {
                             .filter(|m| m["message"] != "ping")
                             .collect();
                         assert_eq!(page, wanted, "{row}");
-                        let refused = r#"Refusal { status: 403, reason: "Forbidden" }"#;
+                        let refused = r#"Refusal { status: 403, reason: "Forbidden","#;
                         if invocation.method == HookMethod::Answer {
                             assert!(trunk[0].contains(refused), "{row}: {trunk:?}");
                         } else {

@@ -2,6 +2,7 @@
 
 use media_control::{Codec, Format};
 use serde::{Deserialize, Serialize};
+use signaling_plan::MediaProfile;
 use signaling_sdp::Media;
 use signaling_sdp::attribute::{self, RtpMap};
 
@@ -14,6 +15,17 @@ pub enum CodecPolicy {
     Relay,
     /// Opus towards the browser always: it conceals loss best; the node transcodes where it must.
     Opus,
+}
+
+impl CodecPolicy {
+    /// As the line says, else as for all lines.
+    pub fn by_line(self, profile: &MediaProfile) -> CodecPolicy {
+        match profile.opus_to_browsers {
+            Some(true) => CodecPolicy::Opus,
+            Some(false) => CodecPolicy::Relay,
+            None => self,
+        }
+    }
 }
 
 /// Our own preference among speech codecs, best sound first.
@@ -164,6 +176,44 @@ pub fn own_ordered_by(other: &[Format]) -> Vec<Format> {
         }
     }
     own(&order)
+}
+
+/// Our list for an offer by a line: its own codecs in its order, or all of ours, what the other side of the call has
+/// first.
+pub fn own_for(profile: &MediaProfile, other: &[Format]) -> Vec<Format> {
+    match listed(profile) {
+        Some(order) => own(&order),
+        None => own_ordered_by(other),
+    }
+}
+
+/// The speech codecs that the operator listed for a line, if any.
+fn listed(profile: &MediaProfile) -> Option<Vec<Codec>> {
+    if profile.codecs.is_empty() {
+        return None;
+    }
+    let mut listed = Vec::new();
+    for codec in profile.codecs.iter().map(|name| Codec::from_name(name)) {
+        if codec.is_transcodable() && !listed.contains(&codec) {
+            listed.push(codec);
+        }
+    }
+    Some(listed)
+}
+
+/// Leaves out what is not spoken with a line.
+pub fn spoken(profile: &MediaProfile, formats: &mut Vec<Format>) {
+    if let Some(listed) = listed(profile) {
+        formats.retain(|f| f.codec.is_auxiliary() || listed.contains(&f.codec));
+    }
+}
+
+/// Puts what a peer offers into the line's own order.
+pub fn prefer(profile: &MediaProfile, formats: &mut [Format]) {
+    if let Some(listed) = listed(profile) {
+        let place = |f: &Format| listed.iter().position(|codec| *codec == f.codec);
+        formats.sort_by_key(|f| place(f).unwrap_or(usize::MAX));
+    }
 }
 
 /// Their answer to our offer: what we may send is their number, what we receive is ours (RFC 3264 §6.1).

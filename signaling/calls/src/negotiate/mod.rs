@@ -5,6 +5,7 @@
 
 mod browser;
 pub mod codecs;
+mod keys;
 mod lines;
 pub mod pictures;
 mod sip;
@@ -12,9 +13,11 @@ mod sip;
 pub use browser::{
     BrowserDescription, BrowserPictures, answer_browser, offer_browser, read_browser,
 };
+pub use keys::{suite, suite_name};
 pub use lines::{LineRefused, extra_lines};
 pub use sip::{
-    SipDescription, SipLocal, SipPictures, SipVideoLocal, answer_sip, offer_sip, read_sip,
+    SipDescription, SipLocal, SipPictures, SipVideoLocal, answer_sip, offer_sip, read_answer,
+    read_offer, read_sip,
 };
 
 use std::fmt;

@@ -1,12 +1,13 @@
-//! The SIP side: plain RTP/AVP, offered and answered as often as the dialog likes.
+//! The SIP side: RTP, plain or with keys, offered and answered as often as the dialog likes.
 
 use super::browser::{direction, direction_name, kind_name};
-use super::{NegotiationError, codecs, pictures};
+use super::{NegotiationError, codecs, keys, pictures};
 use media_control::{
-    Direction, Format, KeyFrameRequests, MediaKind, Remote, RemoteMedia, RemoteTransport,
+    Direction, Format, KeyFrameRequests, MediaKind, Remote, RemoteMedia, RemoteTransport, SdesKey,
     VideoAddresses,
 };
 use serde::{Deserialize, Serialize};
+use signaling_plan::{MediaProfile, Srtp};
 use signaling_sdp::attribute;
 use signaling_sdp::{Attribute, Connection, Description, Media, Origin, parse};
 use signaling_trunk::allowed::is_never;
@@ -29,6 +30,15 @@ pub struct SipLocal {
     /// The m-lines of this dialog so far: their number and order stay for good (RFC 3264 §8).
     #[serde(default)]
     pub lines: Vec<LineShape>,
+    /// What the line wants of sound.
+    #[serde(default)]
+    pub profile: MediaProfile,
+    /// Our keys, one for each suite of the line, in its order.
+    #[serde(default)]
+    pub keys: Vec<SdesKey>,
+    /// Sound is encrypted, by what was agreed last.
+    #[serde(default)]
+    pub keyed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,14 +60,58 @@ pub struct LineShape {
     pub formats: Vec<String>,
 }
 
+impl SipLocal {
+    /// The end of a leg that has just been made, for a peer to whom `address` is the nearest. `drawn`: the keys that
+    /// media drew for it.
+    pub fn new(
+        address: SocketAddr,
+        session_id: u64,
+        profile: MediaProfile,
+        drawn: &[SdesKey],
+    ) -> SipLocal {
+        SipLocal {
+            address,
+            session_id,
+            version: 1,
+            extra: Vec::new(),
+            video: None,
+            lines: Vec::new(),
+            keys: keys::own(&profile, drawn),
+            profile,
+            keyed: false,
+        }
+    }
+
+    /// Offers of ours bring keys.
+    fn offers_keys(&self) -> bool {
+        let wanted = matches!(self.profile.srtp, Srtp::Offer | Srtp::Require);
+        (wanted || self.keyed) && !self.keys.is_empty()
+    }
+
+    /// The m-line of sound in the dialog so far says that it is encrypted.
+    fn is_secure(&self) -> bool {
+        let mut sound = self.lines.iter();
+        let sound = sound.find(|line| line.carries == Some(MediaKind::Audio));
+        match sound {
+            Some(line) => is_secure_rtp(&line.protocol),
+            None => self.profile.srtp == Srtp::Require,
+        }
+    }
+
+    fn ptime_ms(&self) -> Option<u32> {
+        own_ptime(&self.profile)
+    }
+}
+
 impl SipVideoLocal {
     fn is_usable(&self) -> bool {
         !self.formats.is_empty()
     }
 }
 
-/// What a SIP peer's description says, once read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a SIP peer's description says, once read. Its bytes and keys are secrets where it has keys (`Debug` leaves
+/// them out).
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct SipDescription {
     pub bytes: Vec<u8>,
     pub audio: usize,
@@ -80,6 +134,29 @@ pub struct SipDescription {
     pub is_answer: bool,
     #[serde(default)]
     pub lines: Vec<LineShape>,
+    /// Its keys that the line can use, in its order.
+    #[serde(default)]
+    pub keys: Vec<SdesKey>,
+    /// RTP/SAVP: with keys or not at all.
+    #[serde(default)]
+    pub secure: bool,
+    /// It has keys, and none that the line can use.
+    #[serde(default)]
+    pub strange_keys: bool,
+}
+
+impl std::fmt::Debug for SipDescription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SipDescription")
+            .field("formats", &self.formats)
+            .field("direction", &self.direction)
+            .field("rtp", &self.rtp)
+            .field("rtcp", &self.rtcp)
+            .field("ptime_ms", &self.ptime_ms)
+            .field("pictures", &self.pictures)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A SIP peer's m-line of pictures.
@@ -127,10 +204,11 @@ impl SipDescription {
             return;
         };
         let formats = pictures::agreed(&ours.formats, &theirs.formats, self.is_answer);
-        let RemoteTransport::Rtp { video, .. } = &mut remote.transport else {
+        let RemoteTransport::Rtp { video, sdes, .. } = &mut remote.transport else {
             return;
         };
-        if formats.is_empty() {
+        // Each m-line has keys of its own (RFC 4568 §5), and there are none for pictures.
+        if formats.is_empty() || sdes.is_some() {
             return;
         }
         let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
@@ -169,19 +247,117 @@ impl SipDescription {
         }
     }
 
+    /// What opens the peer's packets and what closes ours: its first key that we can use and ours of the same suite, both
+    /// under the offer's tag (RFC 4568 §5.1.2, §5.1.3). `None`: plain RTP.
+    pub fn agreed_keys(
+        &self,
+        local: &SipLocal,
+    ) -> Result<Option<(SdesKey, SdesKey)>, NegotiationError> {
+        let refused = || {
+            NegotiationError::Profile(if self.secure { "RTP/SAVP" } else { "RTP/AVP" }.to_owned())
+        };
+        let required = self.secure || local.profile.srtp == Srtp::Require;
+        if !self.is_answer {
+            let both = self.keys.iter().find_map(|theirs| {
+                let ours = local
+                    .keys
+                    .iter()
+                    .find(|ours| ours.profile == theirs.profile)?;
+                let tag = theirs.tag;
+                Some((
+                    theirs.clone(),
+                    SdesKey {
+                        tag,
+                        ..ours.clone()
+                    },
+                ))
+            });
+            return match both {
+                None if required => Err(refused()),
+                both => Ok(both),
+            };
+        }
+        if !local.offers_keys() {
+            // An answer with keys to an offer without.
+            return if self.secure {
+                Err(refused())
+            } else {
+                Ok(None)
+            };
+        }
+        match self.keys.first() {
+            Some(theirs) => {
+                let ours = local
+                    .keys
+                    .iter()
+                    .find(|ours| ours.tag == theirs.tag && ours.profile == theirs.profile)
+                    .ok_or(NegotiationError::Incomplete(
+                        "a=crypto with a tag of our offer",
+                    ))?;
+                Ok(Some((theirs.clone(), ours.clone())))
+            }
+            // What was offered as encrypted is never answered as plain (RFC 4568 §5.1.3); beside plain RTP keys may be
+            // passed over (RFC 8643 §3.2), but not answered by others.
+            None if required || local.is_secure() || self.strange_keys => Err(refused()),
+            None => Ok(None),
+        }
+    }
+
     /// The peer does not want to hear us: `sendonly`, `inactive`, or the address 0.0.0.0 of RFC 2543.
     pub fn holds(&self) -> bool {
         !self.direction.receives() || self.rtp.is_none()
     }
 }
 
-/// Reads an offer or an answer. An address given by name cannot be used without a look-up and is refused.
+/// Reads an offer by the line that it came by. An address given by name cannot be used without a look-up and is
+/// refused.
+pub fn read_offer(
+    bytes: &[u8],
+    profile: &MediaProfile,
+) -> Result<SipDescription, NegotiationError> {
+    let mut description = read(bytes, profile)?;
+    codecs::prefer(profile, &mut description.formats);
+    Ok(description)
+}
+
+/// Reads the answer to an offer of `local`'s.
+pub fn read_answer(bytes: &[u8], local: &SipLocal) -> Result<SipDescription, NegotiationError> {
+    let description = read(bytes, &local.profile)?.as_answer();
+    description.agreed_keys(local)?;
+    Ok(description)
+}
+
+/// An offer that came by no line of its own.
 pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
+    read_offer(bytes, &MediaProfile::default())
+}
+
+/// An m-line of sound, what it is worth (the least the best), and its keys.
+fn sound(media: &Media, profile: &MediaProfile) -> Option<(u8, Vec<SdesKey>)> {
+    if media.kind != "audio" || media.port == 0 {
+        return None;
+    }
+    let keys = keys::read(media, profile);
+    let worth = match profile.srtp {
+        _ if is_secure_rtp(&media.protocol) => (!keys.is_empty()).then_some(0),
+        _ if !is_plain_rtp(&media.protocol) => None,
+        Srtp::Off | Srtp::Forbid => Some(0),
+        Srtp::Offer => Some(u8::from(keys.is_empty())),
+        Srtp::Require => (!keys.is_empty()).then_some(1),
+    }?;
+    let mut formats = codecs::formats(media);
+    codecs::spoken(profile, &mut formats);
+    let mute = u8::from(codecs::speech(&formats).is_none());
+    Some((worth + 10 * mute, keys))
+}
+
+fn read(bytes: &[u8], profile: &MediaProfile) -> Result<SipDescription, NegotiationError> {
     let description = parse(bytes)?;
-    let audio = description
-        .media
-        .iter()
-        .position(|m| m.kind == "audio" && m.port != 0 && is_plain_rtp(&m.protocol))
+    let lines = description.media.iter().enumerate();
+    let (audio, mut keys) = lines
+        .filter_map(|(index, media)| Some((index, sound(media, profile)?)))
+        .min_by_key(|(index, (worth, _))| (*worth, *index))
+        .map(|(index, (_, keys))| (index, keys))
         .ok_or_else(|| {
             match description
                 .media
@@ -193,15 +369,28 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
             }
         })?;
     let media = &description.media[audio];
-    let formats = codecs::formats(media);
+    let mut formats = codecs::formats(media);
+    codecs::spoken(profile, &mut formats);
     if codecs::speech(&formats).is_none() {
         return Err(NegotiationError::NoCommonCodec);
     }
     let (rtp, rtcp) = addresses(media, &description)?;
     let muxed = attribute::has(&media.attributes, "rtcp-mux");
-    let pictures = read_pictures(&description);
+    let secure = is_secure_rtp(&media.protocol);
+    let strange_keys = attribute::has(&media.attributes, "crypto") && keys.is_empty();
+    let mut pictures = read_pictures(&description);
+    // There are keys for sound alone. Where they are only a wish of the peer's, pictures are worth more.
+    let wanted = secure || matches!(profile.srtp, Srtp::Offer | Srtp::Require);
+    if wanted && !keys.is_empty() {
+        pictures = None;
+    } else if pictures.is_some() {
+        keys.clear();
+    }
+    let longest = attribute::max_ptime(media).unwrap_or(*PTIME_MS.end());
     let ptime_ms = attribute::ptime(media)
+        .or(own_ptime(profile))
         .unwrap_or(20)
+        .min(longest)
         .clamp(*PTIME_MS.start(), *PTIME_MS.end());
     Ok(SipDescription {
         bytes: bytes.to_vec(),
@@ -214,12 +403,22 @@ pub fn read_sip(bytes: &[u8]) -> Result<SipDescription, NegotiationError> {
         rtp,
         rtcp,
         muxed,
-        ptime_ms,
+        // Sound is made in steps of 10 ms.
+        ptime_ms: ptime_ms / 10 * 10,
         origin: (description.origin.session_id, description.origin.version),
         lines: shape(&description, audio, pictures.as_ref().map(|p| p.line)),
         pictures,
         is_answer: false,
+        keys,
+        secure,
+        strange_keys,
     })
+}
+
+/// What the operator wants of packets on this line, milliseconds.
+fn own_ptime(profile: &MediaProfile) -> Option<u32> {
+    let wanted = Some(u32::from(profile.ptime_ms)).filter(|ms| *ms > 0);
+    wanted.map(|ms| ms.clamp(*PTIME_MS.start(), *PTIME_MS.end()) / 10 * 10)
 }
 
 /// Where an m-line's RTP goes, `None` for the 0.0.0.0 of an old hold, and its RTCP if that is said.
@@ -295,10 +494,24 @@ fn is_plain_rtp(protocol: &str) -> bool {
     protocol == "RTP/AVP" || protocol == "RTP/AVPF"
 }
 
+/// SRTP keyed by SDP. `UDP/TLS/RTP/SAVP` is keyed by DTLS, which a SIP leg does not speak.
+fn is_secure_rtp(protocol: &str) -> bool {
+    protocol == "RTP/SAVP" || protocol == "RTP/SAVPF"
+}
+
 /// Our offer.
 pub fn offer_sip(local: &SipLocal, formats: &[Format], ours: Direction) -> Vec<u8> {
-    let audio = |protocol: &str| audio_line(local, protocol, formats, ours, 20);
-    let usable = local.video.as_ref().filter(|video| video.is_usable());
+    let keys = if local.offers_keys() {
+        local.keys.as_slice()
+    } else {
+        &[]
+    };
+    let ptime_ms = local.ptime_ms().unwrap_or(20);
+    let audio = |protocol: &str| audio_line(local, protocol, formats, ours, ptime_ms, keys);
+    let usable = local
+        .video
+        .as_ref()
+        .filter(|video| video.is_usable() && keys.is_empty());
     let video = |protocol: &str, video: &SipVideoLocal| {
         let both = KeyFrameRequests {
             pli: true,
@@ -333,7 +546,11 @@ pub fn offer_sip(local: &SipLocal, formats: &[Format], ours: Direction) -> Vec<u
         })
         .collect();
     if media.is_empty() {
-        media.push(audio("RTP/AVP"));
+        media.push(audio(if local.is_secure() {
+            "RTP/SAVP"
+        } else {
+            "RTP/AVP"
+        }));
         media.extend(usable.map(|usable| video("RTP/AVP", usable)));
     }
     description(local, media).to_bytes()
@@ -347,10 +564,13 @@ pub fn answer_sip(
     ours: Direction,
 ) -> Result<Vec<u8>, NegotiationError> {
     let read = parse(&offer.bytes)?;
+    let agreed = offer.agreed_keys(local)?;
+    let keys: Vec<SdesKey> = agreed.into_iter().map(|(_, ours)| ours).collect();
+    let ptime_ms = local.ptime_ms().unwrap_or(offer.ptime_ms);
     // What we hold is held for ears and eyes.
     let we_hold = offer.direction.reversed().receives() && !ours.receives();
     let shown = offer.pictures.as_ref().and_then(|theirs| {
-        let video = local.video.as_ref()?;
+        let video = local.video.as_ref().filter(|_| keys.is_empty())?;
         let formats = pictures::answer(&video.formats, &theirs.formats);
         let mut direction = pictures::both(video.direction, theirs.direction.reversed());
         if we_hold {
@@ -364,7 +584,7 @@ pub fn answer_sip(
         .enumerate()
         .map(|(index, theirs)| {
             if index == offer.audio {
-                let mut line = audio_line(local, &theirs.protocol, formats, ours, offer.ptime_ms);
+                let mut line = audio_line(local, &theirs.protocol, formats, ours, ptime_ms, &keys);
                 if offer.muxed {
                     line.attributes.push(Attribute::flag("rtcp-mux"));
                 }
@@ -425,8 +645,9 @@ fn audio_line(
     formats: &[Format],
     ours: Direction,
     ptime_ms: u32,
+    keys: &[SdesKey],
 ) -> Media {
-    let mut attributes = Vec::new();
+    let mut attributes: Vec<Attribute> = keys.iter().map(keys::line).collect();
     format_lines(&mut attributes, formats, None);
     attributes.push(Attribute::new("ptime", ptime_ms.to_string()));
     attributes.push(Attribute::flag(direction_name(ours)));

@@ -2,6 +2,7 @@ use super::*;
 use media_control::{
     Candidate, Codec, Direction, DtlsRole, Fingerprint, Format, LocalTransport, RemoteTransport,
 };
+use signaling_plan::MediaProfile;
 use signaling_sdp::attribute;
 
 const OFFER: &str = "v=0\r\no=- 66 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
@@ -32,14 +33,12 @@ fn browser_end() -> LocalTransport {
 }
 
 fn sip_end() -> SipLocal {
-    SipLocal {
-        video: None,
-        lines: Vec::new(),
-        address: "198.51.100.2:20000".parse().unwrap(),
-        session_id: 9,
-        version: 1,
-        extra: Vec::new(),
-    }
+    SipLocal::new(
+        "198.51.100.2:20000".parse().unwrap(),
+        9,
+        MediaProfile::default(),
+        &[],
+    )
 }
 
 fn names(formats: &[Format]) -> Vec<&str> {

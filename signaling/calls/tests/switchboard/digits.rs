@@ -130,6 +130,7 @@ fn a_refused_info_is_told_once_for_each_time_it_was_tried() {
                 reason: "Unsupported Media Type".into(),
                 cause: Cause::Response,
                 raw: String::new(),
+                ..Failure::default()
             },
         })
     };

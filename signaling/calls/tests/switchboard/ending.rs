@@ -12,6 +12,7 @@ fn refused(status: u16, reason: &str) -> End {
         reason: reason.into(),
         cause: Cause::Response,
         raw: format!("SIP/2.0 {status} {reason}\r\n"),
+        ..Failure::default()
     })
 }
 

@@ -185,6 +185,7 @@ fn registration_failed(rig: &mut Rig, status: u16, retry_s: Option<u32>) {
             reason: "No".into(),
             cause: Cause::Response,
             raw: format!("SIP/2.0 {status} No\r\n"),
+            ..Failure::default()
         },
         retry_s,
     }));

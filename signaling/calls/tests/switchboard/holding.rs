@@ -164,6 +164,7 @@ fn a_refused_hold_is_answered_with_what_is_so() {
             reason: "Not Acceptable Here".into(),
             cause: Cause::Response,
             raw: "SIP/2.0 488 x\r\n".into(),
+            ..Failure::default()
         },
     }));
     assert_eq!(rig.last("talk")[0]["sipStatus"], 488);

@@ -20,6 +20,7 @@ fn refused(status: u16, reason: &str) -> End {
         reason: reason.into(),
         cause: Cause::Response,
         raw,
+        ..Failure::default()
     })
 }
 

@@ -1,7 +1,9 @@
 //! A switchboard with a browser, a media role and a trunk that do what the test says, in virtual time.
 
 use media_control as media;
-use media_control::{Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport};
+use media_control::{
+    Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport, SdesKey, SrtpProfile,
+};
 use serde_json::{Value, json};
 use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
 use signaling_protocol::context::Context;
@@ -132,6 +134,12 @@ impl Rig {
         self.drain();
     }
 
+    /// An INVITE by a line that leads to another line.
+    pub fn bridge(&mut self, event: Event, route: signaling_plan::Route) {
+        self.board.bridge_for_test(event, route, self.now);
+        self.drain();
+    }
+
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.board.poll_timeout().filter(|at| *at <= end) {
@@ -252,13 +260,18 @@ impl Rig {
     }
 
     pub fn answer_of(&mut self, fork: u32, invite: InviteId, sdp: Option<&str>) {
+        self.answered(fork, invite, sdp, false);
+    }
+
+    /// `late`: with their offer, since ours had none.
+    pub fn answered(&mut self, fork: u32, invite: InviteId, sdp: Option<&str>, late: bool) {
         self.give(Input::Trunk(Event::Answered {
             invite,
             fork: ForkId(fork),
             status: 200,
             reason: "OK".into(),
             sdp: sdp.map(|s| s.as_bytes().to_vec()),
-            late: false,
+            late,
             source: SOURCE.parse().unwrap(),
             raw: "SIP/2.0 200 OK\r\n".into(),
         }));
@@ -366,9 +379,9 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
                 priority: 5,
             }],
         },
-        LegSpec::Rtp { video, .. } => LocalTransport::Rtp {
+        LegSpec::Rtp { video, sdes, .. } => LocalTransport::Rtp {
             rtp: vec!["198.51.100.2:20000".parse().unwrap()],
-            sdes: Vec::new(),
+            sdes: if *sdes { drawn() } else { Vec::new() },
             video: video
                 .then(|| "198.51.100.2:20010".parse().unwrap())
                 .into_iter()
@@ -376,6 +389,24 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
         },
         LegSpec::Source(_) => LocalTransport::Source,
     }
+}
+
+/// Keys as media draws them: one of each suite, in an order of its own.
+pub fn drawn() -> Vec<SdesKey> {
+    [
+        (SrtpProfile::AeadAes256Gcm, 44),
+        (SrtpProfile::AeadAes128Gcm, 28),
+        (SrtpProfile::AesCm128HmacSha1_80, 30),
+        (SrtpProfile::AesCm128HmacSha1_32, 30),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|((profile, len), tag)| SdesKey {
+        tag,
+        profile,
+        key_and_salt: vec![u8::try_from(tag).unwrap(); len],
+    })
+    .collect()
 }
 
 /// An answer of a browser to the last offer we made it.

@@ -10,6 +10,7 @@ fn failed(status: u16, reason: &str) -> Failure {
         reason: reason.into(),
         cause: Cause::Response,
         raw: format!("SIP/2.0 {status} {reason}\r\n"),
+        ..Failure::default()
     }
 }
 

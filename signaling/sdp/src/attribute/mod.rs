@@ -6,7 +6,7 @@ mod rtp;
 
 pub use crypto::Crypto;
 pub use ice::{Candidate, Fingerprint, Setup};
-pub use rtp::{Direction, RtpMap, direction, fmtp, ptime, rtcp, rtpmap, rtpmaps};
+pub use rtp::{Direction, RtpMap, direction, fmtp, max_ptime, ptime, rtcp, rtpmap, rtpmaps};
 
 use crate::Attribute;
 

@@ -133,6 +133,15 @@ pub fn ptime(media: &Media) -> Option<u32> {
         .filter(|ms| (5..=200).contains(ms))
 }
 
+/// `a=maxptime`: the longest packet that the peer takes, milliseconds.
+pub fn max_ptime(media: &Media) -> Option<u32> {
+    value(&media.attributes, "maxptime")?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|ms| (5..=1000).contains(ms))
+}
+
 /// `a=rtcp:<port> [IN IP4 <address>]` (RFC 3605); `rtp` gives the address where the line has none.
 pub fn rtcp(media: &Media, rtp: IpAddr) -> Option<SocketAddr> {
     let mut parts = value(&media.attributes, "rtcp")?.split_ascii_whitespace();

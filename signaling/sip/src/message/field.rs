@@ -21,6 +21,7 @@ pub enum HeaderName {
     MaxForwards,
     MinExpires,
     MinSe,
+    Path,
     ProxyAuthenticate,
     ProxyAuthorization,
     RAck,
@@ -43,7 +44,7 @@ pub enum HeaderName {
 }
 
 /// Name, its compact form (RFC 3261 §7.3.3), id.
-const NAMES: [(&str, u8, HeaderName); 34] = [
+const NAMES: [(&str, u8, HeaderName); 35] = [
     ("Via", b'v', HeaderName::Via),
     ("From", b'f', HeaderName::From),
     ("To", b't', HeaderName::To),
@@ -64,6 +65,7 @@ const NAMES: [(&str, u8, HeaderName); 34] = [
     ("Expires", 0, HeaderName::Expires),
     ("Min-Expires", 0, HeaderName::MinExpires),
     ("Min-SE", 0, HeaderName::MinSe),
+    ("Path", 0, HeaderName::Path),
     ("Proxy-Authenticate", 0, HeaderName::ProxyAuthenticate),
     ("Proxy-Authorization", 0, HeaderName::ProxyAuthorization),
     ("RAck", 0, HeaderName::RAck),

@@ -12,8 +12,6 @@ pub enum WriteFault {
     /// Neither a token nor text that may be quoted.
     Param(String),
     Uri,
-    /// `sips:` where there is no TLS.
-    Insecure,
     TooLarge,
 }
 
@@ -24,7 +22,6 @@ impl fmt::Display for WriteFault {
             WriteFault::Name(name) => write!(f, "{:?} cannot be a header name", name),
             WriteFault::Param(name) => write!(f, "parameter {:?} cannot be written", name),
             WriteFault::Uri => f.write_str("not a URI"),
-            WriteFault::Insecure => f.write_str("sips: needs TLS, which is not there yet"),
             WriteFault::TooLarge => f.write_str("message too large"),
         }
     }

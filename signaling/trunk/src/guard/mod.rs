@@ -184,7 +184,7 @@ impl Agent {
             .streams
             .iter()
             .filter(|(stream, entry)| {
-                crate::agent::is_accepted(**stream)
+                crate::streams::is_accepted(**stream)
                     && Origin::from(entry.remote.ip()) == origin
                     && !entry.in_call
             })

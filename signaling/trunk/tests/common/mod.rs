@@ -25,6 +25,7 @@ pub fn config() -> Config {
         transport,
         bound: US.parse().unwrap(),
         announce: None,
+        name: String::new(),
     });
     Config {
         listeners: listeners.to_vec(),

@@ -137,6 +137,7 @@ fn a_refusal_reaches_the_caller_with_its_status() {
         refuse: Some(Refusal {
             status: 486,
             reason: "Busy Here".into(),
+            retry_after_s: None,
         }),
         ..Plan::good()
     });

@@ -66,6 +66,7 @@ impl Plan {
         let refuse = maybe(10, 1).map(|_| Refusal {
             status: 486,
             reason: "Busy Here".into(),
+            retry_after_s: None,
         });
         Plan {
             caller_hangs_up: maybe(70, 6000),
@@ -616,6 +617,7 @@ fn config(address: SocketAddr, plan: &Plan) -> Config {
         transport,
         bound: address,
         announce: None,
+        name: String::new(),
     });
     Config {
         listeners: listeners.to_vec(),

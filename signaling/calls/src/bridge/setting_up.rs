@@ -1,0 +1,237 @@
+//! An INVITE by a line that leads to another line: whether it is let in, its two legs, and our INVITE.
+
+use super::ending::Finish;
+use super::passing::{passing, value};
+use super::state::{Bridge, CallingParty, Side, Stage};
+use crate::addresses;
+use crate::admission::cut;
+use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
+use crate::incoming::Arrival;
+use crate::limits::NO_ANSWER_OUTGOING;
+use crate::negotiate::{SipLocal, read_offer};
+use crate::switchboard::Switchboard;
+use crate::timers::Timer;
+use media_control::{Command as Media, LegId, LocalTransport};
+use signaling_plan::{Route, Scope};
+use signaling_sip::time::Instant;
+use signaling_trunk::api::{
+    ByLine, Command as Trunk, Identity, InviteOptions, Line, NO_ACCOUNT, Refusal, Target,
+};
+use std::time::Duration;
+
+impl Switchboard {
+    /// Calls what the route says, for a caller that is no page.
+    pub(crate) fn bridge(&mut self, arrival: Arrival, by: ByLine, route: Route, now: Instant) {
+        let invite = arrival.invite;
+        if let Err(refusal) = self.begin_bridge(arrival, by, route, now) {
+            let status = Some(refusal);
+            self.trunk(invite.0, Trunk::Hangup { invite, status });
+        }
+    }
+
+    fn begin_bridge(
+        &mut self,
+        arrival: Arrival,
+        by: ByLine,
+        route: Route,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let refusal = |status: u16| Refusal {
+            status,
+            reason: super::ending::phrase(status).to_owned(),
+            ..Refusal::default()
+        };
+        // To take a call's place (RFC 3891) is not offered between lines.
+        if arrival.replaces.is_some() {
+            return Err(refusal(603));
+        }
+        let profile = self.sound_of(&by.line);
+        let read = |sdp| read_offer(sdp, &profile);
+        let description = arrival.sdp.as_deref().map(read).transpose();
+        let description = description.map_err(|error| {
+            tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
+            refusal(488)
+        })?;
+        let Some((attempt, to)) = Bridge::line_from(&route, 0) else {
+            return Err(refusal(480));
+        };
+        let key = self.new_key();
+        let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
+        let mut sip = sip.with_profile(profile);
+        sip.placed = true;
+        sip.source = Some(arrival.source.ip());
+        sip.description = description;
+        let mut caller = Side::new(by.line, sip);
+        caller.learn_will();
+        let sip = SipLeg::new(key.first_far_leg(), key.invite(), None);
+        let sip = sip.with_profile(self.sound_of(&to));
+        let callee = Side::new(to, sip);
+        let ring_s = match route.ring_s {
+            0 => NO_ANSWER_OUTGOING,
+            seconds => Duration::from_secs(u64::from(seconds)),
+        };
+        let bridge = Bridge {
+            key,
+            attempt,
+            from: calling_party(&arrival, by.asserted.as_ref()),
+            called: cut(&by.called.user),
+            headers: passing(&arrival.headers, &self.config.bridge_headers),
+            hops: hops_left(&arrival),
+            caller,
+            callee,
+            past: Vec::new(),
+            invites: 1,
+            stage: Stage::AwaitingLegs,
+            joined: None,
+            tickets: self.booked.remove(&arrival.invite).unwrap_or_default(),
+            started: now,
+            answered: None,
+            past_stats: Vec::new(),
+            end: None,
+            route,
+        };
+        self.by_invite.insert(arrival.invite, key);
+        self.timers.set(Timer::NoAnswer(key.0), now + ring_s);
+        self.make_bridge_leg(key, &bridge.caller);
+        self.make_bridge_leg(key, &bridge.callee);
+        self.bridges.insert(key, bridge);
+        Ok(())
+    }
+
+    fn make_bridge_leg(&mut self, key: CallKey, side: &Side) {
+        let (leg, spec, group) = (side.sip.leg, side.sip.spec(false), key.group());
+        self.media(key, Media::CreateLeg { leg, group, spec });
+    }
+
+    pub(crate) fn bridge_leg_created(
+        &mut self,
+        bridge: &mut Bridge,
+        leg: LegId,
+        local: LocalTransport,
+        now: Instant,
+    ) {
+        let LocalTransport::Rtp { rtp, sdes, .. } = local else {
+            return;
+        };
+        let Some(side) = bridge.sides_mut().find(|side| side.sip.leg == leg) else {
+            return;
+        };
+        let Some(address) = addresses::nearest(&rtp, side.sip.source) else {
+            return;
+        };
+        if side.sip.local.is_none() {
+            let session_id = leg.0 + NUMBERS_PER_CALL;
+            let profile = side.sip.profile.clone();
+            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes));
+        }
+        let both = bridge.caller.sip.local.is_some() && bridge.callee.sip.local.is_some();
+        let waits = matches!(bridge.stage, Stage::AwaitingLegs | Stage::Calling);
+        if both && waits && !bridge.callee.sip.placed {
+            self.call_out(bridge, now);
+        }
+    }
+
+    /// Our INVITE of the attempt at hand.
+    pub(crate) fn call_out(&mut self, bridge: &mut Bridge, now: Instant) {
+        bridge.stage = Stage::Calling;
+        let Some(attempt) = bridge.route.attempts.get(bridge.attempt).cloned() else {
+            return self.end_bridge(bridge, Finish::failed("No way", 480), now);
+        };
+        let options = InviteOptions {
+            line: Some(bridge.callee.line.clone()),
+            identity: bridge.identity(&attempt),
+            attempt_ms: attempt.attempt_ms,
+            max_forwards: Some(bridge.hops),
+            // Whom the callee names is the plan's business, and it was not asked.
+            tell_redirects: true,
+            ..InviteOptions::default()
+        };
+        let anonymous = options.identity.from_user == ANONYMOUS;
+        let from_display = match anonymous {
+            true => "Anonymous".to_owned(),
+            false => bridge.from.display.clone(),
+        };
+        let theirs = bridge.caller.agreed();
+        // Who left the offer to us is not asked to wait for a second late one.
+        let may_be_late = bridge.caller.sip.description.is_some();
+        let callee = &mut bridge.callee;
+        callee.sip.profile.late_offer &= may_be_late;
+        let late = callee.sip.profile.late_offer;
+        let sdp = match late {
+            true => Vec::new(),
+            false => callee
+                .offer(&theirs, bridge.caller.will)
+                .unwrap_or_default(),
+        };
+        callee.sip.placed = true;
+        let invite = callee.sip.invite;
+        self.by_invite.insert(invite, bridge.key);
+        self.trunk(
+            bridge.key.0,
+            Trunk::Invite {
+                invite,
+                account: NO_ACCOUNT,
+                target: Target::User {
+                    user: attempt.user,
+                    params: Vec::new(),
+                },
+                from_display,
+                headers: bridge.headers.clone(),
+                sdp,
+                options: Box::new(options),
+            },
+        );
+    }
+
+    /// The next attempt, with a leg of its own.
+    pub(crate) fn try_next(&mut self, bridge: &mut Bridge) -> bool {
+        let Some((attempt, line)) = Bridge::line_from(&bridge.route, bridge.attempt + 1) else {
+            return false;
+        };
+        if bridge.invites > LATER_LEGS {
+            return false;
+        }
+        let nth = bridge.invites;
+        bridge.invites += 1;
+        bridge.attempt = attempt;
+        let (leg, invite) = (bridge.key.later_leg(nth), bridge.key.later_invite(nth));
+        let sip = SipLeg::new(leg, invite, None).with_profile(self.sound_of(&line));
+        let callee = Side::new(line, sip);
+        self.part_sides(bridge);
+        let mut before = std::mem::replace(&mut bridge.callee, callee);
+        self.close_side(bridge.key, &mut before);
+        bridge.past.push(before);
+        self.make_bridge_leg(bridge.key, &bridge.callee);
+        true
+    }
+}
+
+/// RFC 3323 §4.1.1.3.
+const ANONYMOUS: &str = "anonymous";
+
+/// Who calls: by the word of a trusted line (RFC 3325 §5), else by From. A URI without a user part tells nothing but
+/// where it comes from.
+fn calling_party(arrival: &Arrival, asserted: Option<&Identity>) -> CallingParty {
+    let hidden = arrival.from.user.eq_ignore_ascii_case(ANONYMOUS);
+    let named = |identity: &&Identity| !identity.user.is_empty() && identity.user != identity.uri;
+    let who = match hidden {
+        true => None,
+        false => asserted.filter(named).or(Some(&arrival.from).filter(named)),
+    };
+    let display = match arrival.from.display.as_str() {
+        _ if hidden => String::new(),
+        "" => asserted.map(|a| a.display.clone()).unwrap_or_default(),
+        display => display.to_owned(),
+    };
+    CallingParty {
+        user: cut(who.map_or(ANONYMOUS, |who| &who.user)),
+        display: cut(&display),
+        privacy: value(&arrival.headers, "Privacy").map(cut),
+    }
+}
+
+/// What is left of the caller's hops after this one (RFC 7332 §4).
+fn hops_left(arrival: &Arrival) -> u8 {
+    let hops = value(&arrival.headers, "Max-Forwards").and_then(|hops| hops.parse::<u8>().ok());
+    hops.unwrap_or(70).min(70).saturating_sub(1)
+}
