@@ -4,6 +4,7 @@
 //! `deploy/trunkgate.toml` shows every key with its unit and reason; a test holds the two together.
 
 mod read;
+mod rules;
 mod source;
 mod surroundings;
 #[cfg(test)]
@@ -301,14 +302,11 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map_or(&[][..], |sip| &sip.listen);
     let trunks = trunks::read_trunks(reader, listeners);
-    let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
-    let trunks = trunks?;
-    let plan = Plan {
-        trunk_media: trunks::media_by_name(&trunks),
-        phone_media: phone_media?,
-        ..Plan::default()
-    };
-    Some(Dial { trunks, plan })
+    let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
+    Some(Dial {
+        trunks: trunks?,
+        plan: plan?,
+    })
 }
 
 fn read_signaling(reader: &mut Reader) -> Option<Signaling> {

@@ -9,6 +9,7 @@ use crate::invite::Invite;
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
+use crate::registrar::Registrar;
 use crate::registration::Account;
 use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
@@ -16,6 +17,7 @@ use crate::resting::Resting;
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
+use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
 use crate::trunks::{Trunks, is_of_line};
@@ -166,6 +168,8 @@ pub(crate) enum Due {
     Notify(InviteId, ReferId),
     /// A REFER of theirs waits for a decision, or for the end of its subscription.
     Referral(InviteId, ReferId),
+    /// The first contact of a phone runs out.
+    Phone(String),
 }
 
 /// What a snapshot holds.
@@ -179,6 +183,8 @@ pub(crate) struct State {
     pub lines: Lines,
     #[serde(default)]
     pub trunks: Trunks,
+    #[serde(default)]
+    pub registrar: Registrar,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -222,6 +228,7 @@ impl Agent {
             accounts: BTreeMap::new(),
             lines: Lines::default(),
             trunks: Trunks::default(),
+            registrar: Registrar::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -284,6 +291,9 @@ impl Agent {
                 if !self.lets_in(path, bytes, now) {
                     return;
                 }
+                if let Some(answer) = stun::answer(bytes, remote) {
+                    return self.answer_ping(path, bytes.len(), answer, now);
+                }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
                     Scan::Garbage(_) => self.charge_garbage(path, now),
@@ -322,6 +332,7 @@ impl Agent {
                 Due::Late(number) => self.on_late_answer(number),
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
+                Due::Phone(user) => self.on_phone_due(&user, now),
             }
         }
     }
@@ -442,17 +453,15 @@ impl Agent {
         for account in gone {
             self.close_account(account, now);
         }
+        self.tell_phones();
     }
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.close_misjudged(&before, now);
         self.take_trunks(&before.trunks, now);
-        self.take_phones(&before, now);
+        self.take_phones(&before);
     }
-
-    /// Not carried out yet: nobody can register.
-    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {

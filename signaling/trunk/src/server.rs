@@ -111,6 +111,7 @@ impl Agent {
         match method {
             _ if in_dialog => self.on_dialog_request(message, &method, key, path, now),
             Method::Invite => self.on_new_invite(message, key, path, now),
+            Method::Register => self.on_register(message, key, path, now),
             Method::Options => {
                 self.reply(message, path, 200, "OK", None, Refusal::capabilities(), b"")
             }

@@ -195,6 +195,7 @@ impl Agent {
         for account in lost {
             self.on_account_flow_lost(account, now);
         }
+        self.on_phone_stream_closed(stream);
     }
 
     pub(crate) fn on_stream_data(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
@@ -209,7 +210,7 @@ impl Agent {
         entry.framer.push(bytes);
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
-        let mut heard = false;
+        let (mut heard, mut pinged) = (false, false);
         while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(message) => {
@@ -218,17 +219,20 @@ impl Agent {
                         self.on_message(&message, path, now);
                     }
                 }
-                Unit::Ping => self.push(Output::StreamData {
-                    stream,
-                    bytes: b"\r\n".to_vec(),
-                }),
+                Unit::Ping => {
+                    pinged = true;
+                    self.push(Output::StreamData {
+                        stream,
+                        bytes: b"\r\n".to_vec(),
+                    });
+                }
                 Unit::Broken(_) => self.charge_garbage(path, now),
             }
         }
         let broken = framer.is_broken();
         if let Some(entry) = self.s.streams.get_mut(&stream) {
             entry.framer = framer;
-            if heard {
+            if heard || pinged && entry.heard.is_some() {
                 entry.heard = Some(now);
             }
         }
@@ -252,7 +256,8 @@ impl Agent {
             None => now - entry.since >= FIRST_MESSAGE,
             Some(heard) => now - heard >= MAX_SILENCE,
         };
-        if accepted && silent {
+        let is_kept = entry.heard.is_some() && self.has_phone_on(stream);
+        if accepted && silent && !is_kept {
             self.push(Output::CloseStream { stream });
             return self.on_stream_closed(stream, now);
         }
