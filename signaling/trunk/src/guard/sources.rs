@@ -49,7 +49,7 @@ impl Leaky {
 
     /// `amount` in thousandths.
     pub fn add(&mut self, amount: u64, rate: u32, now: Instant) {
-        self.level = self.level(rate, now).saturating_add(amount.into());
+        self.level = self.level(rate, now).saturating_add(amount);
         self.at = now;
     }
 
