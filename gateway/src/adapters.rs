@@ -130,6 +130,7 @@ fn node_config(config: &Config, parts: &MediaParts) -> NodeConfig {
         outside: outside.collect(),
         inside: inside.collect(),
         rtp_ports: config.media.rtp_ports.clone(),
+        dscp: config.media.dscp,
         workers: config.media.workers,
         certificate: parts.dtls.certificate.clone(),
         key: parts.dtls.key.clone(),

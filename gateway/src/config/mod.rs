@@ -164,6 +164,8 @@ pub struct Media {
     pub rtp: Face,
     /// `0..=0`: any.
     pub rtp_ports: RangeInclusive<u16>,
+    /// Of all media packets (RFC 2474).
+    pub dscp: u8,
     /// At least 1.
     pub workers: usize,
 }
@@ -544,6 +546,8 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         values::ports,
     );
     let workers = reader.integer("media.workers", 0, 0..=1024, "");
+    // EF (RFC 3246) is what telephony asks of a network (RFC 4594 §4.1).
+    let dscp = reader.integer("media.dscp", 46, 0..=63, "");
     let (webrtc_port, rtp_ports) = (u16::try_from(port?).ok()?, ports?);
     let workers = match usize::try_from(workers?).ok()? {
         0 => around.cores.max(1),
@@ -575,6 +579,7 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         webrtc_port,
         rtp: rtp?,
         rtp_ports,
+        dscp: u8::try_from(dscp?).ok()?,
         workers,
     })
 }

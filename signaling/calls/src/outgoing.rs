@@ -98,7 +98,7 @@ impl Switchboard {
         let ticket = self.book(&self.scopes_of(call.session), emergency, now)?;
         let key = call.key;
         let mut sip = SipLeg::new(key.first_far_leg(), key.invite(), None)
-            .with_profile(self.config.account_media.clone());
+            .with_profile(self.plan.account_media.clone());
         match route {
             None => {
                 sip.wish = Some(Wish {

@@ -49,13 +49,13 @@ pub struct TrunkConfig {
     /// `None`: the agent's default, as with the next. 0: we ask for no session timer.
     pub session_expires_s: Option<u32>,
     pub min_se_s: Option<u32>,
+    /// The operator's lines, now and whenever they change; `None`: there are none.
+    pub lines: Option<watch::Receiver<Lines>>,
     /// New calls of others in a second, and calls at once; one more gets 503. 0: no limit but our own.
     pub max_calls_per_second: u32,
     pub max_calls: u32,
     /// What is counted, for whoever shows it.
     pub shown: Arc<Mutex<Shown>>,
-    /// The operator's lines, now and whenever they change; `None`: there are none.
-    pub lines: Option<watch::Receiver<Lines>>,
     /// Told the addresses really bound, once.
     pub bound: Option<oneshot::Sender<Vec<Listener>>>,
 }
@@ -146,9 +146,9 @@ impl Shell {
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut farewell: Option<tokio::time::Instant> = None;
+        self.take_lines();
         let mut show = tokio::time::interval(SHOWN_EVERY);
         show.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.take_lines();
         loop {
             self.drain();
             if let Some(until) = farewell
@@ -215,19 +215,19 @@ impl Shell {
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    fn take_lines(&mut self) {
+        let Some(lines) = &mut self.lines else { return };
+        let lines = Box::new(lines.borrow_and_update().clone());
+        let now = self.now();
+        self.agent.handle(Input::Lines(lines), now);
+    }
+
     fn show(&self) {
         let shown = Shown {
             agent: self.agent.figures(self.now()),
             lost: self.sockets.lost(),
         };
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
-    }
-
-    fn take_lines(&mut self) {
-        let Some(lines) = &mut self.lines else { return };
-        let lines = Box::new(lines.borrow_and_update().clone());
-        let now = self.now();
-        self.agent.handle(Input::Lines(lines), now);
     }
 
     fn end_all(&mut self) {

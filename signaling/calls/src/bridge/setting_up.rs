@@ -12,10 +12,10 @@ use crate::negotiate::{SipLocal, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use media_control::{Command as Media, LegId, LocalTransport};
-use signaling_plan::{Route, Scope};
+use signaling_plan::Route;
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
-    ByLine, Command as Trunk, Identity, InviteOptions, Line, NO_ACCOUNT, Refusal, Target,
+    ByLine, Command as Trunk, Identity, InviteOptions, NO_ACCOUNT, Refusal, Target,
 };
 use std::time::Duration;
 
