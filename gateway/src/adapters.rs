@@ -558,6 +558,11 @@ fn sip_metrics(metrics: &Metrics, shown: &Shown) {
             "Registrations of ours that stand.",
             agent.registrations,
         ),
+        (
+            "trunkgate_sip_contacts",
+            "Contacts that phones and PBXs have registered with us.",
+            agent.contacts,
+        ),
         ("trunkgate_sip_calls", "SIP legs that go on.", agent.calls),
         (
             "trunkgate_sip_banned",

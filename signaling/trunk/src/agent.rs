@@ -299,8 +299,7 @@ impl Agent {
                     return;
                 }
                 if let Some(answer) = stun::answer(bytes, remote) {
-                    self.charge_stun(path, now);
-                    return self.transmit(path, answer);
+                    return self.answer_ping(path, bytes.len(), answer, now);
                 }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
