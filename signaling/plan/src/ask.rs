@@ -1,6 +1,7 @@
 //! The question to the plan, and its answer.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Who dials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +31,46 @@ pub enum Destination {
     Phone(String),
     /// Sessions of an application: all of them, or those with this number.
     App {
+        /// Empty: of whatever application.
         app: String,
         number: Option<String>,
     },
     /// Sessions signed in as `user@domain`.
     Account(String),
+}
+
+impl Caller {
+    /// For people.
+    pub fn describe(&self) -> String {
+        match self {
+            Caller::Session { app, account, .. } if account.is_empty() => {
+                format!("A session of application {app}")
+            }
+            Caller::Session { account, .. } => format!("A session signed in as {account}"),
+            Caller::Phone(user) => format!("Phone {user}"),
+            Caller::Trunk(name) => format!("Somebody behind trunk {name}"),
+        }
+    }
+}
+
+/// As the configuration writes it.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Trunk(name) => write!(f, "trunk:{name}"),
+            Destination::Phone(user) => write!(f, "phone:{user}"),
+            Destination::Account(account) => write!(f, "account:{account}"),
+            Destination::App { app, number: None } => write!(f, "app:{app}"),
+            Destination::App {
+                app,
+                number: Some(number),
+            } if app.is_empty() => write!(f, "the session with number {number}"),
+            Destination::App {
+                app,
+                number: Some(number),
+            } => write!(f, "the session of app:{app} with number {number}"),
+        }
+    }
 }
 
 /// How the caller is shown to one destination.
@@ -59,6 +95,39 @@ pub struct Attempt {
     pub identity: Identity,
     /// How long one of its servers may say nothing, milliseconds; 0: as the line says.
     pub attempt_ms: u32,
+}
+
+/// A sentence for people.
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to)?;
+        if matches!(self.to, Destination::Trunk(_)) {
+            write!(f, " is asked for {}", self.user)?;
+        } else {
+            f.write_str(" rings")?;
+        }
+        let Identity {
+            from_user,
+            asserted_user,
+            privacy,
+            diversion,
+        } = &self.identity;
+        match from_user.as_str() {
+            "" => f.write_str(", the caller shown as the line itself")?,
+            "anonymous" => f.write_str(", the caller not shown")?,
+            user => write!(f, ", the caller shown as {user}")?,
+        }
+        if let Some(user) = asserted_user {
+            write!(f, ", asserted as {user} where the trunk is trusted")?;
+        }
+        if let Some(privacy) = privacy {
+            write!(f, ", Privacy: {privacy}")?;
+        }
+        if let Some(user) = diversion {
+            write!(f, ", diverted by {user}")?;
+        }
+        f.write_str(".")
+    }
 }
 
 /// What came of a question.

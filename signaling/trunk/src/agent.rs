@@ -4,10 +4,12 @@
 use crate::allowed::Entry;
 use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
+use crate::guard::Guard;
 use crate::invite::Invite;
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
+use crate::registrar::Registrar;
 use crate::registration::Account;
 use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
@@ -15,7 +17,7 @@ use crate::resting::Resting;
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
-use crate::stranger::Strangers;
+use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
 use crate::trunks::{Trunks, is_of_line};
@@ -45,6 +47,9 @@ pub struct Config {
     pub redirect: Redirect,
     /// The least that we bear; below 90 it counts as 90.
     pub min_se_s: u32,
+    /// New calls of others in a second, and calls at once; one more gets 503. 0: no limit but our own.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 impl Default for Config {
@@ -60,6 +65,8 @@ impl Default for Config {
             redirect: Redirect::Follow,
             session_expires_s: 1800,
             min_se_s: MIN_SE_S,
+            max_calls_per_second: 0,
+            max_calls: 0,
         }
     }
 }
@@ -161,6 +168,8 @@ pub(crate) enum Due {
     Notify(InviteId, ReferId),
     /// A REFER of theirs waits for a decision, or for the end of its subscription.
     Referral(InviteId, ReferId),
+    /// The first contact of a phone runs out.
+    Phone(String),
 }
 
 /// What a snapshot holds.
@@ -174,6 +183,8 @@ pub(crate) struct State {
     pub lines: Lines,
     #[serde(default)]
     pub trunks: Trunks,
+    #[serde(default)]
+    pub registrar: Registrar,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -184,7 +195,8 @@ pub(crate) struct State {
     pub client: BTreeMap<String, ClientTransaction>,
     pub server: BTreeMap<String, ServerTransaction>,
     pub streams: BTreeMap<StreamId, Stream>,
-    pub strangers: Strangers,
+    #[serde(default)]
+    pub guard: Guard,
     #[serde(default)]
     pub resting: Resting,
     /// First INVITEs of theirs whose transactions are not over, by what makes two of them the same.
@@ -199,18 +211,24 @@ pub struct Agent {
     pub(crate) config: Config,
     pub(crate) s: State,
     out: VecDeque<Output>,
+    /// When what is being handled came in.
+    pub(crate) now: Instant,
 }
 
 impl Agent {
     /// `seed`: 32 bytes of the operating system, or a simulation's number.
     pub fn new(config: Config, seed: [u8; 32]) -> Agent {
+        let dice = Dice::new(seed);
+        let secret = dice.digest_of(b"sources");
+        let secret = u64::from_str_radix(&secret, 16).unwrap_or_default();
         let s = State {
             version: SNAPSHOT_VERSION,
-            dice: Dice::new(seed),
+            dice,
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
             lines: Lines::default(),
             trunks: Trunks::default(),
+            registrar: Registrar::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -219,7 +237,7 @@ impl Agent {
             client: BTreeMap::new(),
             server: BTreeMap::new(),
             streams: BTreeMap::new(),
-            strangers: Strangers::default(),
+            guard: Guard::new(secret),
             resting: Resting::default(),
             merged: BTreeMap::new(),
             counter: 0,
@@ -228,6 +246,7 @@ impl Agent {
             config,
             s,
             out: VecDeque::new(),
+            now: Instant(0),
         }
     }
 
@@ -248,6 +267,7 @@ impl Agent {
             config,
             s,
             out: VecDeque::new(),
+            now: Instant(0),
         })
     }
 
@@ -258,6 +278,7 @@ impl Agent {
     }
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        self.now = now;
         match input {
             Input::Command(command) => self.on_command(command, now),
             Input::Lines(lines) => self.take_lines(*lines, now),
@@ -267,9 +288,17 @@ impl Agent {
                 bytes,
             } => {
                 let path = Path::Datagram { local, remote };
+                if !self.lets_in(path, bytes, now) {
+                    return;
+                }
+                if let Some(answer) = stun::answer(bytes, remote) {
+                    self.charge_stun(path, now);
+                    return self.transmit(path, answer);
+                }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
-                    Scan::KeepAlive { .. } | Scan::Partial { .. } | Scan::Garbage(_) => {}
+                    Scan::Garbage(_) => self.charge_garbage(path, now),
+                    Scan::KeepAlive { .. } | Scan::Partial { .. } => {}
                 }
             }
             Input::StreamAccepted {
@@ -287,6 +316,7 @@ impl Agent {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         while let Some(due) = self.s.schedule.take_due(now) {
             match due {
                 Due::Client(branch) => self.on_client_timeout(&branch, now),
@@ -303,6 +333,7 @@ impl Agent {
                 Due::Late(number) => self.on_late_answer(number),
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
+                Due::Phone(user) => self.on_phone_due(&user, now),
             }
         }
     }
@@ -423,22 +454,22 @@ impl Agent {
         for account in gone {
             self.close_account(account, now);
         }
+        self.tell_phones();
     }
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.close_misjudged(&before, now);
         self.take_trunks(&before.trunks, now);
-        self.take_phones(&before, now);
+        self.take_phones(&before);
     }
-
-    /// Not carried out yet: nobody can register.
-    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {
+            self.s.guard.figures.requests += 1;
             self.on_request(message, path, now);
         } else {
+            self.s.guard.figures.responses += 1;
             self.on_response(message, path, now);
         }
     }
@@ -447,6 +478,7 @@ impl Agent {
         if bytes.is_empty() {
             return;
         }
+        self.count_sent(&bytes);
         match path {
             Path::Datagram { local, remote } => self.push(Output::Datagram {
                 local,

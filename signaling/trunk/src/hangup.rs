@@ -27,6 +27,14 @@ impl Agent {
         }
         entry.hung_up = true;
         match entry.phase {
+            Phase::Calling if entry.ringing.is_some() => {
+                if !self.stop_rings(invite, now) {
+                    return self.end(invite, End::ByUs { raw: String::new() }, now);
+                }
+                self.s
+                    .schedule
+                    .set(Due::Patience(invite), Some(now + AFTER_CANCEL));
+            }
             Phase::Calling => {
                 let request = entry.request;
                 let unsent = request
@@ -79,28 +87,38 @@ impl Agent {
 
     /// Once a provisional response is there; without one it waits for it (RFC 3261 §9.1).
     pub(crate) fn send_cancel(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else {
+        let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let Some(branch) = entry.transaction.clone() else {
-            return;
-        };
-        let Some(tx) = self.s.client.get(&branch) else {
-            return;
+        if entry.ringing.is_some() {
+            return self.cancel_rings(invite, now);
+        }
+        let branch = entry.transaction.clone().filter(|_| !entry.cancel_sent);
+        if let Some(branch) = branch
+            && self.cancel_branch(invite, &branch, now)
+            && let Some(entry) = self.s.invites.get_mut(&invite)
+        {
+            entry.cancel_sent = true;
+        }
+    }
+
+    /// False where it is too early, or too late.
+    pub(crate) fn cancel_branch(&mut self, invite: InviteId, branch: &str, now: Instant) -> bool {
+        let Some(tx) = self.s.client.get(branch) else {
+            return false;
         };
         let Machine::Invite(machine) = &tx.machine else {
-            return;
+            return false;
         };
-        if !machine.is_proceeding() || entry.cancel_sent {
-            return;
+        if !machine.is_proceeding() {
+            return false;
         }
         let Ok(cancel) = Message::parse(&tx.head)
             .map_err(|_| ())
             .and_then(|m| cancel_for(&m).map_err(|_| ()))
         else {
-            return;
+            return false;
         };
-        entry.cancel_sent = true;
         let (path, request) = (tx.path, tx.request);
         self.transmit(path, cancel.clone());
         let machine = Machine::Other(ClientNonInvite::start(cancel, path.is_reliable(), now));
@@ -111,11 +129,12 @@ impl Agent {
             purpose: Purpose::Cancel(invite),
             head: Vec::new(),
         };
-        let key = cancel_key(&branch);
+        let key = cancel_key(branch);
         self.s
             .schedule
             .set(Due::Client(key.clone()), tx.next_timeout());
         self.s.client.insert(key, tx);
+        true
     }
 
     pub(crate) fn send_bye(&mut self, invite: InviteId, fork: ForkId, now: Instant) {
@@ -201,6 +220,7 @@ impl Agent {
             return;
         };
         let (request, branch) = (entry.request.take(), entry.transaction.clone());
+        self.forget_rings(invite);
         if let Some(request) = request {
             self.abandon(request);
         }

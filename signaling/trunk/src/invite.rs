@@ -7,6 +7,7 @@ use crate::net::Path;
 use crate::redirect::Redirects;
 use crate::refer::OurRefer;
 use crate::referral::Referral;
+use crate::registrar::ringing::Ringing;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
 use crate::session_timer::SessionTimer;
@@ -70,6 +71,9 @@ pub(crate) struct Invite {
     pub timer: SessionTimer,
     #[serde(default)]
     pub redirects: Redirects,
+    /// Ours to a phone, with a request for each of its contacts.
+    #[serde(default)]
+    pub ringing: Option<Box<Ringing>>,
     ended: bool,
 }
 
@@ -104,6 +108,12 @@ pub(crate) struct Fork {
     /// An UPDATE before anybody answered.
     #[serde(default)]
     pub their_offer: Option<TheirOffer>,
+    /// Which contact of a phone it is; 0: the INVITE has one request only.
+    #[serde(default)]
+    pub ring: u32,
+    /// What requests go over instead of wherever the peer's Contact leads, if no proxy has put itself on the way.
+    #[serde(default)]
+    pub flow: Option<Path>,
 }
 
 impl Fork {
@@ -116,6 +126,8 @@ impl Fork {
             rseq: None,
             early_sdp: None,
             their_offer: None,
+            ring: 0,
+            flow: None,
         }
     }
 }
@@ -201,6 +213,7 @@ impl Invite {
             their_sdp: Vec::new(),
             timer: SessionTimer::default(),
             redirects: Redirects::default(),
+            ringing: None,
             ended: false,
         }
     }
@@ -273,7 +286,7 @@ impl Agent {
                 self.note_invite_cseq(*invite, next);
                 return next;
             }
-            Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Ring(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)
@@ -343,8 +356,9 @@ impl Agent {
         let waits = !entry.inbound
             && entry
                 .transaction
-                .as_ref()
-                .is_some_and(|b| self.s.client.contains_key(b));
+                .iter()
+                .chain(entry.ringing.iter().flat_map(|r| r.branches()))
+                .any(|b| self.s.client.contains_key(b));
         if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }

@@ -7,6 +7,7 @@ use crate::api::{
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
+use crate::registrar::ringing::Wanted;
 use crate::registration::{domain_uri, next_hop};
 use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
@@ -48,11 +49,20 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return refuse(self, Cause::Overloaded, "too many calls".into());
         }
+        if let Some(users) = options.line.as_ref().and_then(|line| self.phones_of(line)) {
+            let wanted = Wanted {
+                from_display: from_display.into(),
+                headers,
+                sdp,
+                options,
+            };
+            return self.call_phones(invite, &users, target, wanted, now);
+        }
         let account = match &options.line {
             None if is_of_line(account) => None,
             None => Some(account),
             Some(Line::Trunk(name)) => self.s.trunks.account(name),
-            // Not carried out yet: no phone can be called.
+            // Called already.
             Some(Line::Phone(_)) => None,
         };
         let entry = account.and_then(|id| Some((id, self.s.accounts.get(&id)?)));
@@ -131,6 +141,7 @@ impl Agent {
     pub(crate) fn on_provisional(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         source: SocketAddr,
@@ -145,7 +156,7 @@ impl Agent {
         if response.status() == 100 || entry.phase != Phase::Calling {
             return;
         }
-        let Some(fork) = self.fork_of(invite, response, head, false) else {
+        let Some(fork) = self.fork_of(invite, ring, response, head, false) else {
             return;
         };
         // As long as somebody says that it rings, it may (RFC 3261 §16.7, timer C).
@@ -174,13 +185,17 @@ impl Agent {
     fn fork_of(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         confirmed: bool,
     ) -> Option<ForkId> {
+        let flow = self.flow_of_fork(invite, ring, response);
         let entry = self.s.invites.get_mut(&invite)?;
         let tag = response.to().ok()?.tag().unwrap_or_default();
-        if let Some(fork) = entry.forks.iter().find(|f| f.dialog.remote_tag == tag) {
+        let is_it = |f: &&mut Fork| f.dialog.remote_tag == tag && f.ring == ring;
+        if let Some(fork) = entry.forks.iter_mut().find(is_it) {
+            fork.flow = flow;
             return Some(fork.id);
         }
         let most = if confirmed {
@@ -194,13 +209,16 @@ impl Agent {
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
         let id = ForkId(entry.next_fork);
         entry.next_fork = entry.next_fork.saturating_add(1);
-        entry.forks.push(Fork::new(id, dialog));
+        let mut fork = Fork::new(id, dialog);
+        (fork.ring, fork.flow) = (ring, flow);
+        entry.forks.push(fork);
         Some(id)
     }
 
     pub(crate) fn on_invite_final(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         source: SocketAddr,
@@ -237,7 +255,7 @@ impl Agent {
             return;
         }
         let calling = entry.phase == Phase::Calling;
-        let Some(id) = self.fork_of(invite, response, head, true) else {
+        let Some(id) = self.fork_of(invite, ring, response, head, true) else {
             if calling {
                 self.end(invite, End::Failed(failure_of(response)), now);
             }
@@ -434,7 +452,9 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
 }
 
 /// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
-fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+pub(crate) fn option_headers(
+    options: &InviteOptions,
+) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
     if let Some(hops) = options.max_forwards {
         headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
@@ -462,7 +482,7 @@ const OURS: [&str; 6] = [
     "RAck",
 ];
 
-fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+pub(crate) fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut checked = Vec::new();
     for header in headers {
         let id = HeaderName::from_bytes(header.name.as_bytes());

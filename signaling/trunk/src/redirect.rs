@@ -144,6 +144,7 @@ impl Agent {
     pub(crate) fn is_away(&self, purpose: &Purpose) -> bool {
         let invite = match purpose {
             Purpose::Invite(invite)
+            | Purpose::Ring(invite, _)
             | Purpose::Cancel(invite)
             | Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)

@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     /// Also with expires 0.
     Register(AccountId),
     Invite(InviteId),
+    /// An INVITE to one of several contacts.
+    Ring(InviteId, u32),
     Cancel(InviteId),
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
@@ -83,6 +85,9 @@ pub(crate) struct Request {
     #[serde(default)]
     pub host: String,
     pub phase: Phase,
+    /// What it goes over, and nothing else.
+    #[serde(default)]
+    pub flow: Option<Path>,
     /// Realms that were answered with a nonce given in this very exchange, and the nonce.
     answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
     rounds: u8,
@@ -145,6 +150,7 @@ impl Agent {
         now: Instant,
     ) -> u64 {
         let number = self.draw();
+        let flow = self.flow_for(&purpose).filter(|flow| self.is_open(*flow));
         let phase = Phase::Sent {
             branch: String::new(),
         };
@@ -157,6 +163,7 @@ impl Agent {
             hop: None,
             host: String::new(),
             phase,
+            flow,
             answered: Vec::new(),
             rounds: 0,
         };
@@ -164,10 +171,59 @@ impl Agent {
         self.s.requests.insert(number, request);
         if full {
             self.fail(number, Cause::Overloaded, "too many requests", now);
+        } else if let Some(flow) = flow {
+            self.send_over_flow(number, flow, now);
         } else {
             self.resolve(number, next_hop, now);
         }
         number
+    }
+
+    /// The flow that a request is bound to, where its peer is reached by one (RFC 5626 §5.3).
+    fn flow_for(&self, purpose: &Purpose) -> Option<Path> {
+        let main = |invite: &InviteId| Some((*invite, self.s.invites.get(invite)?.main?));
+        let (invite, fork) = match purpose {
+            Purpose::Ring(invite, ring) => return self.flow_of_ring(*invite, *ring),
+            Purpose::Bye(invite, fork)
+            | Purpose::Prack(invite, fork)
+            | Purpose::Ack { invite, fork } => (*invite, *fork),
+            Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
+            | Purpose::Refer(invite, _)
+            | Purpose::Notify(invite, _)
+            | Purpose::Info(invite) => main(invite)?,
+            Purpose::Register(_) | Purpose::Invite(_) | Purpose::Cancel(_) => return None,
+        };
+        let entry = self.s.invites.get(&invite)?;
+        let fork = entry.forks.iter().find(|f| f.id == fork)?;
+        fork.flow.filter(|_| fork.dialog.routes.is_empty())
+    }
+
+    fn is_open(&self, flow: Path) -> bool {
+        match flow {
+            Path::Datagram { .. } => true,
+            Path::Stream { stream, .. } => self.s.streams.get(&stream).is_some_and(|s| s.up),
+        }
+    }
+
+    /// Whatever its length over UDP: nothing else leads to a phone behind a NAT.
+    fn send_over_flow(&mut self, request: u64, flow: Path, now: Instant) {
+        let Path::Datagram { local, .. } = flow else {
+            if let Path::Stream { stream, .. } = flow {
+                self.send_over_stream(request, stream, now);
+            }
+            return;
+        };
+        let mut own = self.config.listeners.iter();
+        let listener = own.find(|l| l.transport == Transport::Udp && l.bound == local);
+        let Some(listener) = listener.cloned() else {
+            return self.fail(request, Cause::Unreachable, "its listener is gone", now);
+        };
+        let branch = self.s.dice.branch();
+        match self.compose(request, &branch, &listener) {
+            Ok(bytes) => self.launch(request, branch, bytes, flow, now),
+            Err(fault) => self.fail(request, Cause::BadRequest, &fault.to_string(), now),
+        }
     }
 
     pub(crate) fn fail(&mut self, request: u64, cause: Cause, reason: &str, now: Instant) {
@@ -377,7 +433,10 @@ impl Agent {
         }
         entry_sent(&mut self.s.requests, request, &branch);
         let reliable = path.is_reliable();
-        let is_invite = matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        let is_invite = matches!(
+            purpose,
+            Purpose::Invite(_) | Purpose::Ring(..) | Purpose::Reinvite(_)
+        );
         let (machine, head) = if is_invite {
             let end = bytes
                 .windows(4)
@@ -394,8 +453,10 @@ impl Agent {
                 Vec::new(),
             )
         };
-        if let Purpose::Invite(invite) = purpose {
-            self.on_invite_sent(invite, &branch);
+        match purpose {
+            Purpose::Invite(invite) => self.on_invite_sent(invite, &branch),
+            Purpose::Ring(invite, ring) => self.on_ring_sent(invite, ring, &branch),
+            _ => {}
         }
         let tx = ClientTransaction {
             machine,
@@ -600,9 +661,17 @@ impl Agent {
             entry.hops.push_front(hop);
         }
         let (purpose, cseq) = (entry.purpose.clone(), entry.draft.cseq);
+        let flow = entry.flow;
         let cseq = self.cseq_of_retry(&purpose, cseq);
         if let Some(entry) = self.s.requests.get_mut(&request) {
             entry.draft.cseq = cseq;
+        }
+        if let Some(flow) = flow {
+            return if self.is_open(flow) {
+                self.send_over_flow(request, flow, now);
+            } else {
+                self.on_hop_failed(request, "its connection is gone", now);
+            };
         }
         self.try_next_hop(request, Failure::default(), now);
     }
@@ -712,7 +781,7 @@ impl Agent {
                 self.try_next_hop(request, failure, now);
             }
         }
-        if terminated && let Purpose::Invite(invite) = purpose {
+        if terminated && let Purpose::Invite(invite) | Purpose::Ring(invite, _) = purpose {
             self.forget_invite_if_over(invite);
         }
     }

@@ -11,7 +11,7 @@ use signaling_sip::transaction::{Turn, ack_for};
 use std::net::SocketAddr;
 
 impl Agent {
-    pub(crate) fn on_response(&mut self, response: &Message<'_>, _path: Path, now: Instant) {
+    pub(crate) fn on_response(&mut self, response: &Message<'_>, path: Path, now: Instant) {
         let usable = response.fault.is_none() && response.list(HeaderName::Via).count() == 1;
         let (Ok(via), Ok((_, method)), true) = (response.top_via(), response.cseq(), usable) else {
             return;
@@ -24,7 +24,7 @@ impl Agent {
             branch = cancel_key(&branch);
         }
         let Some(tx) = self.s.client.get_mut(&branch) else {
-            return;
+            return self.charge(response, path, now);
         };
         let status = response.status();
         let (turn, wanted) = match &mut tx.machine {
@@ -76,21 +76,37 @@ impl Agent {
         let status = response.status();
         let source = path.remote();
         if status < 200 {
-            if let Purpose::Invite(invite) = purpose {
-                self.on_provisional(invite, response, head, source, now);
+            match purpose {
+                Purpose::Invite(invite) => {
+                    self.on_provisional(invite, 0, response, head, source, now)
+                }
+                Purpose::Ring(invite, ring) => {
+                    self.on_ring_provisional(invite, ring, response, head, source, now);
+                }
+                _ => {}
             }
             return;
         }
         let dropped = !self.s.requests.contains_key(&request);
-        let is_once = !matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        let is_once = !matches!(
+            purpose,
+            Purpose::Invite(_) | Purpose::Ring(..) | Purpose::Reinvite(_)
+        );
         if dropped && is_once {
             return;
         }
-        let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
+        let given_up = match &purpose {
+            Purpose::Invite(invite) => self.is_hung_up(*invite),
+            Purpose::Ring(invite, ring) => {
+                self.is_hung_up(*invite) || self.is_ring_stopped(*invite, *ring)
+            }
+            _ => false,
+        };
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
         }
-        if let (false, 422, Purpose::Invite(invite)) = (given_up, status, &purpose)
+        if let (false, 422, Purpose::Invite(invite) | Purpose::Ring(invite, _)) =
+            (given_up, status, &purpose)
             && !dropped
             && self.take_min_se(*invite, response)
         {
@@ -116,7 +132,10 @@ impl Agent {
         self.drop_request(request);
         match purpose {
             Purpose::Register(account) => self.on_register_response(account, response, path, now),
-            Purpose::Invite(invite) => self.on_invite_final(invite, response, head, source, now),
+            Purpose::Invite(invite) => self.on_invite_final(invite, 0, response, head, source, now),
+            Purpose::Ring(invite, ring) => {
+                self.on_ring_final(invite, ring, response, head, source, now)
+            }
             Purpose::Reinvite(invite) if dropped => self.acknowledge_again(invite, response),
             Purpose::Reinvite(invite) => self.on_reinvite_final(invite, response, source, now),
             Purpose::Bye(invite, fork) => {
@@ -136,6 +155,7 @@ impl Agent {
         match purpose {
             Purpose::Register(account) => self.on_register_failed(*account, failure, now),
             Purpose::Invite(invite) => self.on_invite_failed(*invite, failure, now),
+            Purpose::Ring(invite, ring) => self.ring_over(*invite, *ring, failure, now),
             Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
             Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),

@@ -47,7 +47,7 @@ impl Agent {
     /// What a request of ours says about the session.
     pub(crate) fn session_request(&self, purpose: &Purpose) -> Vec<(&'static str, String)> {
         let (invite, initial) = match purpose {
-            Purpose::Invite(invite) => (invite, true),
+            Purpose::Invite(invite) | Purpose::Ring(invite, _) => (invite, true),
             Purpose::Reinvite(invite) | Purpose::Refresh(invite) => (invite, false),
             Purpose::Register(_)
             | Purpose::Cancel(_)

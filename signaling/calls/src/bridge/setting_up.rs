@@ -12,10 +12,10 @@ use crate::negotiate::{SipLocal, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use media_control::{Command as Media, LegId, LocalTransport};
-use signaling_plan::{Route, Scope};
+use signaling_plan::Route;
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
-    ByLine, Command as Trunk, Identity, InviteOptions, Line, NO_ACCOUNT, Refusal, Target,
+    ByLine, Command as Trunk, Identity, InviteOptions, NO_ACCOUNT, Refusal, Target,
 };
 use std::time::Duration;
 
@@ -45,9 +45,6 @@ impl Switchboard {
         if arrival.replaces.is_some() {
             return Err(refusal(603));
         }
-        if self.shutting_down || !self.media_up || !self.has_room() {
-            return Err(refusal(503));
-        }
         let profile = self.sound_of(&by.line);
         let read = |sdp| read_offer(sdp, &profile);
         let description = arrival.sdp.as_deref().map(read).transpose();
@@ -58,13 +55,6 @@ impl Switchboard {
         let Some((attempt, to)) = Bridge::line_from(&route, 0) else {
             return Err(refusal(480));
         };
-        let scopes = [scope_of(&by.line), Scope::Source(network(&arrival))];
-        let ticket = self.ledger.begin(&scopes, now).map_err(|refused| Refusal {
-            status: refused.status,
-            reason: refused.reason,
-            retry_after_s: refused.retry_after_s,
-        })?;
-
         let key = self.new_key();
         let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
         let mut sip = sip.with_profile(profile);
@@ -93,7 +83,7 @@ impl Switchboard {
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
-            tickets: vec![ticket],
+            tickets: self.booked.remove(&arrival.invite).unwrap_or_default(),
             started: now,
             answered: None,
             past_stats: Vec::new(),
@@ -244,21 +234,4 @@ fn calling_party(arrival: &Arrival, asserted: Option<&Identity>) -> CallingParty
 fn hops_left(arrival: &Arrival) -> u8 {
     let hops = value(&arrival.headers, "Max-Forwards").and_then(|hops| hops.parse::<u8>().ok());
     hops.unwrap_or(70).min(70).saturating_sub(1)
-}
-
-pub(crate) fn scope_of(line: &Line) -> Scope {
-    match line {
-        Line::Trunk(name) => Scope::Trunk(name.clone()),
-        Line::Phone(user) => Scope::Account(user.clone()),
-    }
-}
-
-fn network(arrival: &Arrival) -> String {
-    match arrival.source.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => {
-            let prefix = std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64);
-            format!("{prefix}/64")
-        }
-    }
 }

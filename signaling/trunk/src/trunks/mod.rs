@@ -12,7 +12,7 @@ use signaling_sip::time::Instant;
 use std::collections::BTreeMap;
 
 /// Accounts of lines have numbers from here on; those of pages are drawn from below.
-const LINES: u64 = 1 << 63;
+pub(crate) const LINES: u64 = 1 << 63;
 
 /// Whether an account is a line's, which no command may name.
 pub(crate) fn is_of_line(account: AccountId) -> bool {
