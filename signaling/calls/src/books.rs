@@ -50,8 +50,8 @@ impl Switchboard {
             false => 0,
         };
         let most = self.config.max_calls.saturating_add(reserve);
-        if self.live_calls() + self.bridges.len() >= most
-            || self.calls.len() >= most.saturating_mul(2)
+        if self.live_calls() >= most
+            || self.calls.len() + self.bridges.len() >= most.saturating_mul(2)
         {
             self.refused_calls += 1;
             return Err(Refused::later(
