@@ -110,7 +110,10 @@ impl Reader {
     /// The keys of a table that are chosen by who writes it.
     pub fn keys_of(&self, table: &str) -> Vec<String> {
         let begin = format!("{table}.");
-        let keys = self.settings.keys().filter_map(|name| name.strip_prefix(&begin));
+        let keys = self
+            .settings
+            .keys()
+            .filter_map(|name| name.strip_prefix(&begin));
         keys.map(str::to_owned).collect()
     }
 

@@ -44,9 +44,10 @@ pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
             calls: trunk.max_calls,
             minutes_per_day: trunk.minutes_per_day,
         });
-        limits.extend(of_trunks.filter(|limit| {
-            limit.calls_per_second + limit.calls + limit.minutes_per_day > 0
-        }));
+        limits.extend(
+            of_trunks
+                .filter(|limit| limit.calls_per_second + limit.calls + limit.minutes_per_day > 0),
+        );
     }
     let rules_of = |trunk: &Trunk| {
         let form = trunk.numbers;
@@ -140,7 +141,11 @@ fn read_rule(reader: &mut Reader, entry: &str, inbound: bool, known: &Known<'_>)
             name => known.trunk(name).map(|name| Who::Trunk(Some(name))),
         });
         if trunks.as_ref().is_some_and(Vec::is_empty) {
-            missing(reader, entry, "needs a trunk: trunk = \"carrier\", or \"*\" for all");
+            missing(
+                reader,
+                entry,
+                "needs a trunk: trunk = \"carrier\", or \"*\" for all",
+            );
         }
         trunks
     } else {
@@ -152,7 +157,11 @@ fn read_rule(reader: &mut Reader, entry: &str, inbound: bool, known: &Known<'_>)
         reader.list(&key("match"), &[], pattern)
     };
     if matches.as_ref().is_some_and(Vec::is_empty) {
-        missing(reader, entry, "needs a match: match = [\"+49*\"], or \"*\" for all numbers");
+        missing(
+            reader,
+            entry,
+            "needs a match: match = [\"+49*\"], or \"*\" for all numbers",
+        );
     }
     let to = reader.list(&key("to"), &[], |text| target(text, known));
     let weighted = read_weights(reader, entry, known);
@@ -165,13 +174,18 @@ fn read_rule(reader: &mut Reader, entry: &str, inbound: bool, known: &Known<'_>)
         }
         .map_err(|why| format!("is neither \"keep\" nor \"anonymous\", and {why}")),
     });
-    let asserted = reader.text(&key("asserted"), "caller", Shown::Plainly, |text| match text {
-        "caller" => Ok(Asserted::Caller),
-        "off" => Ok(Asserted::Off),
-        text => number(text)
-            .map(Asserted::Number)
-            .map_err(|why| format!("is neither \"caller\" nor \"off\", and {why}")),
-    });
+    let asserted = reader.text(
+        &key("asserted"),
+        "caller",
+        Shown::Plainly,
+        |text| match text {
+            "caller" => Ok(Asserted::Caller),
+            "off" => Ok(Asserted::Off),
+            text => number(text)
+                .map(Asserted::Number)
+                .map_err(|why| format!("is neither \"caller\" nor \"off\", and {why}")),
+        },
+    );
     let diversion = reader.flag(&key("diversion"), false);
     let strip = reader.integer(&key("strip"), 0, 0..=20, " digits");
     let prefix = reader.text(&key("prefix"), "", Shown::Plainly, |text| {
@@ -193,7 +207,11 @@ fn read_rule(reader: &mut Reader, entry: &str, inbound: bool, known: &Known<'_>)
             (to, weights) = weighted.into_iter().unzip();
         }
         weighted if !weighted.is_empty() => {
-            missing(reader, entry, "has to and weights; the one is in order, the other by chance");
+            missing(
+                reader,
+                entry,
+                "has to and weights; the one is in order, the other by chance",
+            );
         }
         _ => {}
     }
@@ -225,7 +243,10 @@ fn read_rule(reader: &mut Reader, entry: &str, inbound: bool, known: &Known<'_>)
         ring_s: u32::try_from(ring?).ok()?,
         attempt_ms: u32::try_from(attempt?).ok()?,
         next_on: match next_on? {
-            Some(statuses) => statuses.into_iter().filter_map(|s| u16::try_from(s).ok()).collect(),
+            Some(statuses) => statuses
+                .into_iter()
+                .filter_map(|s| u16::try_from(s).ok())
+                .collect(),
             None => usual(),
         },
         hairpin: hairpin?,
@@ -233,11 +254,7 @@ fn read_rule(reader: &mut Reader, entry: &str, inbound: bool, known: &Known<'_>)
 }
 
 /// `weights = { carrier = 3, backup = 1 }`.
-fn read_weights(
-    reader: &mut Reader,
-    entry: &str,
-    known: &Known<'_>,
-) -> Option<Vec<(Target, u32)>> {
+fn read_weights(reader: &mut Reader, entry: &str, known: &Known<'_>) -> Option<Vec<(Target, u32)>> {
     let table = format!("{entry}.weights");
     let mut weights = Some(Vec::new());
     for name in reader.keys_of(&table) {
@@ -330,7 +347,10 @@ fn read_limit(reader: &mut Reader, entry: &str, known: &Known<'_>) -> Option<Lim
                 }
                 (_, LimitRule::EACH) => text.to_owned(),
                 ("token", _) => {
-                    return Err("can only be \"*\" for tokens, which are drawn anew for each session".to_owned());
+                    return Err(
+                        "can only be \"*\" for tokens, which are drawn anew for each session"
+                            .to_owned(),
+                    );
                 }
                 ("trunk", name) => known.trunk(name)?,
                 ("prefix", text) => {
