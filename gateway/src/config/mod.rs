@@ -99,6 +99,9 @@ pub struct Sip {
     pub min_se: u32,
     pub reliable_provisional: ReliableProvisional,
     pub redirect: Redirect,
+    /// New calls of others in a second, and calls at once; 0: as many as there is room for.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 /// Which of our provisional responses a caller must acknowledge.
@@ -164,6 +167,8 @@ pub struct Media {
     pub rtp: Face,
     /// `0..=0`: any.
     pub rtp_ports: RangeInclusive<u16>,
+    /// Of all media packets (RFC 2474).
+    pub dscp: u8,
     /// At least 1.
     pub workers: usize,
 }
@@ -470,6 +475,8 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         values::reliable_provisional,
     );
     let redirect = reader.text("sip.redirect", "follow", Shown::Plainly, values::redirect);
+    let rate = reader.integer("sip.max_calls_per_second", 0, 0..=100_000, "");
+    let at_once = reader.integer("sip.max_calls", 0, 0..=20_000, "");
     Some(Sip {
         listen: listen?,
         allowed_targets: allowed_targets?,
@@ -477,6 +484,8 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         min_se: u32::try_from(min_se?).ok()?,
         reliable_provisional: reliable_provisional?,
         redirect: redirect?,
+        max_calls_per_second: u32::try_from(rate?).ok()?,
+        max_calls: u32::try_from(at_once?).ok()?,
     })
 }
 
@@ -580,6 +589,8 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         values::ports,
     );
     let workers = reader.integer("media.workers", 0, 0..=1024, "");
+    // EF (RFC 3246) is what telephony asks of a network (RFC 4594 §4.1).
+    let dscp = reader.integer("media.dscp", 46, 0..=63, "");
     let (webrtc_port, rtp_ports) = (u16::try_from(port?).ok()?, ports?);
     let workers = match usize::try_from(workers?).ok()? {
         0 => around.cores.max(1),
@@ -611,6 +622,7 @@ fn read_media(reader: &mut Reader, around: &Surroundings) -> Option<Media> {
         webrtc_port,
         rtp: rtp?,
         rtp_ports,
+        dscp: u8::try_from(dscp?).ok()?,
         workers,
     })
 }

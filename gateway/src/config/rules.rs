@@ -16,6 +16,7 @@ const MOST_RULES: usize = 10_000;
 
 pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
     let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
+    let account_media = trunks::read_media(reader, &|key| format!("accounts.{key}"));
     let numbering = read_numbering(reader);
     // Patterns are normalised as numbers are: without knowing how, nothing can be said of them.
     let numbering = numbering?;
@@ -56,6 +57,7 @@ pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
     Some(Plan {
         trunk_media: trunks::media_by_name(trunks),
         phone_media: phone_media?,
+        account_media: account_media?,
         trunks: trunks.iter().map(rules_of).collect(),
         rules: rules.into_iter().collect::<Option<_>>()?,
         emergency: emergency?,

@@ -184,11 +184,15 @@ fn how_sip_calls_are_kept_and_led_can_be_set() {
         "sip.min_se=120",
         "sip.reliable_provisional=always",
         "sip.redirect=refuse",
+        "sip.max_calls_per_second=50",
+        "sip.max_calls=200",
     ])
     .unwrap();
     assert_eq!((config.sip.session_expires, config.sip.min_se), (0, 120));
     assert_eq!(config.sip.reliable_provisional, ReliableProvisional::Always);
     assert_eq!(config.sip.redirect, Redirect::Refuse);
+    let most = (config.sip.max_calls_per_second, config.sip.max_calls);
+    assert_eq!(most, (50, 200));
     let told = complaints(set(&[
         "sip.min_se=89",
         "sip.reliable_provisional=never",

@@ -32,6 +32,8 @@ pub struct Plan {
     pub trunk_media: BTreeMap<String, MediaProfile>,
     /// For phones that registered to us.
     pub phone_media: MediaProfile,
+    /// For calls by the SIP accounts that pages bring themselves.
+    pub account_media: MediaProfile,
     pub numbering: Numbering,
     /// All trunks that there are, by name.
     pub trunks: BTreeMap<String, TrunkRules>,
