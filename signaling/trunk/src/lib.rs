@@ -11,6 +11,7 @@ mod attempts;
 mod credentials;
 mod dice;
 mod early;
+mod finding;
 mod hangup;
 mod identity;
 mod in_dialog;
