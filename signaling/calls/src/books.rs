@@ -79,16 +79,19 @@ impl Switchboard {
         emergency: bool,
         now: Instant,
     ) -> Result<Option<Ticket>, Refused> {
+        if emergency {
+            let (ticket, alarm) = self.ledger.begin_emergency(scopes, now);
+            if alarm {
+                let (at_once, _) = self.ledger.emergencies();
+                tracing::error!(
+                    at_once,
+                    "more emergency calls at once than emergency.alarm_after"
+                );
+            }
+            return Ok(Some(ticket));
+        }
         match self.ledger.begin(scopes, now) {
             Ok(ticket) => Ok(Some(ticket)),
-            Err(refused) if emergency => {
-                tracing::warn!(
-                    scope = ?refused.scope,
-                    limit = ?refused.kind,
-                    "an emergency call is beyond a limit and goes out all the same"
-                );
-                Ok(None)
-            }
             Err(refused) => {
                 self.refused_calls += 1;
                 Err(Refused {
@@ -114,7 +117,10 @@ impl Switchboard {
         now: Instant,
     ) -> Result<(), Refused> {
         let scopes = line_scopes(line, &plan.number);
-        plan.line_ticket = self.book(&scopes, plan.emergency, now)?;
+        plan.line_ticket = match plan.emergency {
+            true => Some(self.ledger.begin_anyway(&scopes, now)),
+            false => self.book(&scopes, false, now)?,
+        };
         Ok(())
     }
 
