@@ -301,7 +301,7 @@ fn what_is_not_toml_is_a_text() {
     let config = set(&[
         "signaling.ws=127.0.0.1:0",
         "calls.codec_policy=opus",
-        "sip.listen=[\"udp:127.0.0.1:5070;announce=192.0.2.1:5060\", \"tcp:[::1]:0\"]",
+        "sip.listen=[\"udp:127.0.0.1:5070;announce=192.0.2.1:5060\", \"tcp:[::1]:0\", \"tls:[::1]:0;name=carrier-a\"]",
         "media.address=127.0.0.1",
         "media.rtp.ports=30000-30099",
         "admin.token=0123456789",
@@ -313,6 +313,8 @@ fn what_is_not_toml_is_a_text() {
     assert_eq!(config.calls.codec_policy, CodecPolicy::Opus);
     assert_eq!(config.sip.listen[0].announce.unwrap().port, Some(5060));
     assert_eq!(config.sip.listen[1].transport, SipTransport::Tcp);
+    assert_eq!(config.sip.listen[2].transport, SipTransport::Tls);
+    assert_eq!(config.sip.listen[2].name, "carrier-a");
     assert_eq!(
         config.media.rtp.addresses,
         ["127.0.0.1".parse::<IpAddr>().unwrap()]
@@ -332,7 +334,7 @@ fn every_wrong_setting_is_told_at_once_with_its_place() {
     around.variables = vec![("TRUNKGATE_CALLS__CODEC_POLICY".into(), "mp3".into())];
     arguments.set = vec![
         "link.grace=soon".into(),
-        "sip.listen=tls:0.0.0.0:5061".into(),
+        "sip.listen=tls:0.0.0.0:5061;name=a b".into(),
     ];
     let complaints = complaints(Config::load(&arguments, &around));
     let path = arguments.file.unwrap().display().to_string();
@@ -342,7 +344,7 @@ fn every_wrong_setting_is_told_at_once_with_its_place() {
         format!("media.adress ({path} line 6) is no setting; did you mean media.address?"),
         "calls.codec_policy = mp3 is neither \"relay\" nor \"opus\" (environment variable TRUNKGATE_CALLS__CODEC_POLICY).".into(),
         "link.grace = soon is not a whole number from 0 to 3600 seconds (--set).".into(),
-        "sip.listen has an entry \"tls:0.0.0.0:5061\" that asks for SIP over TLS, which is not there yet; use udp: or tcp: (--set).".into(),
+        "sip.listen has an entry \"tls:0.0.0.0:5061;name=a b\" that has a name= with more than letters, digits, - and _ (--set).".into(),
     ] {
         assert!(complaints.contains(&wanted), "{wanted}\nis not in\n{complaints:#?}");
     }
@@ -356,11 +358,15 @@ fn how_sip_calls_are_kept_and_led_can_be_set() {
         "sip.min_se=120",
         "sip.reliable_provisional=always",
         "sip.redirect=refuse",
+        "sip.max_calls_per_second=50",
+        "sip.max_calls=200",
     ])
     .unwrap();
     assert_eq!((config.sip.session_expires, config.sip.min_se), (0, 120));
     assert_eq!(config.sip.reliable_provisional, ReliableProvisional::Always);
     assert_eq!(config.sip.redirect, Redirect::Refuse);
+    let most = (config.sip.max_calls_per_second, config.sip.max_calls);
+    assert_eq!(most, (50, 200));
     let told = complaints(set(&[
         "sip.min_se=89",
         "sip.reliable_provisional=never",

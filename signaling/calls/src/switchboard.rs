@@ -201,8 +201,8 @@ impl Switchboard {
                 info,
             } => self.refuse_call(session, &call_id, status, &info, now),
             Input::Plan(plan) => {
-                self.ledger
-                    .set_limits(&plan.limits, plan.emergency.alarm_after);
+                let alarm_after = plan.emergency.alarm_after;
+                self.ledger.set_limits(&plan.limits, alarm_after);
                 self.plan = *plan;
             }
             Input::Trunk(event) => self.trunk_event(event, now),
