@@ -233,6 +233,7 @@ pub async fn start(
             parts,
             running.back.stop.subscribe(),
             &mut running.back.tasks,
+            metrics,
         )?;
     }
     if plays(Role::Signaling) {

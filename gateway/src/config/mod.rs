@@ -4,6 +4,7 @@
 //! `deploy/trunkgate.toml` shows every key with its unit and reason; a test holds the two together.
 
 mod read;
+mod rules;
 mod source;
 mod surroundings;
 #[cfg(test)]
@@ -100,6 +101,9 @@ pub struct Sip {
     pub min_se: u32,
     pub reliable_provisional: ReliableProvisional,
     pub redirect: Redirect,
+    /// New calls of others in a second, and calls at once; 0: as many as there is room for.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 /// Which of our provisional responses a caller must acknowledge.
@@ -305,16 +309,11 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map_or(&[][..], |sip| &sip.listen);
     let trunks = trunks::read_trunks(reader, listeners);
-    let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
-    let account_media = trunks::read_media(reader, &|key| format!("accounts.{key}"));
-    let trunks = trunks?;
-    let plan = Plan {
-        trunk_media: trunks::media_by_name(&trunks),
-        phone_media: phone_media?,
-        account_media: account_media?,
-        ..Plan::default()
-    };
-    Some(Dial { trunks, plan })
+    let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
+    Some(Dial {
+        trunks: trunks?,
+        plan: plan?,
+    })
 }
 
 fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
@@ -443,6 +442,8 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         values::reliable_provisional,
     );
     let redirect = reader.text("sip.redirect", "follow", Shown::Plainly, values::redirect);
+    let rate = reader.integer("sip.max_calls_per_second", 0, 0..=100_000, "");
+    let at_once = reader.integer("sip.max_calls", 0, 0..=20_000, "");
     Some(Sip {
         listen: listen?,
         certificate: certificate?,
@@ -453,6 +454,8 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         min_se: u32::try_from(min_se?).ok()?,
         reliable_provisional: reliable_provisional?,
         redirect: redirect?,
+        max_calls_per_second: u32::try_from(rate?).ok()?,
+        max_calls: u32::try_from(at_once?).ok()?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::sip_stream::{accept, accept_secure, open};
 use crate::sip_tls::SipTls;
+use signaling_trunk::guard::is_new_request;
 use signaling_trunk::lines::Lines;
 use signaling_trunk::net::{Listener, StreamId, Transport};
 use signaling_trunk::tls::{PeerCertificate, TlsOpen};
@@ -10,13 +11,16 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// What arrived and was not looked at; beyond that the kernel's buffers fill, and then datagrams are lost.
 const MAX_ARRIVED: usize = 4_096;
+/// Places of it that datagrams which ask for something new do not get: when we are late, calls that run go on, and
+/// new ones are lost first.
+const KEPT_FOR_RUNNING: usize = 1_024;
 /// Messages waiting for one slow peer; one more and its connection is dropped.
 pub(crate) const MAX_QUEUED: usize = 256;
 /// The kernel's buffer behind a UDP socket, in bytes.
@@ -108,6 +112,7 @@ pub struct SipSockets {
     streams: HashMap<StreamId, mpsc::Sender<Vec<u8>>>,
     arrived: mpsc::Sender<Arrival>,
     arrivals: mpsc::Receiver<Arrival>,
+    lost: Arc<AtomicU64>,
     tasks: JoinSet<()>,
     rules: SocketRules,
 }
@@ -127,6 +132,7 @@ impl SipSockets {
             streams: HashMap::new(),
             arrived,
             arrivals,
+            lost: Arc::default(),
             tasks: JoinSet::new(),
             rules,
         };
@@ -238,8 +244,12 @@ impl SipSockets {
         let bound = socket.local_addr()?;
         mark(SockRef::from(&*socket), bound, self.rules.dscp);
         self.udp.push((bound, socket.clone()));
-        self.tasks
-            .spawn(read_datagrams(socket, bound, self.arrived.clone()));
+        self.tasks.spawn(read_datagrams(
+            socket,
+            bound,
+            self.arrived.clone(),
+            self.lost.clone(),
+        ));
         Ok(bound)
     }
 
@@ -283,6 +293,11 @@ impl SipSockets {
             return Err(io::Error::other("there is no certificate for TLS"));
         }
         Ok(bound)
+    }
+
+    /// New requests that were lost because too much had arrived.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// The operator's trunks, whose TLS may differ; before the agent hears of them.
@@ -394,7 +409,12 @@ fn expanded(bind: SocketAddr, interfaces: &[(IpAddr, u8)]) -> Vec<SocketAddr> {
     found
 }
 
-async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, arrived: mpsc::Sender<Arrival>) {
+async fn read_datagrams(
+    socket: Arc<UdpSocket>,
+    local: SocketAddr,
+    arrived: mpsc::Sender<Arrival>,
+    lost: Arc<AtomicU64>,
+) {
     let mut buf = vec![0; 65_536];
     loop {
         let (len, remote) = match socket.recv_from(&mut buf).await {
@@ -406,7 +426,12 @@ async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, arrived: mpsc
                 continue;
             }
         };
-        let bytes = buf.get(..len).unwrap_or_default().to_vec();
+        let bytes = buf.get(..len).unwrap_or_default();
+        if arrived.capacity() <= KEPT_FOR_RUNNING && is_new_request(bytes) {
+            lost.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let bytes = bytes.to_vec();
         if arrived
             .send(Arrival::Datagram {
                 local,
@@ -424,6 +449,7 @@ async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, arrived: mpsc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn what_sip_sockets_send_has_the_dscp_of_the_settings() {
@@ -459,5 +485,55 @@ mod tests {
             marked(SockRef::from(&ours.unwrap()));
             marked(SockRef::from(&accepted.unwrap().0));
         }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn when_too_much_arrives_new_requests_are_lost_and_those_of_running_calls_are_not() {
+        let listen = [Listen {
+            transport: Transport::Udp,
+            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+            announce: None,
+            name: String::new(),
+        }];
+        let rules = SocketRules { tls: None, dscp: 0 };
+        let mut sockets = SipSockets::bind(&listen, Vec::new(), &[], rules).unwrap();
+        let to = sockets.listeners()[0].bound;
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut sent = 0;
+        // Nobody takes what arrives.
+        for n in 0..MAX_ARRIVED {
+            let new = format!("INVITE sip:{n}@x SIP/2.0\r\nTo: <sip:{n}@x>\r\n\r\n");
+            peer.send_to(new.as_bytes(), to).await.unwrap();
+            sent += 1;
+            taken_up(&sockets, sent).await;
+        }
+        assert_eq!(sockets.lost(), KEPT_FOR_RUNNING as u64);
+        for running in [
+            "BYE sip:a@x SIP/2.0\r\nTo: <sip:a@x>;tag=1\r\n\r\n",
+            "INVITE sip:a@x SIP/2.0\r\nTo: <sip:a@x>;tag=1\r\n\r\n",
+            "CANCEL sip:a@x SIP/2.0\r\nTo: <sip:a@x>\r\n\r\n",
+            "SIP/2.0 200 OK\r\n\r\n",
+        ] {
+            peer.send_to(running.as_bytes(), to).await.unwrap();
+            sent += 1;
+            taken_up(&sockets, sent).await;
+        }
+        assert_eq!(sockets.lost(), KEPT_FOR_RUNNING as u64);
+        let mut last = Vec::new();
+        while let Some(Arrival::Datagram { bytes, .. }) = sockets.try_next() {
+            last = bytes;
+        }
+        assert!(last.starts_with(b"SIP/2.0 200"));
+    }
+
+    async fn taken_up(sockets: &SipSockets, sent: usize) {
+        let all = async {
+            while sockets.arrivals.len() + sockets.lost() as usize != sent {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.unwrap();
     }
 }
