@@ -1,11 +1,15 @@
 //! Whether a page's wish to call can be granted, before anything is begun.
 
+use crate::api::SessionId;
+use crate::call::CallKey;
 use crate::callee::{self, Callee};
 use crate::limits::{CALLS_PER_SESSION, ENDING_PER_SESSION, EXTRAS, SDP_BYTES, TEXT_BYTES};
 use crate::negotiate::{BrowserDescription, NegotiationError, extra_lines, read_browser};
 use crate::session::Account;
 use crate::switchboard::Switchboard;
+use signaling_plan::Route;
 use signaling_protocol::{CallStatusInfo, call};
+use signaling_sip::time::Instant;
 use signaling_trunk::api::Header;
 
 /// A wish that can be granted.
@@ -15,12 +19,17 @@ pub(crate) struct Admitted {
     /// Lines for the SIP side's description.
     pub extra: Vec<(char, String)>,
     pub headers: Vec<Header>,
+    /// What the dial plan says, where it is asked.
+    pub route: Option<Route>,
+    pub params: Vec<(String, Option<String>)>,
 }
 
 /// Why a call is refused before anything was begun.
 pub(crate) struct Refused {
     pub info: String,
     pub sip_status: Option<u16>,
+    /// Seconds after which it may work.
+    pub retry_after_s: Option<u32>,
 }
 
 impl Refused {
@@ -28,6 +37,7 @@ impl Refused {
         Refused {
             info: info.into(),
             sip_status: None,
+            retry_after_s: None,
         }
     }
 
@@ -35,17 +45,28 @@ impl Refused {
         Refused {
             info: info.into(),
             sip_status: Some(status),
+            retry_after_s: None,
+        }
+    }
+
+    pub fn later(status: u16, info: impl Into<String>, seconds: u32) -> Refused {
+        Refused {
+            retry_after_s: Some(seconds),
+            ..Refused::sip(status, info)
         }
     }
 }
 
 impl Switchboard {
     pub(crate) fn admit_call(
-        &self,
-        account: &Account,
-        (calls_of_session, with_ending): (usize, usize),
+        &mut self,
+        session: SessionId,
+        key: CallKey,
         message: call::Call,
+        now: Instant,
     ) -> Result<Admitted, Refused> {
+        let calls_of_session = self.calls_of(session).len();
+        let with_ending = self.with_ending(session).count();
         if message.is_msrp == Some(true) {
             return Err(Refused::sip(501, "MSRP calls are not there yet"));
         }
@@ -66,12 +87,6 @@ impl Switchboard {
                 "Too many calls of this session are still ending; try again later",
             ));
         }
-        if !self.has_room() {
-            return Err(Refused::sip(
-                503,
-                "The gateway has as many calls as it may carry",
-            ));
-        }
         let params: Vec<(String, Option<String>)> = message
             .invite_parameters
             .unwrap_or_default()
@@ -79,8 +94,9 @@ impl Switchboard {
             .take(EXTRAS)
             .map(|(name, value)| (name, (!value.is_empty()).then_some(value)))
             .collect();
-        let callee = callee::read(message.callee.as_deref().unwrap_or_default(), params)
-            .map_err(Refused::new)?;
+        let text = message.callee.as_deref().unwrap_or_default();
+        let callee = callee::read(text, params.clone()).map_err(Refused::new)?;
+        let mut route = None;
         match callee {
             Callee::Echo if self.echo_calls() >= self.config.max_echo_calls => {
                 return Err(Refused::sip(
@@ -89,20 +105,9 @@ impl Switchboard {
                 ));
             }
             Callee::Echo => {}
-            Callee::Sip(_) => match account {
-                Account::None => {
-                    return Err(Refused::new("No SIP account: sign in first, or dial echo"));
-                }
-                Account::Failed => {
-                    return Err(Refused::new("The SIP account could not be registered"));
-                }
-                Account::Open | Account::Registering | Account::Registered | Account::Retrying => {
-                    if !self.trunk_up {
-                        return Err(Refused::sip(503, "The SIP side is not reachable"));
-                    }
-                }
-            },
+            Callee::Sip(_) => route = self.road(session, key, text)?,
         }
+        self.has_room(route.as_ref().is_some_and(|route| route.emergency), now)?;
         let sdp = message.sdp.ok_or_else(|| Refused::new("sdp is missing"))?;
         if sdp.len() > SDP_BYTES {
             return Err(Refused::new("sdp is too long"));
@@ -132,7 +137,42 @@ impl Switchboard {
             callee,
             extra,
             headers,
+            route,
+            params,
         })
+    }
+
+    /// The dial plan's route for what a page dialled; none where its call goes by its own PBX.
+    fn road(
+        &self,
+        session: SessionId,
+        key: CallKey,
+        callee: &str,
+    ) -> Result<Option<Route>, Refused> {
+        let user = self.sessions.get(&session).and_then(|s| s.user.as_ref());
+        let by_plan = self.by_plan_as(session);
+        match user.map_or(Account::None, |user| user.account) {
+            _ if by_plan.is_some() => {}
+            Account::None => {
+                return Err(Refused::new("No SIP account: sign in first, or dial echo"));
+            }
+            Account::Failed => {
+                return Err(Refused::new("The SIP account could not be registered"));
+            }
+            Account::Open | Account::Registering | Account::Registered | Account::Retrying => {}
+        }
+        if !self.trunk_up {
+            return Err(Refused::sip(503, "The SIP side is not reachable"));
+        }
+        let Some(caller) = by_plan else {
+            return Ok(None);
+        };
+        let route = self.way(&caller, &callee::dialled(callee.trim()), key)?;
+        if route.emergency && !self.is_vouched_for(session) {
+            let info = "Emergency calls need a session that somebody vouches for";
+            return Err(Refused::sip(403, info));
+        }
+        Ok(Some(route))
     }
 }
 

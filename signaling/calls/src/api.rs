@@ -5,7 +5,7 @@ use crate::negotiate::codecs::CodecPolicy;
 use crate::record::CallRecord;
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{MediaProfile, Plan};
+use signaling_plan::Plan;
 use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_trunk::api as trunk;
 use std::net::SocketAddr;
@@ -18,15 +18,18 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     pub codec_policy: CodecPolicy,
-    /// What calls by the pages' own SIP accounts want of sound.
-    #[serde(default)]
-    pub account_media: MediaProfile,
     #[serde(default)]
     pub inband_dtmf: InbandDtmf,
     /// Sessions at once; one more is closed.
     pub max_sessions: usize,
     /// Calls at once; one more gets 503.
     pub max_calls: usize,
+    /// New calls per second, of pages and lines together; one more gets 503. 0: no limit.
+    #[serde(default)]
+    pub calls_per_second: u32,
+    /// Calls for help that are taken beyond `max_calls`.
+    #[serde(default)]
+    pub emergency_reserve: usize,
     pub max_echo_calls: usize,
     pub max_echo_seconds: u32,
     /// appKeys that a page may name; none is `defaultApp`.
@@ -70,10 +73,11 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             codec_policy: CodecPolicy::Relay,
-            account_media: MediaProfile::default(),
             inband_dtmf: InbandDtmf::Auto,
             max_sessions: 20_000,
             max_calls: 5_000,
+            calls_per_second: 0,
+            emergency_reserve: 20,
             max_echo_calls: 20,
             max_echo_seconds: 300,
             apps: vec!["defaultApp".to_owned(), "clickToCallApp".to_owned()],

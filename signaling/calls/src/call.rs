@@ -4,15 +4,18 @@
 //! them, and one that was replaced stays there until its dialog is over.
 
 use crate::api::SessionId;
+use crate::hunting::ByPlan;
 use crate::negotiate::{BrowserDescription, SipDescription, SipLocal, offer_sip};
 use media_control::{
     Direction, Face, Format, GroupId, LegId, LegSpec, LegStats, LocalTransport, Remote,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use signaling_plan::{MediaProfile, Srtp};
+use signaling_plan::{MediaProfile, Srtp, Ticket};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{ForkId, Header, InviteId, InviteOptions, OfferId, ReferId, Target};
+use signaling_trunk::api::{
+    AccountId, ForkId, Header, InviteId, InviteOptions, Line, NO_ACCOUNT, OfferId, ReferId, Target,
+};
 use std::net::{IpAddr, SocketAddr};
 
 /// Numbers a call takes from the switchboard's counter; its legs, group and invites are derived from it, and none
@@ -81,6 +84,9 @@ pub(crate) struct Call {
     pub session: SessionId,
     /// Orders its trunk commands: the account's own number, so that no INVITE overtakes the account that it needs.
     pub trunk_lane: u64,
+    /// Whose account its SIP side is; [`NO_ACCOUNT`] by a line.
+    #[serde(default = "no_account")]
+    pub account: AccountId,
     /// The protocol's callId.
     pub id: String,
     pub incoming: bool,
@@ -113,6 +119,12 @@ pub(crate) struct Call {
     pub hold_for_transfer: bool,
     /// What the page was told last, of HOLD and ESTABLISHED.
     pub told_hold: bool,
+    /// What the dial plan said of it.
+    #[serde(default)]
+    pub by_plan: Option<Box<ByPlan>>,
+    /// What it is booked under, while it lasts.
+    #[serde(default)]
+    pub tickets: Vec<Ticket>,
     /// The page came back with a token: it has no call object for this call.
     pub page_is_new: bool,
     pub stage: Stage,
@@ -146,6 +158,12 @@ pub(crate) enum FarLeg {
 pub(crate) struct SipLeg {
     pub leg: LegId,
     pub invite: InviteId,
+    /// The operator's line that it goes by; none: the account's PBX.
+    #[serde(default)]
+    pub line: Option<Line>,
+    /// The INVITE rings other sessions as well: the ringing group says what becomes of it.
+    #[serde(default)]
+    pub shared: bool,
     pub standing: Standing,
     /// What the line that it goes by wants of sound.
     #[serde(default)]
@@ -244,6 +262,8 @@ pub(crate) struct Following {
     pub party: Party,
     /// The last status that the asker was told.
     pub told: u16,
+    #[serde(default)]
+    pub tickets: Vec<Ticket>,
 }
 
 /// Whom a page talks with.
@@ -293,6 +313,7 @@ impl Call {
             key,
             session,
             trunk_lane: 0,
+            account: NO_ACCOUNT,
             id,
             incoming,
             caller: String::new(),
@@ -322,6 +343,8 @@ impl Call {
             transfer: None,
             following: None,
             hold_for_transfer: false,
+            by_plan: None,
+            tickets: Vec::new(),
             told_hold: false,
             page_is_new: false,
             stage: Stage::AwaitingLegs,
@@ -402,11 +425,17 @@ impl Call {
     }
 }
 
+fn no_account() -> AccountId {
+    NO_ACCOUNT
+}
+
 impl SipLeg {
     pub fn new(leg: LegId, invite: InviteId, wish: Option<Wish>) -> SipLeg {
         SipLeg {
             leg,
             invite,
+            line: None,
+            shared: false,
             standing: Standing::New,
             profile: MediaProfile::default(),
             local: None,
@@ -435,6 +464,13 @@ impl SipLeg {
     }
 
     /// By a line that wants this of sound; a page's own account has no wishes.
+    pub fn by_line(self, line: Line) -> SipLeg {
+        SipLeg {
+            line: Some(line),
+            ..self
+        }
+    }
+
     pub fn with_profile(self, profile: MediaProfile) -> SipLeg {
         SipLeg { profile, ..self }
     }

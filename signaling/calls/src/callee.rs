@@ -1,6 +1,7 @@
 //! What a page dialled, as a target for the trunk.
 
 use crate::limits::TEXT_BYTES;
+use signaling_sip::message::unescape;
 use signaling_trunk::api::Target;
 
 /// The user part that needs no account and no PBX.
@@ -58,9 +59,44 @@ pub(crate) fn read(
     Ok(Callee::Sip(Target::User { user, params }))
 }
 
+/// The number, or name, that a text or URI asks for: what the dial plan looks at.
+pub(crate) fn dialled(text: &str) -> String {
+    let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+    let user = match scheme.to_ascii_lowercase().as_str() {
+        "tel" => rest.split(';').next().unwrap_or_default(),
+        "sip" | "sips" => match rest.rsplit_once('@') {
+            // Digits after a password's colon, or parameters of the user, are no number.
+            Some((user, _)) => user.split([';', ':']).next().unwrap_or_default(),
+            None => "",
+        },
+        _ => text.rsplit_once('@').map_or(text, |(user, _)| user),
+    };
+    let plain = unescape(user.as_bytes()).and_then(|user| String::from_utf8(user).ok());
+    plain
+        .filter(|user| !user.chars().any(char::is_control))
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_uri_the_plan_sees_the_user() {
+        for (text, user) in [
+            ("+15551234567", "+15551234567"),
+            ("tel:+1-555;phone-context=x", "+1-555"),
+            ("sip:+1555@pbx.test;user=phone", "+1555"),
+            ("SIPS:00%315@x", "0015"),
+            ("sip:+1555;npdi@x", "+1555"),
+            ("sip:x:secret@y", "x"),
+            ("sip:pbx.test", ""),
+            ("bob@pbx.test", "bob"),
+            ("sip:a%0d@x", ""),
+        ] {
+            assert_eq!(dialled(text), user, "{text}");
+        }
+    }
 
     #[test]
     fn numbers_names_and_uris_are_told_apart() {

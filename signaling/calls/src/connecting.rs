@@ -76,6 +76,7 @@ impl Switchboard {
             display: display.clone(),
             account,
             sip_peer,
+            at_home: is_at_home(&connection),
             custom: connection.custom.clone(),
             far_codec: None,
         };
@@ -373,6 +374,15 @@ fn unregistered(user: User) -> Box<RegistrationStatusHook> {
         sip_port: user.data.sip_port,
         custom: user.custom,
     })
+}
+
+/// Whether a registration says something of the domain: a registrar that the page chose may be the page's own.
+fn is_at_home(connection: &Connection) -> bool {
+    let domain = connection.sip_domain.as_deref().unwrap_or_default();
+    [&connection.sip_outbound_proxy, &connection.sip_proxy]
+        .into_iter()
+        .flatten()
+        .all(|proxy| proxy.is_empty() || proxy.eq_ignore_ascii_case(domain))
 }
 
 fn account_spec(

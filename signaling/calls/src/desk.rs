@@ -4,11 +4,20 @@ use crate::api::SessionId;
 use crate::session::Proof;
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
+use signaling_protocol::LineIdentity;
 
 impl Switchboard {
     /// The appKeys that a page may name from now on. Sessions of others go on.
     pub fn set_apps(&mut self, apps: Vec<String>) {
         self.config.apps = apps;
+    }
+
+    /// Who a session is on the operator's lines, said before its `connection`. `approved`: its backend took it in.
+    pub fn vouch(&mut self, session: SessionId, identity: Option<LineIdentity>, approved: bool) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.line_identity = identity;
+            session.approved = approved;
+        }
     }
 
     /// Whether this session is known, its socket open or waited for.

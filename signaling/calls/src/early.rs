@@ -94,6 +94,12 @@ impl Switchboard {
             (_, true) => CallStatus::RingMedia,
             (_, false) => CallStatus::Ring,
         };
+        // An attempt before this one rang already: to the page it is one call.
+        let rang = |plan: &crate::hunting::ByPlan| plan.rang && plan.tried.len() > 1;
+        let again = call.by_plan.as_ref().is_some_and(|plan| rang(plan));
+        if told == CallStatus::Ring && again {
+            return;
+        }
         let session = call.session;
         let mut object = self.object(call, told);
         object.sip_status = Some(status);

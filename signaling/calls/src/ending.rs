@@ -113,6 +113,9 @@ impl Switchboard {
     }
 
     pub(crate) fn trunk_ended(&mut self, invite: InviteId, end: End, now: Instant) {
+        if self.ringing_ended(invite, &end, now) {
+            return;
+        }
         let Some(key) = self.by_invite.remove(&invite) else {
             return;
         };
@@ -125,7 +128,7 @@ impl Switchboard {
             self.leg_beside_ended(key, invite, &end, now);
             return self.settle(key, now);
         }
-        if self.asker_has_left(key, invite, now) {
+        if self.asker_has_left(key, invite, now) || self.hunts_on(key, invite, &end, now) {
             return self.settle(key, now);
         }
         let how = self.how(end);
@@ -133,7 +136,7 @@ impl Switchboard {
         self.settle(key, now);
     }
 
-    fn how(&self, end: End) -> How {
+    pub(crate) fn how(&self, end: End) -> How {
         let clearing = CallStatusInfo::NormalCallClearing.as_str();
         match end {
             End::ByUs { .. } => How::gateway(clearing, Some(200)),
@@ -262,6 +265,7 @@ impl Switchboard {
     }
 
     pub(crate) fn trunk_is_gone(&mut self, now: Instant) {
+        self.ringing.clear();
         let keys: Vec<CallKey> = self
             .calls
             .values()
@@ -290,7 +294,9 @@ impl Switchboard {
         }
         call.stage = Stage::Ending;
         call.transfer = None;
-        call.following = None;
+        let following = call.following.take();
+        call.tickets
+            .extend(following.into_iter().flat_map(|f| f.tickets));
         call.end = Some(Ended {
             at: now,
             status: how.status.as_str().to_owned(),
@@ -300,6 +306,11 @@ impl Switchboard {
         });
         let session = call.session;
         let id = call.id.clone();
+        self.close_books(key, now);
+        self.leaves_others_ringing(key);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         let mut hangups = Vec::new();
         for sip in call.sips_mut().filter(|sip| !sip.over && !sip.hung_up) {
             if sip.placed {
@@ -363,7 +374,7 @@ impl Switchboard {
     }
 
     /// Writes the record once nothing is owed any more.
-    fn settle(&mut self, key: CallKey, now: Instant) {
+    pub(crate) fn settle(&mut self, key: CallKey, now: Instant) {
         self.tidy(key);
         if self.calls.get(&key).is_some_and(|c| c.is_settled()) {
             self.forget(key, now);
@@ -377,7 +388,10 @@ impl Switchboard {
         };
         self.by_session.remove(&(call.session, key));
         for sip in call.sips() {
-            self.by_invite.remove(&sip.invite);
+            // One that rang several sessions is another call's now.
+            if self.by_invite.get(&sip.invite) == Some(&key) {
+                self.by_invite.remove(&sip.invite);
+            }
         }
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let end = call.end.unwrap_or(Ended {
@@ -392,7 +406,15 @@ impl Switchboard {
             (FarLeg::Sip(_), true) => "incoming",
             (FarLeg::Sip(_), false) => "outgoing",
         };
+        let plan = call.by_plan.map(|plan| *plan);
+        let (route, number, attempts, emergency) = plan
+            .map(|plan| (plan.route, plan.number, plan.tried, plan.emergency))
+            .unwrap_or_default();
         let record = CallRecord {
+            route,
+            number,
+            attempts,
+            emergency,
             call_id: call.id,
             session: call.session.0,
             direction: direction.to_owned(),
@@ -428,10 +450,12 @@ pub(crate) fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         400 => "Bad Request",
         408 => "Request Timeout",
+        404 => "Not Found",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
         486 => "Busy Here",
         488 => "Not Acceptable Here",
+        501 => "Not Implemented",
         500 => "Server Internal Error",
         503 => "Service Unavailable",
         603 => "Decline",

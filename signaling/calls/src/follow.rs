@@ -1,11 +1,13 @@
 //! A transfer that the far side asks for, by REFER (RFC 3515) or by an INVITE with Replaces (RFC 3891): the SIP leg
 //! is exchanged for another one in the same media group, and the browser's leg notices nothing (protocol §2.8).
 
+use crate::admission::Refused;
 use crate::call::{
     Call, CallKey, FarLeg, Following, LATER_LEGS, Party, Reoffer, SipLeg, Stage, Standing, Wish,
 };
 use crate::callee::{self, Callee};
 use crate::ending::How;
+use crate::hunting::{ByPlan, What};
 use crate::incoming::Arrival;
 use crate::limits::{NO_ANSWER_OUTGOING, REPLACED};
 use crate::midcall::ours;
@@ -14,12 +16,13 @@ use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use crate::transfer::{Told, transfer_event};
 use media_control::{Command as Media, Direction, LegId};
+use signaling_plan::Ticket;
 use signaling_protocol::ServerMessage;
 use signaling_protocol::transfer::TransferStatus;
 use signaling_sip::message::unescape;
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
-    AccountId, Command as Trunk, End, InviteId, InviteOptions, ReferId, Refusal, Target,
+    Command as Trunk, End, InviteId, InviteOptions, Line, NO_ACCOUNT, ReferId, Refusal, Target,
 };
 use std::net::SocketAddr;
 
@@ -33,16 +36,23 @@ pub(crate) struct Referral {
     pub raw: String,
 }
 
+/// How to call whom a REFER names.
+struct FollowBy {
+    line: Option<Line>,
+    wish: Wish,
+    tickets: Vec<Ticket>,
+}
+
 impl Switchboard {
     /// Takes their REFER and makes a leg for the new party, or refuses it.
-    pub(crate) fn referred(&mut self, referral: Referral) {
+    pub(crate) fn referred(&mut self, referral: Referral, now: Instant) {
         let (invite, refer) = (referral.invite, referral.refer);
         let known = self.by_invite.get(&invite).copied();
-        match known
-            .ok_or(481)
-            .and_then(|key| self.may_follow(key, &referral))
-        {
-            Ok((key, target)) => self.follow(key, referral, target),
+        match known.ok_or(481).and_then(|key| {
+            let target = self.may_follow(key, &referral)?;
+            Ok((key, self.follow_by(key, &referral, target, now)?))
+        }) {
+            Ok((key, way)) => self.follow(key, referral, way),
             Err(status) => {
                 let key = known.map_or(invite.0, |key| key.0);
                 self.trunk(
@@ -57,7 +67,7 @@ impl Switchboard {
         }
     }
 
-    fn may_follow(&self, key: CallKey, referral: &Referral) -> Result<(CallKey, Target), u16> {
+    fn may_follow(&self, key: CallKey, referral: &Referral) -> Result<Target, u16> {
         let call = self.calls.get(&key).ok_or(481_u16)?;
         let answered = |sip: &SipLeg| sip.standing == Standing::Answered;
         if call.stage != Stage::Established
@@ -73,48 +83,111 @@ impl Switchboard {
         if call.following.is_some() || call.transfer.is_some() {
             return Err(491);
         }
-        let account = AccountId(call.trunk_lane);
-        if self.shutting_down
-            || !self.media_up
-            || !self.trunk_up
-            || !self.by_account.contains_key(&account)
-        {
+        let has_account = call.account == NO_ACCOUNT || self.by_account.contains_key(&call.account);
+        if self.shutting_down || !self.media_up || !self.trunk_up || !has_account {
             return Err(503);
         }
         match callee::read(&referral.target, Vec::new()) {
-            Ok(Callee::Sip(target @ Target::Uri { .. })) => Ok((key, target)),
+            Ok(Callee::Sip(target @ Target::Uri { .. })) => Ok(target),
             Ok(_) | Err(_) => Err(400),
         }
     }
 
-    fn follow(&mut self, key: CallKey, referral: Referral, target: Target) {
+    /// The way to whom a REFER names: it is the page that calls there, so what the page may not call is refused. By
+    /// the plan where the call or the session is governed by it, else by the account's PBX; booked in both cases.
+    fn follow_by(
+        &mut self,
+        key: CallKey,
+        referral: &Referral,
+        target: Target,
+        now: Instant,
+    ) -> Result<FollowBy, u16> {
+        let call = self.calls.get(&key).ok_or(481_u16)?;
+        let (session, by_line) = (call.session, call.account == NO_ACCOUNT);
+        let caller = match by_line {
+            true => self.caller_of(session),
+            false => self.by_plan_as(session),
+        };
+        let status = |refused: Refused| refused.sip_status.unwrap_or(603);
+        let mut options = InviteOptions {
+            replaces: referral.replaces.clone(),
+            referred_by: referral.referred_by.clone(),
+            ..InviteOptions::default()
+        };
+        let Some(caller) = caller else {
+            let ticket = self
+                .book(&self.scopes_of(session), false, now)
+                .map_err(status)?;
+            let wish = Wish {
+                target,
+                headers: Vec::new(),
+                extra: Vec::new(),
+                options,
+            };
+            return Ok(FollowBy {
+                line: None,
+                wish,
+                tickets: ticket.into_iter().collect(),
+            });
+        };
+        let route = self
+            .way(&caller, &callee::dialled(&referral.target), key)
+            .map_err(status)?;
+        // Nobody calls for help in another's name.
+        if route.emergency {
+            return Err(403);
+        }
+        let mut tickets: Vec<_> = self
+            .book(&self.scopes_of(session), false, now)
+            .map_err(status)?
+            .into_iter()
+            .collect();
+        let mut plan = ByPlan::new(route, What::default());
+        match self.next_way(session, &mut plan, now) {
+            Ok((line, mut wish)) => {
+                options.line = wish.options.line.take();
+                options.identity = std::mem::take(&mut wish.options.identity);
+                options.attempt_ms = wish.options.attempt_ms;
+                options.tell_redirects = true;
+                wish.options = options;
+                tickets.extend(plan.line_ticket);
+                Ok(FollowBy {
+                    line: Some(line),
+                    wish,
+                    tickets,
+                })
+            }
+            Err(refused) => {
+                self.give_back(tickets, now);
+                Err(status(refused))
+            }
+        }
+    }
+
+    fn follow(&mut self, key: CallKey, referral: Referral, way: FollowBy) {
         let Referral {
             invite,
             refer,
             target: uri,
-            replaces,
-            referred_by,
             raw,
+            ..
         } = referral;
+        let FollowBy {
+            line,
+            wish,
+            tickets,
+        } = way;
+        let by_line = line.as_ref().map(|line| self.profile_of(line));
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         call.later_legs += 1;
         let leg = key.later_leg(call.later_legs);
         let coming = key.later_invite(call.later_legs);
-        let wish = Wish {
-            target,
-            headers: Vec::new(),
-            extra: Vec::new(),
-            options: InviteOptions {
-                replaces,
-                referred_by,
-                ..InviteOptions::default()
-            },
-        };
-        let profile = call.profile();
-        call.beside
-            .push(SipLeg::new(leg, coming, Some(wish)).with_profile(profile));
+        let profile = by_line.unwrap_or_else(|| call.profile());
+        let mut sip = SipLeg::new(leg, coming, Some(wish)).with_profile(profile);
+        sip.line = line;
+        call.beside.push(sip);
         call.following = Some(Following {
             refer,
             from: invite,
@@ -125,6 +198,7 @@ impl Switchboard {
                 uri: Some(uri),
             },
             told: 100,
+            tickets,
         });
         let session = call.session;
         self.by_invite.insert(coming, key);
@@ -161,7 +235,7 @@ impl Switchboard {
         }
     }
 
-    fn make_later_leg(&mut self, key: CallKey, leg: LegId) {
+    pub(crate) fn make_later_leg(&mut self, key: CallKey, leg: LegId) {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -183,6 +257,9 @@ impl Switchboard {
         if sip.standing != Standing::New || sip.hung_up || sip.closing {
             return;
         }
+        if call.is_some_and(|call| call.stage == Stage::Calling && call.is_current(invite)) {
+            return self.invite(key, now);
+        }
         if theirs {
             if let Err(error) = self.accept_replacing(key, invite, now) {
                 tracing::info!(call = key.0, %error, "an INVITE with Replaces cannot be answered");
@@ -194,15 +271,20 @@ impl Switchboard {
     }
 
     fn place_followed(&mut self, key: CallKey, invite: InviteId, now: Instant) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get(&key) else {
             return;
         };
         let user = self
             .sessions
             .get(&call.session)
             .and_then(|s| s.user.as_ref());
-        let from_display = user.map(|user| user.display.clone()).unwrap_or_default();
-        let account = AccountId(call.trunk_lane);
+        let own = user.map(|user| user.display.clone()).unwrap_or_default();
+        let by_line = call.by_invite(invite).is_some_and(|sip| sip.line.is_some());
+        let account = if by_line { NO_ACCOUNT } else { call.account };
+        let from_display = self.shown_by(call.session, by_line, &own);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         let browser = call.browser.formats.clone();
         // Held by the page, the new party is held from the start.
         let held = call.sip().is_some_and(wants_hold);
@@ -288,6 +370,12 @@ impl Switchboard {
         self.notify(key, 200, "OK");
         let following = self.calls.get_mut(&key).and_then(|c| c.following.take());
         if let Some(following) = following {
+            for ticket in &following.tickets {
+                self.ledger.answered(*ticket, now);
+            }
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.tickets.extend(following.tickets);
+            }
             self.now_with(key, following.party);
             self.hook_following(key, TransferStatus::Completed, Told::default());
         }
@@ -308,6 +396,10 @@ impl Switchboard {
             return;
         };
         let Some(following) = call.following.take() else {
+            return;
+        };
+        self.give_back(following.tickets.clone(), now);
+        let Some(call) = self.calls.get(&key) else {
             return;
         };
         let info = signaling_protocol::info::sip_failure(status, reason);
@@ -376,6 +468,7 @@ impl Switchboard {
         call.later_legs += 1;
         let leg = key.later_leg(call.later_legs);
         let mut sip = SipLeg::new(leg, arrival.invite, None).with_profile(call.profile());
+        sip.line.clone_from(&arrival.line);
         sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());
@@ -402,8 +495,9 @@ impl Switchboard {
             }
         } && call.is_current(replaced);
         // Two that want the same place: the first gets it.
+        let line = call.sip().and_then(|sip| sip.line.as_ref());
         let wanted = call.beside.iter().any(|sip| sip.replaces == Some(replaced));
-        if !stands || wanted || call.trunk_lane != arrival.account.0 {
+        if !stands || wanted || call.account != arrival.account || line != arrival.line.as_ref() {
             return Err(481);
         }
         if self.shutting_down || !self.media_up {
@@ -480,7 +574,7 @@ impl Switchboard {
             }
         };
         self.trunk(key.0, Trunk::Accept { invite, sdp });
-        self.forget_following(key);
+        self.forget_following(key, now);
         self.swap(key, invite);
         if let Some(party) = party {
             self.now_with(key, party);
@@ -494,10 +588,11 @@ impl Switchboard {
     }
 
     /// A REFER of a leg that another one took the place of meanwhile.
-    fn forget_following(&mut self, key: CallKey) {
+    fn forget_following(&mut self, key: CallKey, now: Instant) {
         self.timers.cancel(Timer::Following(key.0));
         self.notify(key, 487, "Request Terminated");
         if let Some(following) = self.calls.get_mut(&key).and_then(|c| c.following.take()) {
+            self.give_back(following.tickets, now);
             self.drop_leg(key, following.invite, None);
         }
     }
@@ -558,7 +653,7 @@ impl Switchboard {
     }
 
     /// The media of replaced legs is of no use to anybody.
-    fn close_replaced(&mut self, key: CallKey) {
+    pub(crate) fn close_replaced(&mut self, key: CallKey) {
         let mut closed = Vec::new();
         if let Some(call) = self.calls.get_mut(&key) {
             for sip in &mut call.beside {

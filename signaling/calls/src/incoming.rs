@@ -15,8 +15,11 @@ use media_control::{Codec, Command as Media, Direction};
 use signaling_protocol::call::{Answer, CallStatus, IncomingCall, SetRemoteSdp};
 use signaling_protocol::{CallId, CallStatusInfo, ServerMessage};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{AccountId, Command as Trunk, Header, Identity, InviteId, Refusal};
+use signaling_trunk::api::{
+    AccountId, Command as Trunk, Header, Identity, InviteId, Line, Refusal,
+};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// An INVITE as the trunk tells it.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Arrival {
     pub replaces: Option<InviteId>,
     /// Header fields beyond SIP's own machinery.
     pub headers: Vec<Header>,
+    /// The operator's line that it came by.
+    pub line: Option<Line>,
 }
 
 impl Switchboard {
@@ -56,16 +61,13 @@ impl Switchboard {
         let refusal = match &user {
             None => refuse(480, "Temporarily Unavailable"),
             Some(_) if self.shutting_down || !self.media_up => refuse(503, "Service Unavailable"),
-            Some(_) if self.live_calls() >= self.config.max_calls => {
-                refuse(503, "Service Unavailable")
-            }
             Some(_) if self.calls_of(session).len() >= CALLS_PER_SESSION => {
                 refuse(486, "Busy Here")
             }
             Some(_) => None,
         };
         // An INVITE that cannot be served at all is refused before anybody's telephone rings.
-        let profile = self.config.account_media.clone();
+        let profile = self.plan.account_media.clone();
         let read = |sdp| read_offer(sdp, &profile);
         let description = arrival.sdp.as_deref().map(read).transpose();
         let refusal = match (&description, refusal) {
@@ -73,6 +75,14 @@ impl Switchboard {
                 tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
                 refuse(488, "Not Acceptable Here")
             }
+            (Ok(_), None) => match self.has_room(false, now) {
+                Ok(()) => None,
+                Err(refused) => Some(Refusal {
+                    status: 503,
+                    reason: "Service Unavailable".to_owned(),
+                    retry_after_s: refused.retry_after_s,
+                }),
+            },
             (_, refusal) => refusal,
         };
         let (Some(user), Ok(description), None) = (user, description, &refusal) else {
@@ -97,6 +107,7 @@ impl Switchboard {
         };
         let call = Call {
             trunk_lane: arrival.account.0,
+            account: arrival.account,
             caller: arrival.from.user.clone(),
             callee: if arrival.to.user.is_empty() {
                 user.login
@@ -118,23 +129,14 @@ impl Switchboard {
 
     /// The legs are there: the page is told, and the caller that it rings.
     pub(crate) fn announce(&mut self, key: CallKey, now: Instant) {
-        let Some(invite) = self.calls.get(&key).and_then(|c| c.sip()).map(|s| s.invite) else {
-            return;
-        };
         if !self.tell_of_ringing(key, now) {
             return;
         }
         self.stage(key, Stage::Ringing);
-        self.timers
-            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_INCOMING);
-        self.trunk(
-            key.0,
-            Trunk::Progress {
-                invite,
-                status: 180,
-                sdp: None,
-            },
-        );
+        let ring_s = self.calls.get(&key).and_then(Call::ring_s);
+        let patience = ring_s.map_or(NO_ANSWER_INCOMING, Duration::from_secs);
+        self.timers.set(Timer::NoAnswer(key.0), now + patience);
+        self.tell_ringing(key);
     }
 
     /// Tells the page, in the one order that it understands: offer, call, ring (protocol §2.5).
@@ -214,7 +216,10 @@ impl Switchboard {
         }
         self.timers.cancel(Timer::NoAnswer(key.0));
         match self.settle_answer(key, message) {
-            Ok(()) => self.establish(key, Some(200), None, now),
+            Ok(()) => {
+                self.takes_it(key, now);
+                self.establish(key, Some(200), None, now);
+            }
             Err(error) => {
                 let info = match error {
                     NegotiationError::NoCommonCodec => {

@@ -16,6 +16,12 @@ pub const SDP_BYTES: usize = 64 * 1024;
 pub const EXTRAS: usize = 16;
 /// Early dialogs of one INVITE whose media is remembered; the media of one more is not.
 pub const FORKS: usize = 16;
+/// Ways that one call of the dial plan tries, one after the other, redirections included.
+pub const ATTEMPTS: usize = 8;
+/// Redirections (3xx) that one call of the dial plan goes after.
+pub const REDIRECTS: u8 = 5;
+/// Sessions that one incoming call rings at once.
+pub const RINGING_TOGETHER: usize = 32;
 /// Digits of one `sendDtmf`.
 pub const DIGITS: usize = 32;
 

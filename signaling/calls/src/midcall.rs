@@ -103,12 +103,13 @@ impl Switchboard {
         };
         let Some(key) = known.filter(live) else {
             let key = known.map_or(invite.0, |key| key.0);
+            let status = if self.is_ringing(invite) { 491 } else { 481 };
             self.trunk(
                 key,
                 Trunk::RefuseOffer {
                     invite,
                     offer,
-                    status: 481,
+                    status,
                 },
             );
             return;

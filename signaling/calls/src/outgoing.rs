@@ -1,12 +1,13 @@
 //! A page dials: `call`, its legs, the INVITE, and what comes back until the answer.
 
 use crate::addresses;
-use crate::admission::{Admitted, cut};
+use crate::admission::{Admitted, Refused, cut};
 use crate::api::SessionId;
 use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, SipLeg, Stage, Standing, Wish};
-use crate::callee::Callee;
+use crate::callee::{self, Callee};
 use crate::connecting::info_of;
 use crate::ending::How;
+use crate::hunting::{ByPlan, What};
 use crate::limits::{NO_ANSWER_OUTGOING, REGISTRATION};
 use crate::negotiate::{SipLocal, answer_browser, codecs, pictures};
 use crate::session::Account;
@@ -19,7 +20,7 @@ use signaling_protocol::call::{CallStatus, SetRemoteSdp};
 use signaling_protocol::connection::{ApiMethod, Fail};
 use signaling_protocol::{CallStatusInfo, ServerMessage, call};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Command as Trunk, Failure, InviteOptions};
+use signaling_trunk::api::{Command as Trunk, Failure, InviteOptions, NO_ACCOUNT, Target};
 use std::time::Duration;
 
 impl Switchboard {
@@ -39,7 +40,8 @@ impl Switchboard {
         let key = self.new_key();
         let mut call = Call {
             trunk_lane: user.account_id.0,
-            caller: user.login.clone(),
+            account: user.account_id,
+            caller: self.own_number(session, &user.login),
             callee: cut(message.callee.as_deref().unwrap_or_default()),
             visible_name: cut(message.visible_name.as_deref().unwrap_or(&user.display)),
             custom: message.custom.clone(),
@@ -48,33 +50,11 @@ impl Switchboard {
         // At once, before anything is known: until then the page's hangup tells us nothing.
         let trying = self.object(&call, CallStatus::Trying);
         self.send(session, ServerMessage::NotifyTryingResponse(trying));
-        let calls_of_session = self.calls_of(session).len();
-        let with_ending = self.with_ending(session).count();
-        match self.admit_call(&user.account, (calls_of_session, with_ending), message) {
-            Ok(Admitted {
-                description,
-                callee,
-                extra,
-                headers,
-            }) => {
-                call.browser.description = Some(description);
-                call.far = match callee {
-                    Callee::Echo => FarLeg::Echo {
-                        ready: false,
-                        closed: false,
-                    },
-                    Callee::Sip(target) => {
-                        let wish = Wish {
-                            target,
-                            headers,
-                            extra,
-                            options: InviteOptions::default(),
-                        };
-                        let sip = SipLeg::new(key.first_far_leg(), key.invite(), Some(wish));
-                        let profile = self.config.account_media.clone();
-                        FarLeg::Sip(Box::new(sip.with_profile(profile)))
-                    }
-                };
+        let admitted = self
+            .admit_call(session, key, message, now)
+            .and_then(|admitted| self.equip(&mut call, admitted, now));
+        match admitted {
+            Ok(()) => {
                 self.make_legs(&call);
                 self.by_id.insert((session, id), key);
                 self.by_session.insert((session, key));
@@ -91,6 +71,101 @@ impl Switchboard {
                 self.send(session, ServerMessage::Fail(fail));
             }
         }
+    }
+
+    /// Gives an admitted call its far side, and books it.
+    fn equip(&mut self, call: &mut Call, admitted: Admitted, now: Instant) -> Result<(), Refused> {
+        let Admitted {
+            description,
+            callee,
+            extra,
+            headers,
+            route,
+            params,
+        } = admitted;
+        call.browser.description = Some(description);
+        let target = match callee {
+            Callee::Echo => {
+                call.far = FarLeg::Echo {
+                    ready: false,
+                    closed: false,
+                };
+                return Ok(());
+            }
+            Callee::Sip(target) => target,
+        };
+        let emergency = route.as_ref().is_some_and(|route| route.emergency);
+        let ticket = self.book(&self.scopes_of(call.session), emergency, now)?;
+        let key = call.key;
+        let mut sip = SipLeg::new(key.first_far_leg(), key.invite(), None)
+            .with_profile(self.plan.account_media.clone());
+        match route {
+            None => {
+                sip.profile = self.plan.account_media.clone();
+                sip.wish = Some(Wish {
+                    target,
+                    headers,
+                    extra,
+                    options: InviteOptions::default(),
+                });
+            }
+            Some(route) => {
+                let what = What {
+                    params,
+                    headers,
+                    extra,
+                };
+                let mut plan = ByPlan::new(route, what);
+                let (line, wish) = match self.next_way(call.session, &mut plan, now) {
+                    Ok(way) => way,
+                    Err(refused) => {
+                        if let Some(ticket) = ticket {
+                            self.ledger.ended(ticket, now);
+                        }
+                        return Err(refused);
+                    }
+                };
+                if emergency {
+                    let alarm = self.alarm(&call.caller, &plan.number, now);
+                    call.tickets.push(alarm);
+                }
+                call.trunk_lane = key.0;
+                call.account = NO_ACCOUNT;
+                call.by_plan = Some(Box::new(plan));
+                sip.profile = self.profile_of(&line);
+                sip.line = Some(line);
+                sip.wish = Some(wish);
+            }
+        }
+        call.tickets.extend(ticket);
+        call.far = FarLeg::Sip(Box::new(sip));
+        Ok(())
+    }
+
+    /// What a page's calls are told to come from.
+    fn own_number(&self, session: SessionId, login: &str) -> String {
+        let identity = self
+            .sessions
+            .get(&session)
+            .and_then(|s| s.line_identity.as_ref());
+        match identity {
+            Some(identity) if login.is_empty() => identity.number.clone(),
+            _ => login.to_owned(),
+        }
+    }
+
+    /// The name beside the number: on the operator's lines the one that the application gave, not the page's own.
+    pub(crate) fn shown_by(&self, session: SessionId, line: bool, own: &str) -> String {
+        if !line {
+            return own.to_owned();
+        }
+        let identity = self
+            .sessions
+            .get(&session)
+            .and_then(|s| s.line_identity.as_ref());
+        identity
+            .map(|identity| identity.display.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn make_legs(&mut self, call: &Call) {
@@ -213,6 +288,9 @@ impl Switchboard {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
+        if call.by_plan.is_some() {
+            return self.invite(key, now);
+        }
         let account = self
             .sessions
             .get(&call.session)
@@ -235,18 +313,17 @@ impl Switchboard {
         }
     }
 
-    fn invite(&mut self, key: CallKey, now: Instant) {
+    pub(crate) fn invite(&mut self, key: CallKey, now: Instant) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let by_line = call.sip().is_some_and(|sip| sip.line.is_some());
+        let display = self.shown_by(call.session, by_line, &call.visible_name);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let user = self
-            .sessions
-            .get(&call.session)
-            .and_then(|s| s.user.as_ref());
-        let Some(account) = user.map(|user| user.account_id) else {
-            return;
-        };
-        let display = call.visible_name.clone();
+        let account = call.account;
+        let ring_s = call.ring_s();
         let Some(browser) = call.browser.description.as_ref().map(|d| d.formats.clone()) else {
             return;
         };
@@ -260,8 +337,11 @@ impl Switchboard {
         let invite = sip.invite;
         self.by_invite.insert(invite, key);
         self.stage(key, Stage::Calling);
-        self.timers
-            .set(Timer::NoAnswer(key.0), now + NO_ANSWER_OUTGOING);
+        // Over all ways that are tried.
+        if !self.timers.is_set(Timer::NoAnswer(key.0)) {
+            let patience = ring_s.map_or(NO_ANSWER_OUTGOING, Duration::from_secs);
+            self.timers.set(Timer::NoAnswer(key.0), now + patience);
+        }
         self.trunk(
             key.0,
             Trunk::Invite {
@@ -279,8 +359,61 @@ impl Switchboard {
     pub(crate) fn place_waiting_calls(&mut self, session: SessionId, now: Instant) {
         for key in self.waiting_calls(session) {
             self.timers.cancel(Timer::Registration(key.0));
-            self.invite(key, now);
+            match self.route_registered(key, now) {
+                Ok(()) => self.invite(key, now),
+                Err(refused) => self.end(key, How::failed(&refused.info, refused.sip_status), now),
+            }
         }
+    }
+
+    /// A call that waited for the registration: now it is known who calls, and so whether the dial plan is asked.
+    fn route_registered(&mut self, key: CallKey, now: Instant) -> Result<(), Refused> {
+        let Some(call) = self.calls.get(&key) else {
+            return Ok(());
+        };
+        let (session, dialled) = (call.session, callee::dialled(call.callee.trim()));
+        let Some(caller) = self.by_plan_as(session) else {
+            return Ok(());
+        };
+        let route = self.way(&caller, &dialled, key)?;
+        if route.emergency {
+            let who = self.calls.get(&key).map(|call| call.caller.clone());
+            let alarm = self.alarm(&who.unwrap_or_default(), &route.number, now);
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.tickets.push(alarm);
+            }
+        }
+        let Some(wish) = self
+            .calls
+            .get_mut(&key)
+            .and_then(Call::sip_mut)
+            .and_then(|sip| sip.wish.take())
+        else {
+            return Ok(());
+        };
+        let params = match wish.target {
+            Target::User { params, .. } | Target::Uri { params, .. } => params,
+        };
+        let what = What {
+            params,
+            headers: wish.headers,
+            extra: wish.extra,
+        };
+        let mut plan = ByPlan::new(route, what);
+        let (line, wish) = self.next_way(session, &mut plan, now)?;
+        let profile = self.profile_of(&line);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Ok(());
+        };
+        call.trunk_lane = key.0;
+        call.account = NO_ACCOUNT;
+        call.by_plan = Some(Box::new(plan));
+        if let Some(sip) = call.sip_mut() {
+            sip.profile = profile;
+            sip.line = Some(line);
+            sip.wish = Some(wish);
+        }
+        Ok(())
     }
 
     pub(crate) fn fail_waiting_calls(
@@ -404,6 +537,14 @@ impl Switchboard {
         }
         call.stage = Stage::Established;
         call.answered = Some(now);
+        let invite = call.sip().map(|sip| sip.invite);
+        self.booked_answered(key, now);
+        if let Some(invite) = invite {
+            self.arrival_answered(invite, now);
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
         if let Some(sip) = call.sip_mut() {
             sip.standing = Standing::Answered;
             sip.early.clear();

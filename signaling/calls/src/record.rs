@@ -27,11 +27,29 @@ pub struct CallRecord {
     /// SIP legs whose place another one took, and those that never got one.
     #[serde(default)]
     pub other_sip: Vec<LegStats>,
-    /// The lines that a bridge joined, as "trunk NAME" or "phone USER", and the dial plan's entry that said so.
-    #[serde(default)]
+    /// The lines that a bridge joined, as "trunk NAME" or "phone USER".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from_line: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub to_line: String,
-    #[serde(default)]
+    /// The dial plan's route, what was dialled as the plan reads it, and each way that was tried, the last one in use.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub route: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub number: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Tried>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
+}
+
+/// A way that a call by the dial plan tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// `trunk:NAME`, `phone:USER`, `app:KEY` or `account:USER@DOMAIN`.
+    pub to: String,
+    /// User part that it was asked for, in its own form of numbers.
+    pub user: String,
+    /// How it ended; 0: without a response, or it is the last one.
+    pub status: u16,
 }

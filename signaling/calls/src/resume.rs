@@ -67,6 +67,8 @@ impl Switchboard {
         session.parked = false;
         session.remote = fresh.remote;
         session.rate = fresh.rate;
+        session.line_identity = fresh.line_identity;
+        session.approved = fresh.approved;
         session.last_heard = now;
         let user = session.user.clone();
         self.by_proof.insert(session.proof, id);

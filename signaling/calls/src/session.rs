@@ -5,6 +5,7 @@ use media_control::Codec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use signaling_protocol::LineIdentity;
 use signaling_protocol::connection::UserData;
 use signaling_sip::time::Instant;
 use signaling_trunk::api::AccountId;
@@ -24,6 +25,12 @@ pub(crate) struct Session {
     pub closing: bool,
     /// Its socket was lost; registration and calls wait for the page to come back with the token.
     pub parked: bool,
+    /// Who it is on the operator's lines, as its application or its backend says.
+    #[serde(default)]
+    pub line_identity: Option<LineIdentity>,
+    /// The application's backend has taken it in.
+    #[serde(default)]
+    pub approved: bool,
 }
 
 /// What `connection` made of a session.
@@ -40,6 +47,9 @@ pub(crate) struct User {
     pub account: Account,
     /// Where its SIP goes, if the page said so by number.
     pub sip_peer: Option<IpAddr>,
+    /// Its registrar is the one that its domain names, not one that the page chose.
+    #[serde(default)]
+    pub at_home: bool,
     pub custom: Option<Value>,
     /// What the SIP side spoke in the last call: likely what it speaks in the next.
     pub far_codec: Option<Codec>,
@@ -68,6 +78,11 @@ pub(crate) struct Proof([u8; 32]);
 impl Proof {
     pub fn of(token: &str) -> Proof {
         Proof(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// As books name it: enough of it to be nobody else's.
+    pub fn to_text(self) -> String {
+        self.0[..16].iter().map(|b| format!("{b:02x}")).collect()
     }
 }
 

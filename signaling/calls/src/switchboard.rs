@@ -1,6 +1,7 @@
 //! The front door: tables of sessions and calls, and who gets which message.
 
 use crate::api::{Config, Input, Link, Output, SessionId};
+use crate::books::CallRate;
 use crate::bridge::Bridge;
 use crate::call::{Call, CallKey, FarLeg, NUMBERS_PER_CALL, Stage};
 use crate::early::{Answered, Provisional};
@@ -8,11 +9,12 @@ use crate::follow::Referral;
 use crate::incoming::Arrival;
 use crate::limits::CONNECTION;
 use crate::midcall::Offered;
+use crate::ringing::Ringing;
 use crate::session::{Admission, Proof, Rate, Session, Token};
 use crate::timers::{Timer, Timers};
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{Ledger, MediaProfile, Plan};
+use signaling_plan::{Ledger, MediaProfile, Plan, Ticket};
 use signaling_protocol::call::{CallObject, CallStatus};
 use signaling_protocol::connection::Fail;
 use signaling_protocol::{ClientMessage, ServerMessage};
@@ -47,6 +49,18 @@ pub struct Switchboard {
     /// Calls from line to line.
     #[serde(default)]
     pub(crate) bridges: BTreeMap<CallKey, Bridge>,
+    /// INVITEs of lines that ring several sessions.
+    #[serde(default)]
+    pub(crate) ringing: BTreeMap<InviteId, Ringing>,
+    /// What INVITEs of lines are booked under.
+    #[serde(default)]
+    pub(crate) booked: BTreeMap<InviteId, Vec<Ticket>>,
+    #[serde(default)]
+    pub(crate) call_rate: CallRate,
+    #[serde(default)]
+    pub(crate) emergency_calls: u64,
+    #[serde(default)]
+    pub(crate) refused_calls: u64,
     pub(crate) media_up: bool,
     pub(crate) trunk_up: bool,
     pub(crate) shutting_down: bool,
@@ -64,6 +78,10 @@ pub struct Counts {
     pub bridges: usize,
     pub echo_calls: usize,
     pub registered: usize,
+    /// Calls to emergency numbers so far.
+    pub emergency_calls: u64,
+    /// Calls refused so far for a limit.
+    pub refused_calls: u64,
 }
 
 impl Switchboard {
@@ -83,6 +101,11 @@ impl Switchboard {
             ledger: Ledger::default(),
             lines_up: BTreeSet::new(),
             bridges: BTreeMap::new(),
+            ringing: BTreeMap::new(),
+            booked: BTreeMap::new(),
+            call_rate: CallRate::default(),
+            emergency_calls: 0,
+            refused_calls: 0,
             media_up: false,
             trunk_up: false,
             shutting_down: false,
@@ -118,6 +141,8 @@ impl Switchboard {
                 + self.live_bridges(),
             bridges: self.live_bridges(),
             echo_calls: self.echo_calls(),
+            emergency_calls: self.emergency_calls,
+            refused_calls: self.refused_calls,
             registered: self
                 .sessions
                 .values()
@@ -172,7 +197,11 @@ impl Switchboard {
                 status,
                 info,
             } => self.refuse_call(session, &call_id, status, &info, now),
-            Input::Plan(plan) => self.plan = *plan,
+            Input::Plan(plan) => {
+                let alarm_after = plan.emergency.alarm_after;
+                self.ledger.set_limits(&plan.limits, alarm_after);
+                self.plan = *plan;
+            }
             Input::Trunk(event) => self.trunk_event(event, now),
             Input::Media(event) => self.media_event(event, now),
             Input::TrunkLink(link) => self.trunk_link(link, now),
@@ -225,6 +254,8 @@ impl Switchboard {
             user: None,
             closing: false,
             parked: false,
+            line_identity: None,
+            approved: false,
         };
         self.sessions.insert(id, session);
         self.timers.set(Timer::Connection(id.0), now + CONNECTION);
@@ -323,6 +354,7 @@ impl Switchboard {
                     raw,
                     replaces,
                     headers,
+                    line: by_line.as_ref().map(|by| by.line.clone()),
                 };
                 match by_line {
                     None => self.incoming(arrival, now),
@@ -435,21 +467,27 @@ impl Switchboard {
                 replaces,
                 referred_by,
                 raw,
-            } => self.referred(Referral {
-                invite,
-                refer,
-                target,
-                replaces,
-                referred_by,
-                raw,
-            }),
+            } => {
+                let referral = Referral {
+                    invite,
+                    refer,
+                    target,
+                    replaces,
+                    referred_by,
+                    raw,
+                };
+                self.referred(referral, now);
+            }
             Event::Info {
                 invite,
                 content_type,
                 body,
             } => self.info(invite, &content_type, &body),
             Event::InfoRefused { invite, failure } => self.info_refused(invite, &failure),
-            Event::Ended { invite, end } => self.trunk_ended(invite, end, now),
+            Event::Ended { invite, end } => {
+                self.arrival_ended(invite, now);
+                self.trunk_ended(invite, end, now);
+            }
         }
     }
 
@@ -494,7 +532,8 @@ impl Switchboard {
         match link {
             Link::Up { fresh: false } => {
                 let accounts = self.accounts();
-                let invites = self.by_invite.keys().copied().collect();
+                let ringing = self.ringing.keys();
+                let invites = self.by_invite.keys().chain(ringing).copied().collect();
                 self.trunk(0, trunk::Command::Retain { accounts, invites });
             }
             Link::Up { fresh: true } => {
@@ -575,12 +614,6 @@ impl Switchboard {
     pub(crate) fn live_bridges(&self) -> usize {
         let live = |bridge: &&Bridge| !bridge.is_ending();
         self.bridges.values().filter(live).count()
-    }
-
-    /// One more call may begin: of those that live, and of all that something is still owed of.
-    pub(crate) fn has_room(&self) -> bool {
-        let most = self.config.max_calls;
-        self.live_calls() < most && self.calls.len() + self.bridges.len() < most.saturating_mul(2)
     }
 
     /// The call object as pages are told it.

@@ -1,6 +1,7 @@
 //! What a backend answers to `connect` (§5.2), and the `restClientConfig` in it, which says for each hook
 //! what an error means, what is left out, and what the backend may change (§5.5).
 
+use crate::LineAnswer;
 use crate::connection::Connection;
 use crate::context::HookMethod;
 use crate::field::{Fields, Object, take, words};
@@ -30,6 +31,9 @@ pub struct ConnectReply {
     /// The connection fields that it set. Never the context's, nor `authToken` or `mediaProviders`.
     pub connection: Connection,
     pub rest_client_config: RestClientConfig,
+    /// Who the session is on the operator's lines (`trunkgate`, ours); `Some(None)`: it was said in a way that makes
+    /// no sense, so that it is nobody.
+    pub line: Option<Option<LineAnswer>>,
     /// What could not be taken, by name, for the log.
     pub ignored: Vec<String>,
 }
@@ -42,6 +46,14 @@ impl ConnectReply {
         let rest_client_config = match fields.remove("restClientConfig") {
             Some(Value::Object(config)) => RestClientConfig::read(config, &mut ignored),
             _ => RestClientConfig::default(),
+        };
+        let line = match fields.remove("trunkgate") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(
+                LineAnswer::read(value)
+                    .map_err(|_| ignored.push("trunkgate".to_owned()))
+                    .ok(),
+            ),
         };
         for ours in ["appKey", "authToken", "mediaProviders", "status"] {
             fields.remove(ours);
@@ -61,6 +73,7 @@ impl ConnectReply {
         ConnectReply {
             connection,
             rest_client_config,
+            line,
             ignored,
         }
     }

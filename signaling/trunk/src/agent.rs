@@ -4,6 +4,7 @@
 use crate::allowed::Entry;
 use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
+use crate::guard::Guard;
 use crate::invite::Invite;
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
@@ -16,7 +17,6 @@ use crate::resting::Resting;
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
-use crate::stranger::Strangers;
 use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
@@ -47,6 +47,9 @@ pub struct Config {
     pub redirect: Redirect,
     /// The least that we bear; below 90 it counts as 90.
     pub min_se_s: u32,
+    /// New calls of others in a second, and calls at once; one more gets 503. 0: no limit but our own.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 impl Default for Config {
@@ -62,6 +65,8 @@ impl Default for Config {
             redirect: Redirect::Follow,
             session_expires_s: 1800,
             min_se_s: MIN_SE_S,
+            max_calls_per_second: 0,
+            max_calls: 0,
         }
     }
 }
@@ -194,7 +199,8 @@ pub(crate) struct State {
     pub client: BTreeMap<String, ClientTransaction>,
     pub server: BTreeMap<String, ServerTransaction>,
     pub streams: BTreeMap<StreamId, Stream>,
-    pub strangers: Strangers,
+    #[serde(default)]
+    pub guard: Guard,
     #[serde(default)]
     pub resting: Resting,
     #[serde(default)]
@@ -211,14 +217,19 @@ pub struct Agent {
     pub(crate) config: Config,
     pub(crate) s: State,
     out: VecDeque<Output>,
+    /// When what is being handled came in.
+    pub(crate) now: Instant,
 }
 
 impl Agent {
     /// `seed`: 32 bytes of the operating system, or a simulation's number.
     pub fn new(config: Config, seed: [u8; 32]) -> Agent {
+        let dice = Dice::new(seed);
+        let secret = dice.digest_of(b"sources");
+        let secret = u64::from_str_radix(&secret, 16).unwrap_or_default();
         let s = State {
             version: SNAPSHOT_VERSION,
-            dice: Dice::new(seed),
+            dice,
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
             lines: Lines::default(),
@@ -232,7 +243,7 @@ impl Agent {
             client: BTreeMap::new(),
             server: BTreeMap::new(),
             streams: BTreeMap::new(),
-            strangers: Strangers::default(),
+            guard: Guard::new(secret),
             resting: Resting::default(),
             heard: Heard::default(),
             merged: BTreeMap::new(),
@@ -242,6 +253,7 @@ impl Agent {
             config,
             s,
             out: VecDeque::new(),
+            now: Instant(0),
         }
     }
 
@@ -262,6 +274,7 @@ impl Agent {
             config,
             s,
             out: VecDeque::new(),
+            now: Instant(0),
         })
     }
 
@@ -272,6 +285,7 @@ impl Agent {
     }
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        self.now = now;
         match input {
             Input::Command(command) => self.on_command(command, now),
             Input::Lines(lines) => self.take_lines(*lines, now),
@@ -281,12 +295,16 @@ impl Agent {
                 bytes,
             } => {
                 let path = Path::Datagram { local, remote };
+                if !self.lets_in(path, bytes, now) {
+                    return;
+                }
                 if let Some(answer) = stun::answer(bytes, remote) {
-                    return self.transmit(path, answer);
+                    return self.answer_ping(path, bytes.len(), answer, now);
                 }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
-                    Scan::KeepAlive { .. } | Scan::Partial { .. } | Scan::Garbage(_) => {}
+                    Scan::Garbage(_) => self.charge_garbage(path, now),
+                    Scan::KeepAlive { .. } | Scan::Partial { .. } => {}
                 }
             }
             Input::StreamAccepted {
@@ -304,6 +322,7 @@ impl Agent {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         while let Some(due) = self.s.schedule.take_due(now) {
             match due {
                 Due::Client(branch) => self.on_client_timeout(&branch, now),
@@ -459,8 +478,10 @@ impl Agent {
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {
+            self.s.guard.figures.requests += 1;
             self.on_request(message, path, now);
         } else {
+            self.s.guard.figures.responses += 1;
             self.on_response(message, path, now);
         }
     }
@@ -469,6 +490,7 @@ impl Agent {
         if bytes.is_empty() {
             return;
         }
+        self.count_sent(&bytes);
         match path {
             Path::Datagram { local, remote } => self.push(Output::Datagram {
                 local,

@@ -54,6 +54,9 @@ impl Agent {
         let Some((Caller { account, by_line }, phone)) = self.caller_of(message, path, now) else {
             return;
         };
+        if let Err(refusal) = self.admit_call(now) {
+            return self.refuse(message, path, &refusal);
+        }
         if self.s.invites.len() >= MAX_INVITES {
             return self.refuse(message, path, &Refusal::overloaded());
         }

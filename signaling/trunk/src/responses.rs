@@ -11,7 +11,7 @@ use signaling_sip::transaction::{Turn, ack_for};
 use std::net::SocketAddr;
 
 impl Agent {
-    pub(crate) fn on_response(&mut self, response: &Message<'_>, _path: Path, now: Instant) {
+    pub(crate) fn on_response(&mut self, response: &Message<'_>, path: Path, now: Instant) {
         let usable = response.fault.is_none() && response.list(HeaderName::Via).count() == 1;
         let (Ok(via), Ok((_, method)), true) = (response.top_via(), response.cseq(), usable) else {
             return;
@@ -24,7 +24,7 @@ impl Agent {
             branch = cancel_key(&branch);
         }
         let Some(tx) = self.s.client.get_mut(&branch) else {
-            return;
+            return self.charge(response, path, now);
         };
         let status = response.status();
         let (turn, wanted) = match &mut tx.machine {

@@ -38,7 +38,7 @@ impl Agent {
         peer: Option<PeerCertificate>,
         now: Instant,
     ) {
-        if !self.has_room_for(remote.ip()) {
+        if !self.has_room_for(remote.ip()) || !self.lets_connect(remote, now) {
             return self.push(Output::CloseStream { stream });
         }
         let entry = Stream {
@@ -215,7 +215,9 @@ impl Agent {
             match unit {
                 Unit::Message(message) => {
                     heard = true;
-                    self.on_message(&message, path, now);
+                    if self.lets_in(path, message.raw(), now) {
+                        self.on_message(&message, path, now);
+                    }
                 }
                 Unit::Ping => {
                     pinged = true;
@@ -224,7 +226,7 @@ impl Agent {
                         bytes: b"\r\n".to_vec(),
                     });
                 }
-                Unit::Broken(_) => {}
+                Unit::Broken(_) => self.charge_garbage(path, now),
             }
         }
         let broken = framer.is_broken();
@@ -283,6 +285,7 @@ fn new_stream(remote: SocketAddr, up: bool, now: Instant) -> Stream {
         waiting: VecDeque::new(),
         heard: None,
         since: now,
+        in_call: false,
         framer: StreamFramer::default(),
     }
 }
@@ -325,6 +328,6 @@ fn leads_to(
 }
 
 /// Odd numbers are the shell's, drawn for what it accepted.
-fn is_accepted(stream: StreamId) -> bool {
+pub(crate) fn is_accepted(stream: StreamId) -> bool {
     !stream.0.is_multiple_of(2)
 }

@@ -51,6 +51,7 @@ impl Switchboard {
                 raw,
                 replaces,
                 headers,
+                line: Some(by.line.clone()),
             };
             self.bridge(arrival, *by, route, now);
         }

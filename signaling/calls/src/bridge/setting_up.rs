@@ -2,22 +2,30 @@
 
 use super::ending::Finish;
 use super::passing::{passing, value};
-use super::state::{Bridge, CallingParty, Side, Stage};
+use super::state::{Bridge, CallingParty, Side, Stage, line_of};
 use crate::addresses;
+use crate::admission::Refused;
 use crate::admission::cut;
 use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
 use crate::incoming::Arrival;
 use crate::limits::NO_ANSWER_OUTGOING;
-use crate::negotiate::{SipLocal, read_sip};
+use crate::negotiate::{SipLocal, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
-use media_control::{Command as Media, Face, LegId, LegSpec, LocalTransport};
-use signaling_plan::{Route, Scope};
+use media_control::{Command as Media, LegId, LocalTransport};
+use signaling_plan::{Route, Scope, Ticket};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
     ByLine, Command as Trunk, Identity, InviteOptions, Line, NO_ACCOUNT, Refusal, Target,
 };
 use std::time::Duration;
+
+/// An attempt that can be made.
+struct Way {
+    attempt: usize,
+    line: Line,
+    ticket: Option<Ticket>,
+}
 
 impl Switchboard {
     /// Calls what the route says, for a caller that is no page.
@@ -45,32 +53,53 @@ impl Switchboard {
         if arrival.replaces.is_some() {
             return Err(refusal(603));
         }
-        if self.shutting_down || !self.media_up || !self.has_room() {
+        if self.shutting_down || !self.media_up {
             return Err(refusal(503));
         }
-        let description = arrival.sdp.as_deref().map(read_sip).transpose();
+        let refused = |why: Refused| Refusal {
+            retry_after_s: why.retry_after_s,
+            ..refusal(why.sip_status.unwrap_or(503))
+        };
+        self.has_room(route.emergency, now).map_err(refused)?;
+        let profile = self.profile_of(&by.line);
+        let read = |sdp| read_offer(sdp, &profile);
+        let description = arrival.sdp.as_deref().map(read).transpose();
         let description = description.map_err(|error| {
             tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
             refusal(488)
         })?;
-        let Some((attempt, to)) = Bridge::line_from(&route, 0) else {
-            return Err(refusal(480));
+        let Way {
+            attempt,
+            line: to,
+            ticket,
+        } = self.next_line(&route, 0, now)?;
+        let from = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
         };
-        let scopes = [scope_of(&by.line), Scope::Source(network(&arrival))];
-        let ticket = self.ledger.begin(&scopes, now).map_err(|refused| Refusal {
-            status: refused.status,
-            reason: refused.reason,
-            retry_after_s: refused.retry_after_s,
-        })?;
+        let source = Scope::Source(crate::callers::source(arrival.source.ip()));
+        let booked = match self.book(&[from, source], route.emergency, now) {
+            Ok(booked) => booked,
+            Err(why) => {
+                self.give_back(ticket.into_iter().collect(), now);
+                return Err(refused(why));
+            }
+        };
+        let alarm = route
+            .emergency
+            .then(|| self.alarm(&arrival.from.user, &route.number, now));
 
         let key = self.new_key();
-        let mut sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
+        let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
+        let mut sip = sip.with_profile(profile);
         sip.placed = true;
         sip.source = Some(arrival.source.ip());
         sip.description = description;
         let mut caller = Side::new(by.line, sip);
         caller.learn_will();
-        let callee = Side::new(to, SipLeg::new(key.first_far_leg(), key.invite(), None));
+        let sip = SipLeg::new(key.first_far_leg(), key.invite(), None);
+        let sip = sip.with_profile(self.profile_of(&to));
+        let callee = Side::new(to, sip);
         let ring_s = match route.ring_s {
             0 => NO_ANSWER_OUTGOING,
             seconds => Duration::from_secs(u64::from(seconds)),
@@ -88,7 +117,8 @@ impl Switchboard {
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
-            tickets: vec![ticket],
+            tickets: booked.into_iter().chain(alarm).collect(),
+            line_ticket: ticket,
             started: now,
             answered: None,
             past_stats: Vec::new(),
@@ -97,19 +127,14 @@ impl Switchboard {
         };
         self.by_invite.insert(arrival.invite, key);
         self.timers.set(Timer::NoAnswer(key.0), now + ring_s);
-        self.make_bridge_leg(key, bridge.caller.sip.leg);
-        self.make_bridge_leg(key, bridge.callee.sip.leg);
+        self.make_bridge_leg(key, &bridge.caller);
+        self.make_bridge_leg(key, &bridge.callee);
         self.bridges.insert(key, bridge);
         Ok(())
     }
 
-    pub(crate) fn make_bridge_leg(&mut self, key: CallKey, leg: LegId) {
-        let spec = LegSpec::Rtp {
-            face: Face::Inside,
-            sdes: false,
-            video: false,
-        };
-        let group = key.group();
+    fn make_bridge_leg(&mut self, key: CallKey, side: &Side) {
+        let (leg, spec, group) = (side.sip.leg, side.sip.spec(false), key.group());
         self.media(key, Media::CreateLeg { leg, group, spec });
     }
 
@@ -152,6 +177,8 @@ impl Switchboard {
             identity: bridge.identity(&attempt),
             attempt_ms: attempt.attempt_ms,
             max_forwards: Some(bridge.hops),
+            // Whom the callee names is the plan's business, and it was not asked.
+            tell_redirects: true,
             ..InviteOptions::default()
         };
         let anonymous = options.identity.from_user == ANONYMOUS;
@@ -161,8 +188,10 @@ impl Switchboard {
         };
         let theirs = bridge.caller.agreed();
         // Who left the offer to us is not asked to wait for a second late one.
-        let late = bridge.caller.sip.description.is_some() && self.offers_late(&bridge.callee.line);
+        let may_be_late = bridge.caller.sip.description.is_some();
         let callee = &mut bridge.callee;
+        callee.sip.profile.late_offer &= may_be_late;
+        let late = callee.sip.profile.late_offer;
         let sdp = match late {
             true => Vec::new(),
             false => callee
@@ -190,34 +219,62 @@ impl Switchboard {
     }
 
     /// The next attempt, with a leg of its own.
-    pub(crate) fn try_next(&mut self, bridge: &mut Bridge) -> bool {
-        let Some((attempt, line)) = Bridge::line_from(&bridge.route, bridge.attempt + 1) else {
-            return false;
-        };
+    pub(crate) fn try_next(&mut self, bridge: &mut Bridge, now: Instant) -> bool {
+        if let Some(ticket) = bridge.line_ticket.take() {
+            self.ledger.ended(ticket, now);
+        }
         if bridge.invites > LATER_LEGS {
             return false;
         }
+        let Ok(Way {
+            attempt,
+            line,
+            ticket,
+        }) = self.next_line(&bridge.route, bridge.attempt + 1, now)
+        else {
+            return false;
+        };
+        bridge.line_ticket = ticket;
         let nth = bridge.invites;
         bridge.invites += 1;
         bridge.attempt = attempt;
         let (leg, invite) = (bridge.key.later_leg(nth), bridge.key.later_invite(nth));
-        let callee = Side::new(line, SipLeg::new(leg, invite, None));
+        let sip = SipLeg::new(leg, invite, None).with_profile(self.profile_of(&line));
+        let callee = Side::new(line, sip);
         self.part_sides(bridge);
         let mut before = std::mem::replace(&mut bridge.callee, callee);
         self.close_side(bridge.key, &mut before);
         bridge.past.push(before);
-        self.make_bridge_leg(bridge.key, leg);
+        self.make_bridge_leg(bridge.key, &bridge.callee);
         true
     }
 
-    fn offers_late(&self, line: &Line) -> bool {
-        match line {
-            Line::Trunk(name) => {
-                let profile = self.plan.trunk_media.get(name);
-                profile.is_some_and(|profile| profile.late_offer)
+    /// The next attempt, from `at` on, that calls a line which may be used now, booked.
+    fn next_line(&mut self, route: &Route, at: usize, now: Instant) -> Result<Way, Refusal> {
+        let mut refusal = Refusal {
+            status: 480,
+            reason: super::ending::phrase(480).to_owned(),
+            ..Refusal::default()
+        };
+        for (attempt, line) in (at..).zip(route.attempts.iter().skip(at).map(line_of)) {
+            let Some(line) = line else { continue };
+            let scopes = self.line_scopes(&line, &route.number);
+            match self.book(&scopes, route.emergency, now) {
+                Ok(ticket) => {
+                    return Ok(Way {
+                        attempt,
+                        line,
+                        ticket,
+                    });
+                }
+                Err(refused) => {
+                    refusal.status = refused.sip_status.unwrap_or(503);
+                    refusal.reason = super::ending::phrase(refusal.status).to_owned();
+                    refusal.retry_after_s = refused.retry_after_s;
+                }
             }
-            Line::Phone(_) => self.plan.phone_media.late_offer,
         }
+        Err(refusal)
     }
 }
 
@@ -249,21 +306,4 @@ fn calling_party(arrival: &Arrival, asserted: Option<&Identity>) -> CallingParty
 fn hops_left(arrival: &Arrival) -> u8 {
     let hops = value(&arrival.headers, "Max-Forwards").and_then(|hops| hops.parse::<u8>().ok());
     hops.unwrap_or(70).min(70).saturating_sub(1)
-}
-
-pub(crate) fn scope_of(line: &Line) -> Scope {
-    match line {
-        Line::Trunk(name) => Scope::Trunk(name.clone()),
-        Line::Phone(user) => Scope::Account(user.clone()),
-    }
-}
-
-fn network(arrival: &Arrival) -> String {
-    match arrival.source.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => {
-            let prefix = std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64);
-            format!("{prefix}/64")
-        }
-    }
 }

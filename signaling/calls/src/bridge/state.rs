@@ -1,6 +1,7 @@
 //! A bridge: its two sides and where it stands.
 
 use crate::call::{CallKey, Ended, SipLeg, Standing};
+use crate::hunting::diversion;
 use crate::negotiate::{codecs, pictures};
 use media_control::{Direction, Format, LegId, LegStats};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,9 @@ pub(crate) struct Bridge {
     pub stage: Stage,
     /// The callee's leg that the caller's is joined with.
     pub joined: Option<LegId>,
+    /// What the caller is booked under, and the line of the attempt at hand.
     pub tickets: Vec<Ticket>,
+    pub line_ticket: Option<Ticket>,
     pub started: Instant,
     pub answered: Option<Instant>,
     pub past_stats: Vec<LegStats>,
@@ -57,9 +60,19 @@ pub(crate) struct Side {
     /// The other side's will, as this one was told it last.
     pub told: Direction,
     /// Our last description in this dialog; the same again keeps its version.
-    pub said: Vec<u8>,
+    pub said: Option<Said>,
     /// Our re-INVITE is on its way, with the will that it carries.
     pub asking: Option<Direction>,
+}
+
+/// A description of ours. It may hold keys, so `Debug` leaves it out.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Said(pub Vec<u8>);
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Said(…)")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,12 +124,6 @@ impl Bridge {
         self.stage == Stage::Ending && self.sides().all(Side::is_done)
     }
 
-    /// The next attempt that calls a line, from `at` on.
-    pub fn line_from(route: &Route, at: usize) -> Option<(usize, Line)> {
-        let mut attempts = route.attempts.iter().enumerate().skip(at);
-        attempts.find_map(|(index, attempt)| Some((index, line_of(attempt)?)))
-    }
-
     /// How the caller is shown to an attempt's line.
     ///
     /// What the plan says comes first. Else a number that came in by a trunk, and a phone's name towards another
@@ -133,7 +140,7 @@ impl Bridge {
             from_user,
             asserted_user: plan.asserted_user.clone(),
             privacy: plan.privacy.clone().or(self.from.privacy.clone()),
-            diversion: plan.diversion.iter().cloned().collect(),
+            diversion: plan.diversion.iter().map(|n| diversion(n)).collect(),
         }
     }
 }
@@ -145,7 +152,7 @@ impl Side {
             sip,
             will: Direction::SendRecv,
             told: Direction::SendRecv,
-            said: Vec::new(),
+            said: None,
             asking: None,
         }
     }
