@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod apps;
+pub mod phones;
 pub mod reload;
 pub mod route;
 
@@ -24,6 +25,8 @@ Examples:
       An application whose backend is asked what its pages may do.
   trunkgate route explain \"030 123456\" --from app:shop --config trunkgate.toml
       By which trunk that number would be called, and why.
+  trunkgate add phone 201
+      A phone that may register here; its password is drawn and shown.
 
 Settings are described in deploy/trunkgate.toml, which comes with the program: each key with its default, unit
 and reason. In --set and the environment the value is TOML; what is not TOML is a text.";
@@ -45,16 +48,16 @@ enum Action {
     Run(SettingArguments),
     /// Tells whether the settings are right, and all that is wrong otherwise.
     CheckConfig(SettingArguments),
-    /// Shows applications and hooks.
+    /// Shows applications, hooks and phones.
     #[command(subcommand)]
     Show(apps::Show),
-    /// Makes an application, or turns hooks on.
+    /// Makes an application or a phone, or turns hooks on.
     #[command(subcommand)]
     Add(apps::Add),
-    /// Changes an application.
+    /// Changes an application or a phone.
     #[command(subcommand)]
     Update(apps::Update),
-    /// Takes an application away, or turns hooks off.
+    /// Takes an application or a phone away, or turns hooks off.
     #[command(subcommand)]
     Remove(apps::Remove),
     /// Asks the dial plan.
