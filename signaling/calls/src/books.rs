@@ -81,15 +81,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<Option<Ticket>, Refused> {
         if emergency {
-            let (ticket, alarm) = self.ledger.begin_emergency(scopes, now);
-            if alarm {
-                let (at_once, _) = self.ledger.emergencies();
-                tracing::error!(
-                    at_once,
-                    "more emergency calls at once than emergency.alarm_after"
-                );
-            }
-            return Ok(Some(ticket));
+            return Ok(Some(self.ledger.begin_anyway(scopes, now)));
         }
         match self.ledger.begin(scopes, now) {
             Ok(ticket) => Ok(Some(ticket)),
@@ -127,10 +119,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<(), Refused> {
         let scopes = self.line_scopes(line, &plan.number);
-        plan.line_ticket = match plan.emergency {
-            true => Some(self.ledger.begin_anyway(&scopes, now)),
-            false => self.book(&scopes, false, now)?,
-        };
+        plan.line_ticket = self.book(&scopes, plan.emergency, now)?;
         Ok(())
     }
 
