@@ -2,6 +2,7 @@
 
 use super::read::{Reader, Shown};
 use super::values::{self, SipListen};
+use signaling_calls::negotiate::{suite, suite_name};
 use signaling_plan::{MediaProfile, NumberForm, Srtp};
 use signaling_trunk::lines::{TrunkMode, TrunkSpec};
 use signaling_trunk::reliable::ReliableProvisional;
@@ -237,12 +238,11 @@ pub fn read_media(reader: &mut Reader, key: &dyn Fn(&str) -> String) -> Option<M
         _ => Err("is none of \"off\", \"offer\", \"require\" and \"forbid\"".to_owned()),
     });
     let suites = reader.list(&key("srtp_suites"), &[], |text| {
-        let token = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        if !text.is_empty() && text.bytes().all(token) {
-            Ok(text.to_owned())
-        } else {
-            Err("is not the name of an SDES suite such as AES_CM_128_HMAC_SHA1_80".to_owned())
-        }
+        let known = suite(text).map(|suite| suite_name(suite).to_owned());
+        known.ok_or_else(|| {
+            "is none of AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32, AEAD_AES_128_GCM and AEAD_AES_256_GCM"
+                .to_owned()
+        })
     });
     let ice = reader.flag(&key("ice"), false);
     let ptime = reader.integer(&key("ptime"), 20, 10..=60, " milliseconds");
@@ -274,7 +274,11 @@ pub fn read_media(reader: &mut Reader, key: &dyn Fn(&str) -> String) -> Option<M
         srtp: srtp?,
         suites: suites?,
         ice: ice?,
-        ptime_ms: u8::try_from(ptime?).ok()?,
+        // The usual: as the other side says (an answer repeats its word).
+        ptime_ms: match u8::try_from(ptime?).ok()? {
+            20 => 0,
+            ms => ms,
+        },
         late_offer: late_offer?,
         opus_to_browsers: policy?,
     })

@@ -290,6 +290,7 @@ impl Legs {
             self.fail(index, reason, now);
             return;
         }
+        let fresh = self.draw_stream().ssrc();
         let Some(leg) = self.leg_mut(index) else {
             return;
         };
@@ -344,17 +345,23 @@ impl Legs {
                     }
                     remote
                 });
+                let before = port.keys.take().zip(port.agreed.take());
+                let opened = before
+                    .as_ref()
+                    .map(|(_, (open, _))| open.key_and_salt.clone());
                 let keys = match &sdes {
-                    // The same keys go on where they are: counters, windows and all.
-                    Some(agreed) if port.agreed.as_ref() == Some(agreed) => Ok(()),
-                    Some((open, close)) => {
-                        Keys::sdes(open, close).map(|keys| port.keys = Some(keys))
-                    }
-                    None => {
-                        port.keys = None;
-                        Ok(())
-                    }
+                    Some(agreed) => Keys::sdes(agreed, before).map(Some),
+                    None => Ok(None),
                 };
+                if let (Ok(Some(keys)), Some(opened), Some((open, _))) = (&keys, opened, &sdes) {
+                    // A new key of the peer's is perhaps another device, which knows nothing of how often our numbers
+                    // have wrapped. A new SSRC begins at zero for both.
+                    let ssrc = leg.audio_out.ssrc();
+                    if opened != open.key_and_salt && keys.outbound.has_rolled_over(ssrc) {
+                        leg.audio_out.rename(fresh);
+                    }
+                }
+                let keys = keys.map(|keys| port.keys = keys);
                 let mut remote = RtpRemote::new(rtp, rtcp, signalling, sdes.is_some());
                 if let Some(before) = &port.remote {
                     remote.rtp.follow(&before.rtp);

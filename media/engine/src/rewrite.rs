@@ -125,6 +125,11 @@ impl OutStream {
         self.state.ssrc
     }
 
+    /// Goes on under another SSRC, everything else as it is.
+    pub fn rename(&mut self, ssrc: u32) {
+        self.state.ssrc = ssrc;
+    }
+
     /// Places one incoming packet; `None` if it came too late, from before a switch.
     pub fn place(
         &mut self,

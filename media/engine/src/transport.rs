@@ -80,11 +80,26 @@ impl Keys {
         Keys::new(keys.profile, &keys.theirs, &keys.ours)
     }
 
-    /// The two keys of SDES may be of different suites, though nobody does it.
-    pub fn sdes(open: &SdesKey, close: &SdesKey) -> Result<Keys, srtp::Error> {
+    /// Keys that a description agreed on. One that was in force before goes on as it is, counters, windows and all
+    /// (RFC 4568 §6.4): begun anew it would close other packets with the same key stream.
+    ///
+    /// The two may be of different suites, though nobody does it.
+    pub fn sdes(
+        agreed: &(SdesKey, SdesKey),
+        before: Option<(Keys, (SdesKey, SdesKey))>,
+    ) -> Result<Keys, srtp::Error> {
+        let (open, close) = agreed;
+        let same =
+            |a: &SdesKey, b: &SdesKey| a.profile == b.profile && a.key_and_salt == b.key_and_salt;
+        let (mut inbound, mut outbound) = (None, None);
+        if let Some((keys, (opened, closed))) = before {
+            inbound = Some(keys.inbound).filter(|_| same(open, &opened));
+            outbound = Some(keys.outbound).filter(|_| same(close, &closed));
+        }
+        let made = |key: &SdesKey| srtp::Context::new(key.profile, &key.key_and_salt);
         Ok(Keys {
-            inbound: srtp::Context::new(open.profile, &open.key_and_salt)?,
-            outbound: srtp::Context::new(close.profile, &close.key_and_salt)?,
+            inbound: inbound.map_or_else(|| made(open), Ok)?,
+            outbound: outbound.map_or_else(|| made(close), Ok)?,
         })
     }
 }

@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         inside: vec![],
         rtp_ports: 0..=0,
         workers: 1,
+        dscp: 46,
         certificate: certificate.der().to_vec(),
         key: key.serialize_der(),
     };

@@ -50,6 +50,8 @@ pub struct NodeConfig {
     /// Ports of SIP legs; `0..=0` lets the system choose.
     pub rtp_ports: RangeInclusive<u16>,
     pub workers: usize,
+    /// Differentiated services code point of all that leaves (RFC 2474), 0 to 63.
+    pub dscp: u8,
     /// X.509 in DER, ECDSA P-256; the cluster's.
     pub certificate: Vec<u8>,
     /// Its key as PKCS #8 in DER.
@@ -268,7 +270,7 @@ impl Node {
         let identity = DtlsIdentity::new(config.certificate.clone(), config.key.clone())
             .map_err(NodeError::Certificate)?;
         let shared = Arc::new(Shared {
-            ports: Ports::new(&config.rtp_ports),
+            ports: Ports::new(&config.rtp_ports, config.dscp),
             events: Box::new(events),
             placement: Mutex::new(Placement {
                 counts: vec![0; config.workers],
@@ -287,7 +289,7 @@ impl Node {
         };
         let mut prepared = Vec::new();
         for index in 0..config.workers {
-            let (browsers, sockets) = bind_browsers(&config.outside, index)?;
+            let (browsers, sockets) = bind_browsers(&config.outside, index, config.dscp)?;
             node.bound
                 .push(browsers.iter().map(|browser| browser.bind).collect());
             let plan = Arc::new(Plan {
@@ -422,6 +424,7 @@ impl Drop for Node {
 fn bind_browsers(
     addresses: &[FaceAddress],
     index: usize,
+    dscp: u8,
 ) -> Result<(Vec<BrowserBind>, Vec<Socket>), NodeError> {
     let offset = u16::try_from(index).map_err(io::Error::other)?;
     let mut browsers = Vec::new();
@@ -435,10 +438,11 @@ fn bind_browsers(
                     .ok_or(NodeError::NoAddress)?,
             );
         }
-        let socket = Socket::bind(bind, Some(BROWSER_BUFFER)).map_err(|error| NodeError::Bind {
-            address: bind,
-            error,
-        })?;
+        let socket =
+            Socket::bind(bind, Some(BROWSER_BUFFER), dscp).map_err(|error| NodeError::Bind {
+                address: bind,
+                error,
+            })?;
         let bound = socket.local_addr()?;
         let mut announced = bound;
         if let Some(announce) = face.announce {
@@ -481,7 +485,9 @@ fn replace(plan: &Arc<Plan>, poll: &Poll) -> Worker {
         let bound: io::Result<Vec<Socket>> = plan
             .browsers
             .iter()
-            .map(|browser| Socket::bind(browser.bind, Some(BROWSER_BUFFER)))
+            .map(|browser| {
+                Socket::bind(browser.bind, Some(BROWSER_BUFFER), plan.shared.ports.dscp())
+            })
             .collect();
         match bound.and_then(|sockets| Worker::new(plan.clone(), sockets, poll)) {
             Ok(worker) => return worker,

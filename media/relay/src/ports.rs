@@ -16,6 +16,7 @@ pub struct Ports {
     free: Mutex<VecDeque<u16>>,
     /// The range is `0..=0`: let the system choose.
     any: bool,
+    dscp: u8,
 }
 
 /// A pair in use; dropped, it is free again.
@@ -41,7 +42,7 @@ pub struct BoundPair {
 }
 
 impl Ports {
-    pub fn new(range: &RangeInclusive<u16>) -> Arc<Ports> {
+    pub fn new(range: &RangeInclusive<u16>, dscp: u8) -> Arc<Ports> {
         let any = *range.end() == 0;
         let free = range
             .clone()
@@ -50,7 +51,12 @@ impl Ports {
         Arc::new(Ports {
             free: Mutex::new(free),
             any,
+            dscp,
         })
+    }
+
+    pub fn dscp(&self) -> u8 {
+        self.dscp
     }
 
     /// A poisoned list of numbers is still a list of numbers.
@@ -98,15 +104,16 @@ fn bind_all(
     lease: &mut Lease,
     addresses: &[(IpAddr, Option<IpAddr>)],
 ) -> io::Result<Vec<BoundPair>> {
+    let dscp = lease.ports.dscp;
     let mut pairs = Vec::with_capacity(addresses.len());
     for (address, announce) in addresses {
-        let rtp = Socket::bind(SocketAddr::new(*address, lease.rtp), None)?;
+        let rtp = Socket::bind(SocketAddr::new(*address, lease.rtp), None, dscp)?;
         let bound = rtp.local_addr()?;
         lease.rtp = bound.port();
         if bound.port() % 2 != 0 {
             return Err(io::Error::from(io::ErrorKind::AddrInUse));
         }
-        let rtcp = Socket::bind(SocketAddr::new(*address, bound.port() + 1), None)?;
+        let rtcp = Socket::bind(SocketAddr::new(*address, bound.port() + 1), None, dscp)?;
         let announced = SocketAddr::new(announce.unwrap_or(*address), bound.port());
         pairs.push(BoundPair {
             bound,

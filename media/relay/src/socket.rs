@@ -24,7 +24,12 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub fn bind(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<Socket> {
+    /// `dscp`: how its packets are to be treated on their way, 0 to 63 (RFC 2474).
+    pub fn bind(
+        address: SocketAddr,
+        receive_buffer: Option<usize>,
+        dscp: u8,
+    ) -> io::Result<Socket> {
         let socket = RawSocket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -39,6 +44,7 @@ impl Socket {
             let _ = socket.set_recv_buffer_size(bytes);
             let _ = socket.set_send_buffer_size(bytes);
         }
+        mark(&socket, address.is_ipv6(), dscp);
         let wildcard = address.ip().is_unspecified();
         if wildcard {
             request_packet_info(&socket, address.is_ipv6())?;
@@ -56,6 +62,20 @@ impl Socket {
 
     pub fn source(&mut self) -> &mut UdpSocket {
         &mut self.inner
+    }
+}
+
+/// The six upper bits of the octet; the lower two are for congestion (RFC 3168 §5). A system that does not let us is
+/// no reason to be silent.
+fn mark(socket: &RawSocket, v6: bool, dscp: u8) {
+    let octet = u32::from(dscp.min(63)) << 2;
+    let marked = if v6 {
+        socket.set_tclass_v6(octet)
+    } else {
+        socket.set_tos_v4(octet)
+    };
+    if let Err(error) = marked {
+        tracing::debug!(%error, dscp, "packets cannot be marked");
     }
 }
 

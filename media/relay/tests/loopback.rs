@@ -30,6 +30,7 @@ fn config(bind: &str) -> NodeConfig {
         }],
         rtp_ports: 0..=0,
         workers: 2,
+        dscp: 46,
         certificate,
         key,
     }

@@ -5,7 +5,7 @@ use crate::negotiate::codecs::CodecPolicy;
 use crate::record::CallRecord;
 use media_control as media;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{MediaProfile, Plan};
+use signaling_plan::Plan;
 use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_trunk::api as trunk;
 use std::net::SocketAddr;
@@ -18,9 +18,6 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     pub codec_policy: CodecPolicy,
-    /// What calls by the pages' own SIP accounts want of sound.
-    #[serde(default)]
-    pub account_media: MediaProfile,
     #[serde(default)]
     pub inband_dtmf: InbandDtmf,
     /// Sessions at once; one more is closed.
@@ -76,7 +73,6 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             codec_policy: CodecPolicy::Relay,
-            account_media: MediaProfile::default(),
             inband_dtmf: InbandDtmf::Auto,
             max_sessions: 20_000,
             max_calls: 5_000,

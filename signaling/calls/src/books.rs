@@ -125,7 +125,8 @@ impl Switchboard {
 
     /// Whose books a way is in.
     pub(crate) fn line_scopes(&self, line: &Line, number: &str) -> Vec<Scope> {
-        let mut scopes = self.plan.prefix_scopes(number);
+        // The ledger finds the prefixes that limits name.
+        let mut scopes = vec![Scope::Prefix(number.to_owned())];
         scopes.push(match line {
             Line::Trunk(name) => Scope::Trunk(name.clone()),
             Line::Phone(user) => Scope::Account(user.clone()),

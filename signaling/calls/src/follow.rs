@@ -177,16 +177,14 @@ impl Switchboard {
             wish,
             tickets,
         } = way;
-        let profile = match &line {
-            Some(line) => self.profile_of(line),
-            None => self.config.account_media.clone(),
-        };
+        let by_line = line.as_ref().map(|line| self.profile_of(line));
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         call.later_legs += 1;
         let leg = key.later_leg(call.later_legs);
         let coming = key.later_invite(call.later_legs);
+        let profile = by_line.unwrap_or_else(|| call.profile());
         let mut sip = SipLeg::new(leg, coming, Some(wish)).with_profile(profile);
         sip.line = line;
         call.beside.push(sip);

@@ -67,7 +67,7 @@ impl Switchboard {
             Some(_) => None,
         };
         // An INVITE that cannot be served at all is refused before anybody's telephone rings.
-        let profile = self.config.account_media.clone();
+        let profile = self.plan.account_media.clone();
         let read = |sdp| read_offer(sdp, &profile);
         let description = arrival.sdp.as_deref().map(read).transpose();
         let refusal = match (&description, refusal) {

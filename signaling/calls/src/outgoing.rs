@@ -97,10 +97,11 @@ impl Switchboard {
         let emergency = route.as_ref().is_some_and(|route| route.emergency);
         let ticket = self.book(&self.scopes_of(call.session), emergency, now)?;
         let key = call.key;
-        let mut sip = SipLeg::new(key.first_far_leg(), key.invite(), None);
+        let mut sip = SipLeg::new(key.first_far_leg(), key.invite(), None)
+            .with_profile(self.plan.account_media.clone());
         match route {
             None => {
-                sip.profile = self.config.account_media.clone();
+                sip.profile = self.plan.account_media.clone();
                 sip.wish = Some(Wish {
                     target,
                     headers,

@@ -27,10 +27,10 @@ pub struct CallRecord {
     /// SIP legs whose place another one took, and those that never got one.
     #[serde(default)]
     pub other_sip: Vec<LegStats>,
-    /// The lines that a bridge joined, as "trunk NAME" or "phone USER", and the dial plan's entry that said so.
-    #[serde(default)]
+    /// The lines that a bridge joined, as "trunk NAME" or "phone USER".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from_line: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub to_line: String,
     /// The dial plan's route, what was dialled as the plan reads it, and each way that was tried, the last one in use.
     #[serde(default, skip_serializing_if = "String::is_empty")]

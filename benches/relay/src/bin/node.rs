@@ -23,6 +23,7 @@ fn main() {
         }],
         rtp_ports: 0..=0,
         workers: 1,
+        dscp: 46,
         certificate: certificate.der().to_vec(),
         key: key.serialize_der(),
     };

@@ -135,6 +135,13 @@ impl Context {
         Ok(len)
     }
 
+    /// The stream's sequence numbers have wrapped, so that its rollover counter is not zero: whoever begins to
+    /// listen now guesses it wrong (RFC 3711 §3.3.1).
+    pub fn has_rolled_over(&self, ssrc: u32) -> bool {
+        let window = self.find(ssrc).and_then(|at| self.streams[at].rtp);
+        window.is_some_and(|window| window.highest() >> 16 > 0)
+    }
+
     fn find(&self, ssrc: u32) -> Option<usize> {
         match self.streams.get(self.recent) {
             Some(stream) if stream.ssrc == ssrc => Some(self.recent),

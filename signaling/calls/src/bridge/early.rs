@@ -5,7 +5,7 @@ use super::ending::Finish;
 use super::state::{Bridge, Stage};
 use crate::call::{Early, Standing};
 use crate::limits::FORKS;
-use crate::negotiate::{NegotiationError, SipDescription, read_sip};
+use crate::negotiate::{NegotiationError, SipDescription};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use signaling_sip::time::Instant;
@@ -30,6 +30,8 @@ impl Switchboard {
             return self.bridge_fork_is_over(bridge, fork);
         }
         // A description that cannot be used is no reason to give up before the answer.
+        // Nothing in an unreliable response can be the offer that we asked for (RFC 3261 §13.2.1).
+        let sdp = sdp.filter(|_| !bridge.callee.sip.profile.late_offer);
         let early = sdp.and_then(|sdp| self.bridge_early_media(bridge, fork, &sdp, source).ok());
         // 181 and 182 tell what becomes of the call beyond us; what the caller can use of it is that it rings.
         let status = if status == 183 { 183 } else { 180 };
@@ -106,8 +108,8 @@ impl Switchboard {
     /// The caller's one answer, or, where the offer is left to us, our offer.
     fn answer_caller(&mut self, bridge: &mut Bridge) -> Result<Vec<u8>, NegotiationError> {
         let (caller, callee) = (&mut bridge.caller, &bridge.callee);
-        if !caller.said.is_empty() {
-            return Ok(caller.said.clone());
+        if let Some(said) = &caller.said {
+            return Ok(said.0.clone());
         }
         match caller.sip.description.clone() {
             Some(theirs) => caller.answer(&theirs, callee.speech().as_ref(), callee.will),
@@ -184,7 +186,7 @@ impl Switchboard {
         sdp: &[u8],
         source: SocketAddr,
     ) -> Result<(), NegotiationError> {
-        let theirs = read_sip(sdp)?;
+        let theirs = bridge.callee.read_offer(sdp)?;
         let prefers = bridge.caller.speech();
         let will = bridge.caller.will;
         let sdp = bridge.callee.answer(&theirs, prefers.as_ref(), will)?;

@@ -3,7 +3,7 @@
 //! the other side, by a re-INVITE, so that a hold and its music reach whom they are meant for.
 
 use super::state::{Bridge, Side, Stage};
-use crate::negotiate::{NegotiationError, read_sip};
+use crate::negotiate::NegotiationError;
 use crate::switchboard::Switchboard;
 use signaling_trunk::api::{Command as Trunk, Failure, ForkId, InviteId, OfferId};
 use std::net::SocketAddr;
@@ -31,9 +31,10 @@ impl Switchboard {
         let unheard = fork.is_some_and(|fork| side.sip.heard.is_some_and(|heard| heard != fork));
         let answer = match sdp {
             None => ask_us(side, other, offer),
-            Some(sdp) if unheard => read_sip(&sdp)
+            Some(sdp) if unheard => side
+                .read_offer(&sdp)
                 .and_then(|theirs| side.answer(&theirs, other.speech().as_ref(), other.will)),
-            Some(sdp) => read_sip(&sdp).and_then(|theirs| {
+            Some(sdp) => side.read_offer(&sdp).and_then(|theirs| {
                 let answer = side.answer(&theirs, other.speech().as_ref(), other.will)?;
                 side.take(theirs, source);
                 Ok(answer)

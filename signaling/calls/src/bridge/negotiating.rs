@@ -1,14 +1,17 @@
 //! Offer and answer between two SIP sides. Each is negotiated apart; what they have in common is preferred, and the
 //! join transcodes the rest, so that a change on one side asks nothing of the other.
 
-use super::state::{Bridge, Side};
+use super::state::{Bridge, Said, Side};
 use crate::call::CallKey;
 use crate::dtmf::InbandDtmf;
 use crate::negotiate::{
-    NegotiationError, SipDescription, answer_sip, codecs, offer_sip, pictures, read_sip,
+    NegotiationError, SipDescription, SipLocal, answer_sip, codecs, offer_sip, pictures,
+    read_answer, read_offer,
 };
 use crate::switchboard::Switchboard;
-use media_control::{Codec, Command as Media, Direction, Format};
+use media_control::{Codec, Command as Media, Direction, Format, RemoteTransport};
+use signaling_plan::MediaProfile;
+use signaling_trunk::api::Line;
 use std::net::SocketAddr;
 
 /// What we offer a side: what the other one speaks first. A codec that this dialog has a number for keeps it
@@ -16,7 +19,7 @@ use std::net::SocketAddr;
 pub(crate) fn our_offer(side: &Side, other: &[Format]) -> Vec<Format> {
     let agreed = side.agreed();
     let order = if agreed.is_empty() { other } else { &agreed };
-    let ours = codecs::own_ordered_by(order);
+    let ours = codecs::own_for(&side.sip.profile, order);
     let known = |format: &Format| {
         let same = |f: &&Format| f.codec == format.codec && f.clock_hz == format.clock_hz;
         agreed.iter().find(same).map(|f| f.receive_pt)
@@ -71,16 +74,16 @@ impl Side {
     /// A description that says nothing new keeps its version (RFC 3264 §8).
     fn say(
         &mut self,
-        write: impl Fn(&crate::negotiate::SipLocal) -> Result<Vec<u8>, NegotiationError>,
+        write: impl Fn(&SipLocal) -> Result<Vec<u8>, NegotiationError>,
     ) -> Result<Vec<u8>, NegotiationError> {
         let local = self.sip.local.as_mut();
         let local = local.ok_or(NegotiationError::Incomplete("SIP leg"))?;
         let mut sdp = write(local)?;
-        if !self.said.is_empty() && self.said != sdp {
+        if self.said.as_ref().is_some_and(|said| said.0 != sdp) {
             local.version += 1;
             sdp = write(local)?;
         }
-        self.said.clone_from(&sdp);
+        self.said = Some(Said(sdp.clone()));
         Ok(sdp)
     }
 
@@ -91,9 +94,15 @@ impl Side {
         format.map(|format| format.codec.clone())
     }
 
+    /// Its offer, by what its line takes.
+    pub fn read_offer(&self, sdp: &[u8]) -> Result<SipDescription, NegotiationError> {
+        read_offer(sdp, &self.sip.profile)
+    }
+
     /// Its answer to our offer.
     pub fn read_answer(&self, sdp: &[u8]) -> Result<SipDescription, NegotiationError> {
-        let theirs = read_sip(sdp)?.as_answer();
+        let local = self.sip.local.as_ref();
+        let theirs = read_answer(sdp, local.ok_or(NegotiationError::NoAudio)?)?;
         let agreed = codecs::answered(&self.sip.offered, &theirs.formats);
         match codecs::speech(&agreed) {
             Some(_) => Ok(theirs),
@@ -116,6 +125,14 @@ impl Side {
 }
 
 impl Switchboard {
+    /// What a line wants of sound.
+    pub(crate) fn sound_of(&self, line: &Line) -> MediaProfile {
+        match line {
+            Line::Trunk(name) => self.plan.trunk_media.get(name).cloned().unwrap_or_default(),
+            Line::Phone(_) => self.plan.phone_media.clone(),
+        }
+    }
+
     /// Tells media what a side's description says and what it is sent, unless that was said before.
     pub(crate) fn connect_side(&mut self, key: CallKey, side: &mut Side, prefers: Option<&Codec>) {
         let (Some(theirs), Some(source)) = (&side.sip.description, side.sip.source) else {
@@ -124,6 +141,19 @@ impl Switchboard {
         let chosen = codecs::for_sip(&side.agreed(), prefers);
         let has_events = chosen.iter().any(|f| f.codec == Codec::TelephoneEvent);
         let mut remote = theirs.remote(chosen, source);
+        if let Some(local) = side.sip.local.as_mut() {
+            let keys = match theirs.agreed_keys(local) {
+                Ok(keys) => keys,
+                Err(error) => {
+                    tracing::warn!(call = key.0, %error, "keys that do not fit; the media stays as it was");
+                    return;
+                }
+            };
+            local.keyed = keys.is_some();
+            if let RemoteTransport::Rtp { sdes, .. } = &mut remote.transport {
+                *sdes = keys;
+            }
+        }
         for media in &mut remote.media {
             media.inband_dtmf = !has_events && self.config.inband_dtmf == InbandDtmf::Auto;
         }

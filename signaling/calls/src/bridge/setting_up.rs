@@ -9,10 +9,10 @@ use crate::admission::cut;
 use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
 use crate::incoming::Arrival;
 use crate::limits::NO_ANSWER_OUTGOING;
-use crate::negotiate::{SipLocal, read_sip};
+use crate::negotiate::{SipLocal, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
-use media_control::{Command as Media, Face, LegId, LegSpec, LocalTransport};
+use media_control::{Command as Media, LegId, LocalTransport};
 use signaling_plan::{Route, Scope};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
@@ -54,7 +54,9 @@ impl Switchboard {
             ..refusal(why.sip_status.unwrap_or(503))
         };
         self.has_room(route.emergency, now).map_err(refused)?;
-        let description = arrival.sdp.as_deref().map(read_sip).transpose();
+        let profile = self.sound_of(&by.line);
+        let read = |sdp| read_offer(sdp, &profile);
+        let description = arrival.sdp.as_deref().map(read).transpose();
         let description = description.map_err(|error| {
             tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
             refusal(488)
@@ -63,20 +65,28 @@ impl Switchboard {
             return Err(refusal(480));
         };
         let mut scopes = self.line_scopes(&to, &route.number);
-        scopes.extend([scope_of(&by.line), Scope::Source(network(&arrival))]);
+        let from = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
+        };
+        let source = crate::callers::source(arrival.source.ip());
+        scopes.extend([from, Scope::Source(source)]);
         let ticket = self.book(&scopes, route.emergency, now).map_err(refused)?;
         let alarm = route
             .emergency
             .then(|| self.alarm(&arrival.from.user, &route.number, now));
 
         let key = self.new_key();
-        let mut sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
+        let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
+        let mut sip = sip.with_profile(profile);
         sip.placed = true;
         sip.source = Some(arrival.source.ip());
         sip.description = description;
         let mut caller = Side::new(by.line, sip);
         caller.learn_will();
-        let callee = Side::new(to, SipLeg::new(key.first_far_leg(), key.invite(), None));
+        let sip = SipLeg::new(key.first_far_leg(), key.invite(), None);
+        let sip = sip.with_profile(self.sound_of(&to));
+        let callee = Side::new(to, sip);
         let ring_s = match route.ring_s {
             0 => NO_ANSWER_OUTGOING,
             seconds => Duration::from_secs(u64::from(seconds)),
@@ -103,19 +113,14 @@ impl Switchboard {
         };
         self.by_invite.insert(arrival.invite, key);
         self.timers.set(Timer::NoAnswer(key.0), now + ring_s);
-        self.make_bridge_leg(key, bridge.caller.sip.leg);
-        self.make_bridge_leg(key, bridge.callee.sip.leg);
+        self.make_bridge_leg(key, &bridge.caller);
+        self.make_bridge_leg(key, &bridge.callee);
         self.bridges.insert(key, bridge);
         Ok(())
     }
 
-    pub(crate) fn make_bridge_leg(&mut self, key: CallKey, leg: LegId) {
-        let spec = LegSpec::Rtp {
-            face: Face::Inside,
-            sdes: false,
-            video: false,
-        };
-        let group = key.group();
+    fn make_bridge_leg(&mut self, key: CallKey, side: &Side) {
+        let (leg, spec, group) = (side.sip.leg, side.sip.spec(false), key.group());
         self.media(key, Media::CreateLeg { leg, group, spec });
     }
 
@@ -158,6 +163,8 @@ impl Switchboard {
             identity: bridge.identity(&attempt),
             attempt_ms: attempt.attempt_ms,
             max_forwards: Some(bridge.hops),
+            // Whom the callee names is the plan's business, and it was not asked.
+            tell_redirects: true,
             ..InviteOptions::default()
         };
         let anonymous = options.identity.from_user == ANONYMOUS;
@@ -167,8 +174,10 @@ impl Switchboard {
         };
         let theirs = bridge.caller.agreed();
         // Who left the offer to us is not asked to wait for a second late one.
-        let late = bridge.caller.sip.description.is_some() && self.offers_late(&bridge.callee.line);
+        let may_be_late = bridge.caller.sip.description.is_some();
         let callee = &mut bridge.callee;
+        callee.sip.profile.late_offer &= may_be_late;
+        let late = callee.sip.profile.late_offer;
         let sdp = match late {
             true => Vec::new(),
             false => callee
@@ -207,23 +216,14 @@ impl Switchboard {
         bridge.invites += 1;
         bridge.attempt = attempt;
         let (leg, invite) = (bridge.key.later_leg(nth), bridge.key.later_invite(nth));
-        let callee = Side::new(line, SipLeg::new(leg, invite, None));
+        let sip = SipLeg::new(leg, invite, None).with_profile(self.sound_of(&line));
+        let callee = Side::new(line, sip);
         self.part_sides(bridge);
         let mut before = std::mem::replace(&mut bridge.callee, callee);
         self.close_side(bridge.key, &mut before);
         bridge.past.push(before);
-        self.make_bridge_leg(bridge.key, leg);
+        self.make_bridge_leg(bridge.key, &bridge.callee);
         true
-    }
-
-    fn offers_late(&self, line: &Line) -> bool {
-        match line {
-            Line::Trunk(name) => {
-                let profile = self.plan.trunk_media.get(name);
-                profile.is_some_and(|profile| profile.late_offer)
-            }
-            Line::Phone(_) => self.plan.phone_media.late_offer,
-        }
     }
 }
 
@@ -255,21 +255,4 @@ fn calling_party(arrival: &Arrival, asserted: Option<&Identity>) -> CallingParty
 fn hops_left(arrival: &Arrival) -> u8 {
     let hops = value(&arrival.headers, "Max-Forwards").and_then(|hops| hops.parse::<u8>().ok());
     hops.unwrap_or(70).min(70).saturating_sub(1)
-}
-
-pub(crate) fn scope_of(line: &Line) -> Scope {
-    match line {
-        Line::Trunk(name) => Scope::Trunk(name.clone()),
-        Line::Phone(user) => Scope::Account(user.clone()),
-    }
-}
-
-fn network(arrival: &Arrival) -> String {
-    match arrival.source.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => {
-            let prefix = std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64);
-            format!("{prefix}/64")
-        }
-    }
 }

@@ -58,9 +58,19 @@ pub(crate) struct Side {
     /// The other side's will, as this one was told it last.
     pub told: Direction,
     /// Our last description in this dialog; the same again keeps its version.
-    pub said: Vec<u8>,
+    pub said: Option<Said>,
     /// Our re-INVITE is on its way, with the will that it carries.
     pub asking: Option<Direction>,
+}
+
+/// A description of ours. It may hold keys, so `Debug` leaves it out.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Said(pub Vec<u8>);
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Said(…)")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +156,7 @@ impl Side {
             sip,
             will: Direction::SendRecv,
             told: Direction::SendRecv,
-            said: Vec::new(),
+            said: None,
             asking: None,
         }
     }

@@ -2,18 +2,14 @@
 
 use crate::rig::{PHONE, Rig};
 use media_control::{Command as Media, Direction, RemoteTransport};
-use signaling_calls::Config;
 use signaling_plan::{MediaProfile, Srtp};
 use signaling_trunk::api::{Command as Trunk, ForkId};
 
 fn late(srtp: Srtp) -> Rig {
-    Rig::registered(Config {
-        account_media: MediaProfile {
-            late_offer: true,
-            srtp,
-            ..MediaProfile::default()
-        },
-        ..Config::default()
+    Rig::registered_with(MediaProfile {
+        late_offer: true,
+        srtp,
+        ..MediaProfile::default()
     })
 }
 

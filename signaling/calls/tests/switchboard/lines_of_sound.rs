@@ -7,10 +7,7 @@ use signaling_plan::MediaProfile;
 use signaling_trunk::api::{Command as Trunk, Event, InviteId, OfferId};
 
 fn by(profile: MediaProfile) -> Rig {
-    Rig::registered(Config {
-        account_media: profile,
-        ..Config::default()
-    })
+    Rig::registered_with(profile)
 }
 
 fn text(sdp: Vec<u8>) -> String {
@@ -18,15 +15,14 @@ fn text(sdp: Vec<u8>) -> String {
 }
 
 fn phone_remote(rig: &mut Rig) -> Remote {
-    let all = rig
+    let mut all = rig
         .media_asked()
         .into_iter()
         .filter_map(|command| match command {
             Media::ConnectLeg { remote, .. } => Some(remote),
             _ => None,
         });
-    all.filter(|remote| matches!(remote.transport, RemoteTransport::Rtp { .. }))
-        .last()
+    all.rfind(|remote| matches!(remote.transport, RemoteTransport::Rtp { .. }))
         .expect("a description of the telephone")
 }
 
@@ -96,11 +92,11 @@ fn the_codec_policy_towards_browsers_is_the_lines_own() {
     let first = |opus_to_browsers, codec_policy| {
         let mut rig = Rig::registered(Config {
             codec_policy,
-            account_media: MediaProfile {
-                opus_to_browsers,
-                ..MediaProfile::default()
-            },
             ..Config::default()
+        });
+        rig.wants(MediaProfile {
+            opus_to_browsers,
+            ..MediaProfile::default()
         });
         rig.dial("c1", "1002");
         let (invite, _) = rig.invite();

@@ -6,6 +6,7 @@ use media_control::{
 };
 use serde_json::{Value, json};
 use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
+use signaling_plan::{MediaProfile, Plan};
 use signaling_protocol::context::Context;
 use signaling_protocol::{ClientMessage, HookMessage, ServerMessage};
 use signaling_sip::time::Instant;
@@ -98,6 +99,21 @@ impl Rig {
         rig.page.clear();
         rig.trunk.clear();
         rig
+    }
+
+    /// A registered page whose account wants this of sound.
+    pub fn registered_with(profile: MediaProfile) -> Rig {
+        let mut rig = Rig::registered(Config::default());
+        rig.wants(profile);
+        rig
+    }
+
+    /// From now on calls by pages' accounts want this of sound.
+    pub fn wants(&mut self, account_media: MediaProfile) {
+        self.give(Input::Plan(Box::new(Plan {
+            account_media,
+            ..Plan::default()
+        })));
     }
 
     pub fn open(&mut self, session: u64) {

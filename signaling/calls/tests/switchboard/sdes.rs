@@ -17,13 +17,10 @@ const GCM_256: &str = "VVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVVV
 /// Base64 of our keys for AES_CM_128_HMAC_SHA1_80 and _32.
 const OURS_80: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD";
 
-fn with(srtp: Srtp) -> Config {
-    Config {
-        account_media: MediaProfile {
-            srtp,
-            ..MediaProfile::default()
-        },
-        ..Config::default()
+fn with(srtp: Srtp) -> MediaProfile {
+    MediaProfile {
+        srtp,
+        ..MediaProfile::default()
     }
 }
 
@@ -104,7 +101,7 @@ fn offered(rig: &mut Rig, invite: InviteId, number: u64, sdp: &str) {
 #[test]
 fn an_offer_of_rtp_savp_is_answered_with_the_first_usable_suite_its_tag_and_our_key() {
     for srtp in [Srtp::Off, Srtp::Offer, Srtp::Require] {
-        let mut rig = Rig::registered(with(srtp));
+        let mut rig = Rig::registered_with(with(srtp));
         let lines = [
             "1 F8_128_HMAC_SHA1_80 inline:abc".to_owned(),
             format!("2 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}|2^20|1:4"),
@@ -186,7 +183,7 @@ fn where_srtp_is_required_an_offer_without_it_gets_488() {
         ),
         phone("RTP/SAVP", &["1 AES_192_CM_HMAC_SHA1_80 inline:VVVV"]),
     ] {
-        let mut rig = Rig::registered(with(Srtp::Require));
+        let mut rig = Rig::registered_with(with(Srtp::Require));
         rig.rings_in(Some(&sdp));
         assert_eq!(refused(&mut rig), Some(488), "{sdp}");
         assert_eq!(rig.told(), Vec::<String>::new());
@@ -195,7 +192,7 @@ fn where_srtp_is_required_an_offer_without_it_gets_488() {
 
 #[test]
 fn where_srtp_is_forbidden_an_offer_of_it_gets_488_and_no_key_is_drawn() {
-    let mut rig = Rig::registered(with(Srtp::Forbid));
+    let mut rig = Rig::registered_with(with(Srtp::Forbid));
     rig.rings_in(Some(&phone("RTP/SAVP", &[&suite_80(1, THEIRS)])));
     assert_eq!(refused(&mut rig), Some(488));
     // Keys beside plain RTP are passed over.
@@ -243,7 +240,7 @@ fn of_two_lines_of_sound_the_one_that_the_operator_wants_is_taken() {
         (Srtp::Forbid, &plain_first, 0),
         (Srtp::Forbid, &secure_first, 1),
     ] {
-        let mut rig = Rig::registered(with(srtp));
+        let mut rig = Rig::registered_with(with(srtp));
         rig.rings_in(Some(sdp));
         rig.frame(browser_answer("in-400"));
         let answer = accepted(&mut rig);
@@ -272,10 +269,7 @@ fn keys_are_offered_beside_plain_rtp_or_demanded_in_the_operators_order() {
         ],
         ..MediaProfile::default()
     };
-    let mut rig = Rig::registered(Config {
-        account_media: profile,
-        ..Config::default()
-    });
+    let mut rig = Rig::registered_with(profile);
     rig.dial("c1", "1002");
     let offer = text(rig.invite().1);
     assert!(offer.contains("m=audio 20000 RTP/AVP "), "{offer}");
@@ -284,7 +278,7 @@ fn keys_are_offered_beside_plain_rtp_or_demanded_in_the_operators_order() {
         ["1 AEAD_AES_256_GCM", "2 AES_CM_128_HMAC_SHA1_32"]
     );
 
-    let mut rig = Rig::registered(with(Srtp::Require));
+    let mut rig = Rig::registered_with(with(Srtp::Require));
     rig.dial("c1", "1002");
     let offer = text(rig.invite().1);
     assert!(offer.contains("m=audio 20000 RTP/SAVP "), "{offer}");
@@ -299,7 +293,7 @@ fn keys_are_offered_beside_plain_rtp_or_demanded_in_the_operators_order() {
     );
 
     for srtp in [Srtp::Off, Srtp::Forbid] {
-        let mut rig = Rig::registered(with(srtp));
+        let mut rig = Rig::registered_with(with(srtp));
         rig.dial("c1", "1002");
         let offer = text(rig.invite().1);
         assert!(
@@ -331,7 +325,7 @@ fn an_answer_with_a_key_of_our_offer_is_taken_and_one_without_as_the_operator_sa
         (Srtp::Off, good("RTP/AVP"), Some(false)),
         (Srtp::Off, good("RTP/SAVP"), None),
     ] {
-        let mut rig = Rig::registered(with(srtp));
+        let mut rig = Rig::registered_with(with(srtp));
         rig.dial("c1", "1002");
         let (invite, _) = rig.invite();
         rig.told();
@@ -424,14 +418,14 @@ fn a_new_key_of_the_peers_is_told_to_media_and_answered_with_ours() {
 #[test]
 fn pictures_are_worth_more_than_keys_that_are_only_a_wish_and_go_where_keys_are_due() {
     let video = "m=video 20004 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
-    let shows = |config: Config, protocol: &str| {
-        let mut rig = Rig::registered(config);
+    let shows = |profile: MediaProfile, protocol: &str| {
+        let mut rig = Rig::registered_with(profile);
         rig.rings_in(Some(&(phone(protocol, &[&suite_80(1, THEIRS)]) + video)));
         let announced = rig.last("notifyIncomingCall")[0]["hasVideo"].clone();
         announced == true
     };
-    assert!(shows(Config::default(), "RTP/AVP"));
-    assert!(!shows(Config::default(), "RTP/SAVP"));
+    assert!(shows(with(Srtp::Off), "RTP/AVP"));
+    assert!(!shows(with(Srtp::Off), "RTP/SAVP"));
     assert!(!shows(with(Srtp::Offer), "RTP/AVP"));
     let mut rig = Rig::registered(Config::default());
     rig.rings_in(Some(&(phone("RTP/SAVP", &[&suite_80(1, THEIRS)]) + video)));
@@ -447,7 +441,8 @@ fn pictures_are_worth_more_than_keys_that_are_only_a_wish_and_go_where_keys_are_
 
 #[test]
 fn an_encrypted_call_goes_on_through_snapshots() {
-    let mut rig = Rig::new(with(Srtp::Require));
+    let mut rig = Rig::new(Config::default());
+    rig.wants(with(Srtp::Require));
     rig.reincarnates = true;
     rig.open(1);
     rig.frame(account(true));
