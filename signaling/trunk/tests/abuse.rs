@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::phones::*;
 use common::*;
 use signaling_sip::message::{HeaderName, Message};
 use signaling_trunk::agent::{Config, Input, Output};
@@ -96,6 +97,7 @@ fn the_written_policy_stands_in_the_documents() {
     for rule in POLICY {
         let status = match rule.status {
             0 => "none".to_string(),
+            status if rule.challenged => format!("{status}, or 401 where phones may register"),
             status => status.to_string(),
         };
         let line = format!("| {} | {status} | {} |", rule.method, rule.why);
@@ -496,4 +498,128 @@ fn a_running_call_is_served_while_new_ones_are_refused() {
     let bye = text(&desk.inbound("BYE", &user, "bye", 2, &tag, "")).replace("in1", "ring0");
     desk.receive(PBX, bye.as_bytes());
     assert_eq!(statuses(&mut desk), [200]);
+}
+
+// ---- where phones register
+
+/// What a stranger hears of twelve guesses at `user`: which, when, and what, without what is drawn for each.
+fn guesses(method: &str, user: &str, with_password: bool) -> Vec<(u32, u32, String)> {
+    let mut desk = Desk::with_phones(&["2001", "2002"]);
+    let mut guesser = Phone::new(user, STRANGER);
+    guesser.password = "wrong".into();
+    guesser.call_id = "scan".into();
+    let mut heard = Vec::new();
+    for n in 0..12 {
+        let uri = format!("sip:2002@{REALM}");
+        let uri = if method == "REGISTER" {
+            format!("sip:{REALM}")
+        } else {
+            uri
+        };
+        let request = guesser.request(method, &uri, "Contact: <sip:x@192.0.2.66>\r\n", "");
+        let request = text(&request).replace(&format!("sip:{user}@"), "sip:USER@");
+        desk.receive(STRANGER, request.as_bytes());
+        for tick in 0..700 {
+            for (_, bytes) in std::mem::take(&mut desk.sent) {
+                if with_password && status(&bytes) == 401 {
+                    guesser.challenged(&bytes);
+                }
+                let answer = text(&bytes);
+                let lines = answer.lines().filter(|l| {
+                    !l.starts_with("Via:") && !l.starts_with("v:") && !l.starts_with("Content")
+                });
+                let lines = lines.map(|l| l.split("nonce=").next().unwrap().to_string());
+                heard.push((n, tick, lines.collect::<Vec<_>>().join("\n")));
+            }
+            desk.wait(10);
+        }
+    }
+    heard
+}
+
+#[test]
+fn where_phones_register_a_scanner_hears_the_same_of_users_that_exist_and_that_do_not() {
+    for method in ["REGISTER", "INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE"] {
+        for with_password in [false, true] {
+            let there = guesses(method, "2001", with_password);
+            assert!(!there.is_empty(), "{method}");
+            assert_eq!(
+                there,
+                guesses(method, "9009", with_password),
+                "{method} {with_password}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_guesses_passwords_with_our_own_nonces_is_banned_even_over_udp() {
+    let mut desk = Desk::with_phones(&["2001"]);
+    let mut guesser = Phone::new("2001", STRANGER);
+    guesser.password = "wrong".into();
+    for _ in 0..200 {
+        let request = guesser.register("Contact: <sip:x@192.0.2.66>\r\n");
+        desk.receive(STRANGER, &request);
+        desk.wait(200);
+        if let Some((_, challenge)) = desk.sent.drain(..).next_back() {
+            guesser.challenged(&challenge);
+        }
+    }
+    let figures = desk.agent.figures(desk.now);
+    assert!(figures.bans >= 1, "{figures:?}");
+    desk.receive(STRANGER, &scan("OPTIONS", "a", 1));
+    desk.wait(100);
+    assert!(desk.sent.is_empty(), "not heard");
+    // With a nonce that was given to another address nobody gets that one banned.
+    let mut desk = Desk::with_phones(&["2001"]);
+    let mut thief = Phone::new("2001", "192.0.2.70:5060");
+    thief.password = "wrong".into();
+    desk.receive("192.0.2.70:5060", &thief.register(""));
+    let challenge = desk.taken();
+    for _ in 0..200 {
+        thief.challenged(&challenge);
+        desk.receive(STRANGER, &thief.register(""));
+        desk.wait(200);
+    }
+    assert_eq!(desk.agent.figures(desk.now).bans, 0);
+}
+
+#[test]
+fn a_guesser_behind_a_nat_does_not_lock_out_its_registered_neighbour() {
+    let mut desk = Desk::with_phones(&["2001", "2002"]);
+    let mut good = Phone::natted("2001", "192.0.2.66:4001");
+    assert_eq!(status(&good.registers(&mut desk)), 200);
+    let mut guesser = Phone::natted("2002", "192.0.2.66:4002");
+    guesser.password = "wrong".into();
+    for n in 0..500 {
+        let request = guesser.register("Contact: <sip:x@10.0.0.6>\r\n");
+        desk.receive("192.0.2.66:4002", &request);
+        desk.receive("192.0.2.66:4002", &scan("INVITE", "a", n));
+        desk.receive("192.0.2.66:4002", b"garbage");
+        for (to, bytes) in desk.sent.drain(..) {
+            if to.port() == 4002 && status(&bytes) == 401 {
+                guesser.challenged(&bytes);
+            }
+        }
+        desk.wait(10);
+    }
+    let figures = desk.agent.figures(desk.now);
+    assert!(figures.bans == 0 && figures.dropped > 0, "{figures:?}");
+    desk.wait(1_000);
+    desk.sent.clear();
+    for _ in 0..50 {
+        assert_eq!(status(&good.registers(&mut desk)), 200, "at once");
+    }
+}
+
+#[test]
+fn any_number_of_phones_behind_one_address_may_register_at_once() {
+    let users: Vec<String> = (0..1_000).map(|n| format!("u{n}")).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let mut desk = Desk::with_phones(&users);
+    for (n, user) in users.iter().enumerate() {
+        let mut phone = Phone::natted(user, &format!("192.0.2.66:{}", 4_000 + n));
+        assert_eq!(status(&phone.registers(&mut desk)), 200);
+    }
+    assert_eq!(desk.agent.figures(desk.now).contacts, 1_000);
 }

@@ -83,15 +83,15 @@ export class Pbx {
 
 /** One baresip with its control connection. */
 export class Phone {
-  /** `video`: "vp8" or "h264". */
-  static async start(pbx, { play, codecs = "PCMU/8000/1", modules = "", answer = "auto", transport = "udp", video = "" }) {
+  /** `video`: "vp8" or "h264"; `account`: more parameters of its account, such as ";mediaenc=srtp". */
+  static async start(pbx, { play, codecs = "PCMU/8000/1", modules = "", answer = "auto", transport = "udp", video = "", account = "" }) {
     const phone = new Phone();
     const ports = freePorts("CTRL", "RTP=100");
     phone.name = pbx.user();
     phone.folder = join(pbx.folder, `baresip-${phone.name}`);
     phone.env = {
       ...pbx.env, BARESIP_CTRL_PORT: ports.CTRL, BARESIP_RTP_PORTS: ports.RTP, BARESIP_PLAY: play, BARESIP_CODECS: codecs,
-      BARESIP_MODULES: modules, BARESIP_ANSWER: answer, BARESIP_TRANSPORT: transport, BARESIP_VIDEO: video,
+      BARESIP_MODULES: modules, BARESIP_ANSWER: answer, BARESIP_TRANSPORT: transport, BARESIP_VIDEO: video, BARESIP_ACCOUNT: account,
     };
     try {
       await script("baresip/start.sh", [phone.name], phone.env);

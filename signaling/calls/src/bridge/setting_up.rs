@@ -4,8 +4,8 @@ use super::ending::Finish;
 use super::passing::{passing, value};
 use super::state::{Bridge, CallingParty, Side, Stage, line_of};
 use crate::addresses;
+use crate::admission::Refused;
 use crate::admission::cut;
-use crate::books::line_scopes;
 use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
 use crate::incoming::Arrival;
 use crate::limits::NO_ANSWER_OUTGOING;
@@ -13,7 +13,7 @@ use crate::negotiate::{SipLocal, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use media_control::{Command as Media, LegId, LocalTransport};
-use signaling_plan::{Route, Ticket};
+use signaling_plan::{Route, Scope, Ticket};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
     ByLine, Command as Trunk, Identity, InviteOptions, Line, NO_ACCOUNT, Refusal, Target,
@@ -53,6 +53,14 @@ impl Switchboard {
         if arrival.replaces.is_some() {
             return Err(refusal(603));
         }
+        if self.shutting_down || !self.media_up {
+            return Err(refusal(503));
+        }
+        let refused = |why: Refused| Refusal {
+            retry_after_s: why.retry_after_s,
+            ..refusal(why.sip_status.unwrap_or(503))
+        };
+        self.has_room(route.emergency, now).map_err(refused)?;
         let profile = self.profile_of(&by.line);
         let read = |sdp| read_offer(sdp, &profile);
         let description = arrival.sdp.as_deref().map(read).transpose();
@@ -65,6 +73,22 @@ impl Switchboard {
             line: to,
             ticket,
         } = self.next_line(&route, 0, now)?;
+        let from = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
+        };
+        let source = Scope::Source(crate::callers::source(arrival.source.ip()));
+        let booked = match self.book(&[from, source], route.emergency, now) {
+            Ok(booked) => booked,
+            Err(why) => {
+                self.give_back(ticket.into_iter().collect(), now);
+                return Err(refused(why));
+            }
+        };
+        let alarm = route
+            .emergency
+            .then(|| self.alarm(&arrival.from.user, &route.number, now));
+
         let key = self.new_key();
         let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
         let mut sip = sip.with_profile(profile);
@@ -93,7 +117,7 @@ impl Switchboard {
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
-            tickets: self.booked.remove(&arrival.invite).unwrap_or_default(),
+            tickets: booked.into_iter().chain(alarm).collect(),
             line_ticket: ticket,
             started: now,
             answered: None,
@@ -234,7 +258,8 @@ impl Switchboard {
         };
         for (attempt, line) in (at..).zip(route.attempts.iter().skip(at).map(line_of)) {
             let Some(line) = line else { continue };
-            match self.book(&line_scopes(&line, &route.number), route.emergency, now) {
+            let scopes = self.line_scopes(&line, &route.number);
+            match self.book(&scopes, route.emergency, now) {
                 Ok(ticket) => {
                     return Ok(Way {
                         attempt,

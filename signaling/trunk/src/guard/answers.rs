@@ -39,13 +39,13 @@ const COMPACT: [(&[u8], &[u8]); 6] = [
 ];
 
 impl Agent {
-    /// Whatever is wrong (no such user, a dead one, the wrong source), the answer is one and the same, and slower
-    /// for who tries again and again.
+    /// Whatever is wrong (no such user, a dead one, the wrong source), the answer is one and the same.
     pub(crate) fn refuse_stranger(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         self.refuse_slowly(message, path, &Refusal::new(404, "Not Found"), now);
     }
 
-    /// At once, a few times; then later and later.
+    /// A guess at a user or a password: refused at once a few times, then later and later. Who is registered may
+    /// guess at others all the same; only the operator's trunks and accounts' servers are past suspicion.
     pub(crate) fn refuse_slowly(
         &mut self,
         message: &Message<'_>,
@@ -53,7 +53,7 @@ impl Agent {
         refusal: &Refusal,
         now: Instant,
     ) {
-        let delay = if self.standing(path, now) == Standing::Known {
+        let delay = if self.standing_of(path.remote().ip(), now) == Standing::Known {
             Duration::ZERO
         } else {
             self.guessed(path, now)
@@ -97,9 +97,9 @@ impl Agent {
         now: Instant,
     ) {
         let tagged = message.to().is_ok_and(|to| to.tag().is_some());
-        let known = self.standing(path, now) == Standing::Known
-            || tagged && self.dialog_of(message).is_some();
-        if known {
+        let standing = self.standing(path, now);
+        let known = standing == Standing::Known || tagged && self.dialog_of(message).is_some();
+        if known && delay.is_zero() {
             return self.transmit(to, bytes);
         }
         let ip = path.remote().ip();
@@ -107,8 +107,10 @@ impl Agent {
             self.s.guard.figures.refused += 1;
         }
         let fitting = match path {
-            Path::Datagram { .. } => self.fitting(message.raw().len(), bytes, path, now),
-            Path::Stream { .. } => Some(bytes),
+            Path::Datagram { .. } if standing == Standing::Stranger => {
+                self.fitting(message.raw().len(), bytes, path, now)
+            }
+            Path::Datagram { .. } | Path::Stream { .. } => Some(bytes),
         };
         let Some(bytes) = fitting else {
             self.s.guard.figures.withheld += 1;

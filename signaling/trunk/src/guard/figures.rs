@@ -6,8 +6,9 @@ pub struct Figures {
     pub responses: u64,
     /// Responses of ours by their class: 1xx to 6xx.
     pub answered: [u64; 6],
-    /// Registrations of pages' accounts at their registrars, now.
+    /// Registrations of ours at their registrars, and contacts registered with us, now.
     pub registrations: u64,
+    pub contacts: u64,
     /// Calls that go on now.
     pub calls: u64,
     /// Requests of strangers that were refused.

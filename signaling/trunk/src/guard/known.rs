@@ -1,6 +1,6 @@
 //! Whom we know by address.
 
-use super::{Origin, Standing};
+use super::Standing;
 use crate::agent::Agent;
 use crate::net::{Path, contains, unmapped};
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,6 @@ const BELIEVED: Duration = Duration::from_secs(60);
 pub(crate) struct Known {
     /// Servers of accounts, and trunks.
     peers: BTreeSet<IpAddr>,
-    /// Where something registered from.
-    neighbours: BTreeSet<Origin>,
     at: Option<Instant>,
 }
 
@@ -31,13 +29,13 @@ impl Agent {
     }
 
     pub(crate) fn standing(&mut self, path: Path, now: Instant) -> Standing {
-        if self.is_registered_flow(path) {
+        if self.has_phone_by(path) {
             return Standing::Known;
         }
         self.standing_of(path.remote().ip(), now)
     }
 
-    fn standing_of(&mut self, ip: IpAddr, now: Instant) -> Standing {
+    pub(super) fn standing_of(&mut self, ip: IpAddr, now: Instant) -> Standing {
         let ip = unmapped(ip);
         let age = self.s.guard.known.at.map(|at| now - at);
         if age.is_none_or(|age| age >= BELIEVED) {
@@ -57,18 +55,11 @@ impl Agent {
         let mut networks = self.s.lines.trunks.iter().flat_map(|t| t.sources.iter());
         if known.peers.contains(&ip) || networks.any(in_network) {
             Standing::Known
-        } else if known.neighbours.contains(&ip.into()) {
+        } else if self.has_phone_at(ip) {
             Standing::Neighbour
         } else {
             Standing::Stranger
         }
-    }
-
-    /// A flow that something is registered over, to us or by us.
-    fn is_registered_flow(&self, path: Path) -> bool {
-        // Accounts' own flows go to addresses that are known anyway.
-        let _ = path;
-        false
     }
 
     /// Gathers all addresses anew.
@@ -86,7 +77,6 @@ impl Agent {
         );
         self.s.guard.known = Known {
             peers,
-            neighbours: BTreeSet::new(),
             at: Some(now),
         };
     }

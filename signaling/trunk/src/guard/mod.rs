@@ -29,7 +29,7 @@ use known::Known;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::Message;
 use signaling_sip::time::Instant;
-use sources::{GARBAGE, Origin, Sources};
+use sources::{GARBAGE, NEIGHBOUR, Origin, STRANGER, Sources};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -81,6 +81,7 @@ impl Agent {
         let live = |a: &&crate::registration::Account| a.flow.is_some() && a.is_live();
         Figures {
             registrations: self.s.accounts.values().filter(live).count() as u64,
+            contacts: self.bindings() as u64,
             calls: self.s.invites.values().filter(|i| !i.is_over()).count() as u64,
             banned: self.s.guard.bans.count(now) as u64,
             ..self.s.guard.figures
@@ -124,16 +125,46 @@ impl Agent {
     pub(crate) fn charge(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.fault.is_some() {
             self.charge_garbage(path, now);
-        } else if self.standing(path, now) != Standing::Known {
-            self.s.guard.sources.charge(path.remote().ip(), 1, now);
+            return;
+        }
+        let cost = self.cost(path, now);
+        if cost > 0 {
+            self.s.guard.sources.charge(path.remote().ip(), cost, now);
         }
     }
 
-    /// A question for its own address (RFC 5626 §4.4.2), whose answer is a little larger than it.
-    pub(crate) fn charge_stun(&mut self, path: Path, now: Instant) {
-        if self.standing(path, now) != Standing::Known {
-            self.s.guard.sources.charge(path.remote().ip(), 1, now);
+    /// Of a request that began nothing we know of.
+    fn cost(&mut self, path: Path, now: Instant) -> u32 {
+        match self.standing(path, now) {
+            Standing::Known => 0,
+            Standing::Neighbour => NEIGHBOUR,
+            Standing::Stranger => STRANGER,
         }
+    }
+
+    /// A password was proved: the request that did and the one that was challenged before it cost nothing, so that any
+    /// number of phones behind one address may register at once.
+    pub(crate) fn proved_password(&mut self, path: Path, now: Instant) {
+        let cost = self.cost(path, now);
+        if cost > 0 {
+            self.s
+                .guard
+                .sources
+                .forgive(path.remote().ip(), 2 * cost, now);
+        }
+    }
+
+    /// A keep-alive of a phone (RFC 5626 §4.4.2), answered like any other request.
+    pub(crate) fn answer_ping(&mut self, path: Path, asked: usize, answer: Vec<u8>, now: Instant) {
+        let ip = path.remote().ip();
+        if self.standing(path, now) != Standing::Known {
+            self.s.guard.sources.charge(ip, NEIGHBOUR, now);
+            let more = answer.len().saturating_sub(asked);
+            if !self.s.guard.sources.spend(ip, more, now) {
+                return;
+            }
+        }
+        self.transmit(path, answer);
     }
 
     /// Bytes that are no SIP, or a message that cannot be understood.
@@ -151,14 +182,8 @@ impl Agent {
 
     /// A digest that failed though its nonce is one that we gave to this very address: so the address is true, and
     /// somebody there guesses.
-    #[allow(dead_code, reason = "asked by the registrar")]
     pub(crate) fn failed_digest(&mut self, path: Path, now: Instant) {
-        if self.standing(path, now) == Standing::Known {
-            return;
-        }
-        let ip = path.remote().ip();
-        self.s.guard.sources.guess(ip, now);
-        self.strike(ip, now);
+        self.strike(path.remote().ip(), now);
     }
 
     /// Whether a connection from there may be opened.

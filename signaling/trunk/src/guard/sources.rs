@@ -47,10 +47,9 @@ impl Leaky {
         self.level.saturating_sub(lost.saturating_mul(rate.into()))
     }
 
-    pub fn add(&mut self, amount: u32, rate: u32, now: Instant) {
-        self.level = self
-            .level(rate, now)
-            .saturating_add(u64::from(amount) * 1_000);
+    /// `amount` in thousandths.
+    pub fn add(&mut self, amount: u64, rate: u32, now: Instant) {
+        self.level = self.level(rate, now).saturating_add(amount);
         self.at = now;
     }
 
@@ -63,8 +62,12 @@ impl Leaky {
 /// Requests that began nothing we know of: so many at once, so many a second.
 pub const REQUESTS_AT_ONCE: u32 = 60;
 pub const REQUESTS_PER_SECOND: u32 = 20;
-/// What bytes that are no SIP cost, in requests.
-pub const GARBAGE: u32 = 4;
+/// What a request costs, in thousandths; less for whoever shares an address with a registration: behind a NAT there
+/// may be many.
+pub const STRANGER: u32 = 1_000;
+pub const NEIGHBOUR: u32 = 100;
+/// What bytes that are no SIP cost.
+pub const GARBAGE: u32 = 4_000;
 /// Connections accepted: so many at once, so many a second.
 pub const CONNECTIONS_AT_ONCE: u32 = 512;
 pub const CONNECTIONS_PER_SECOND: u32 = 10;
@@ -180,15 +183,26 @@ impl Sources {
         set[place].get_or_insert_with(|| Source::new(origin, now))
     }
 
-    pub fn charge(&mut self, ip: IpAddr, requests: u32, now: Instant) {
+    /// `cost` in thousandths of a request.
+    pub fn charge(&mut self, ip: IpAddr, cost: u32, now: Instant) {
         let source = self.entry(ip.into(), now);
         // What is dropped costs no more: a source is heard again a moment after it has become quiet.
         if source
             .requests
             .has_room(REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, now)
         {
-            source.requests.add(requests, REQUESTS_PER_SECOND, now);
+            source.requests.add(cost.into(), REQUESTS_PER_SECOND, now);
         }
+    }
+
+    /// Takes back what was charged.
+    pub fn forgive(&mut self, ip: IpAddr, cost: u32, now: Instant) {
+        let requests = &mut self.entry(ip.into(), now).requests;
+        let level = requests.level(REQUESTS_PER_SECOND, now);
+        *requests = Leaky {
+            level: level.saturating_sub(cost.into()),
+            at: now,
+        };
     }
 
     /// It has asked too much: nothing new of it is looked at.
@@ -215,7 +229,7 @@ impl Sources {
         let (most, rate) = (CONNECTIONS_AT_ONCE, CONNECTIONS_PER_SECOND);
         let fits = source.connections.has_room(most, rate, now);
         if fits {
-            source.connections.add(1, rate, now);
+            source.connections.add(1_000, rate, now);
         }
         fits
     }
@@ -227,7 +241,9 @@ impl Sources {
         let level = source.unproven.level(UNPROVEN_PER_SECOND, now);
         let fits = level + u64::from(bytes) * 1_000 <= u64::from(UNPROVEN_AT_ONCE) * 1_000;
         if fits {
-            source.unproven.add(bytes, UNPROVEN_PER_SECOND, now);
+            source
+                .unproven
+                .add(u64::from(bytes) * 1_000, UNPROVEN_PER_SECOND, now);
         }
         fits
     }
@@ -308,7 +324,7 @@ mod tests {
         for ms in 0..10_000 {
             if !sources.is_over(v4(1), at(ms)) {
                 heard += 1;
-                sources.charge(v4(1), 1, at(ms));
+                sources.charge(v4(1), STRANGER, at(ms));
             }
         }
         let wanted = REQUESTS_AT_ONCE + 10 * REQUESTS_PER_SECOND;
@@ -320,12 +336,12 @@ mod tests {
         let mut sources = Sources::new(1);
         for n in 0..1_000u128 {
             let ip = Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + n).into();
-            sources.charge(ip, 1, at(0));
+            sources.charge(ip, STRANGER, at(0));
         }
         assert_eq!(sources.len(), 1);
         assert!(sources.is_over("2001:db8::ffff".parse().unwrap(), at(0)));
         assert!(!sources.is_over("2001:db8:0:1::1".parse().unwrap(), at(0)));
-        sources.charge("::ffff:192.0.2.1".parse().unwrap(), 60, at(0));
+        sources.charge("::ffff:192.0.2.1".parse().unwrap(), 60 * STRANGER, at(0));
         assert!(sources.is_over("192.0.2.1".parse().unwrap(), at(0)));
     }
 
@@ -334,10 +350,10 @@ mod tests {
         let mut sources = Sources::new(7);
         let heavy = v4(0xc000_0242);
         for _ in 0..REQUESTS_AT_ONCE {
-            sources.charge(heavy, 1, at(0));
+            sources.charge(heavy, STRANGER, at(0));
         }
         for n in 0..100_000 {
-            sources.charge(v4(n), 1, at(0));
+            sources.charge(v4(n), STRANGER, at(0));
         }
         assert!(sources.is_over(heavy, at(0)));
         assert_eq!(sources.len(), SETS * PLACES);
@@ -365,7 +381,7 @@ mod tests {
     #[test]
     fn the_table_is_written_down_and_read_back() {
         let mut sources = Sources::new(9);
-        sources.charge(v4(1), 60, at(0));
+        sources.charge(v4(1), 60 * STRANGER, at(0));
         let mut bytes = Vec::new();
         ciborium::into_writer(&sources, &mut bytes).unwrap();
         let again: Sources = ciborium::from_reader(bytes.as_slice()).unwrap();

@@ -48,6 +48,7 @@ impl Agent {
         if !nonces.take(&given.nonce, given.nc, path.remote().ip(), now) {
             return Err(self.challenged(path, true, false, now));
         }
+        self.proved_password(path, now);
         Ok(user)
     }
 
@@ -86,6 +87,9 @@ impl Agent {
     ) {
         let Challenged { refusal, wrong } = challenged;
         if wrong {
+            if self.returns_nonce(message, path) {
+                self.failed_digest(path, now);
+            }
             self.refuse_slowly(message, path, &refusal, now);
         } else {
             self.refuse(message, path, &refusal);

@@ -24,7 +24,7 @@ use signaling_sip::digest::Hash;
 use signaling_sip::message::Message;
 use signaling_sip::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Contacts of one phone, whatever the operator wrote.
 pub const MAX_CONTACTS: usize = 16;
@@ -45,6 +45,8 @@ pub(crate) struct Registrar {
     streams: BTreeMap<StreamId, BTreeSet<String>>,
     /// Contacts that came from this address.
     addresses: BTreeMap<IpAddr, u32>,
+    /// Contacts that came by a datagram from this very port.
+    flows: BTreeMap<SocketAddr, u32>,
     /// Phones with a contact that stand for a trunk.
     trunks: BTreeMap<String, BTreeSet<String>>,
     drawn: u64,
@@ -140,6 +142,7 @@ impl Agent {
         self.s.registrar.phones = next;
         self.s.registrar.streams.clear();
         self.s.registrar.addresses.clear();
+        self.s.registrar.flows.clear();
         self.s.registrar.trunks.clear();
         for user in users {
             self.s.registrar.index(&user, true);
@@ -252,9 +255,26 @@ impl Agent {
         self.s.registrar.streams.contains_key(&stream)
     }
 
-    /// A live registration came from this address: it is not to be banned.
+    /// A live registration came from this address, or from the same IPv6 /64: it is not to be banned.
     pub fn has_phone_at(&self, ip: IpAddr) -> bool {
-        self.s.registrar.addresses.contains_key(&unmapped(ip))
+        let addresses = &self.s.registrar.addresses;
+        match unmapped(ip) {
+            IpAddr::V6(v6) => {
+                let network = v6.to_bits() >> 64 << 64;
+                let (first, last) = (network, network | u128::from(u64::MAX));
+                let v6 = |bits| IpAddr::V6(Ipv6Addr::from_bits(bits));
+                addresses.range(v6(first)..=v6(last)).next().is_some()
+            }
+            v4 => addresses.contains_key(&v4),
+        }
+    }
+
+    /// A live registration came by this very flow.
+    pub(crate) fn has_phone_by(&self, path: Path) -> bool {
+        match path {
+            Path::Stream { stream, .. } => self.has_phone_on(stream),
+            Path::Datagram { remote, .. } => self.s.registrar.flows.contains_key(&remote),
+        }
     }
 
     /// The registered phone that a request claims to be from and whose flow it came by. Nothing is proved by it over
@@ -281,14 +301,9 @@ impl Registrar {
         };
         for binding in &phone.bindings {
             let ip = unmapped(binding.source.remote().ip());
-            let count = self.addresses.entry(ip).or_default();
-            *count = if enter {
-                count.saturating_add(1)
-            } else {
-                count.saturating_sub(1)
-            };
-            if *count == 0 {
-                self.addresses.remove(&ip);
+            count(&mut self.addresses, ip, enter);
+            if let Path::Datagram { remote, .. } = binding.source {
+                count(&mut self.flows, remote, enter);
             }
             if let Some(Path::Stream { stream, .. }) = binding.flow {
                 put(&mut self.streams, stream, user, enter);
@@ -297,6 +312,18 @@ impl Registrar {
         if let (Some(trunk), false) = (&phone.spec.trunk, phone.bindings.is_empty()) {
             put(&mut self.trunks, trunk.clone(), user, enter);
         }
+    }
+}
+
+fn count<K: Ord + Copy>(map: &mut BTreeMap<K, u32>, key: K, enter: bool) {
+    let count = map.entry(key).or_default();
+    *count = if enter {
+        count.saturating_add(1)
+    } else {
+        count.saturating_sub(1)
+    };
+    if *count == 0 {
+        map.remove(&key);
     }
 }
 
