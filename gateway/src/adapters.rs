@@ -283,6 +283,7 @@ pub fn signaling(
             busy_as_failed: config.calls.busy_as_failed,
             tell_hold_by_peer: config.calls.tell_hold_by_peer,
             page_headers: config.calls.page_headers.clone(),
+            bridge_headers: config.calls.bridge_headers.clone(),
             close_on_registration_failure: config.signaling.close_on_registration_failure,
             version: format!("trunkgate {}", env!("CARGO_PKG_VERSION")),
             // Below 2^53, so that any JSON reader keeps it, and far above the numbers of sessions.

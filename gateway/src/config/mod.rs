@@ -172,6 +172,8 @@ pub struct Calls {
     pub tell_hold_by_peer: bool,
     /// Names of header fields that a page may add to an INVITE beside those that begin with `X-`.
     pub page_headers: Vec<String>,
+    /// Names of header fields that pass from line to line, beside `Identity`.
+    pub bridge_headers: Vec<String>,
 }
 
 /// Whose ringback tone pages hear where the PBX sends none.
@@ -648,6 +650,7 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
         },
     );
     let page_headers = reader.list("calls.page_headers", &[], values::page_header);
+    let bridge_headers = reader.list("calls.bridge_headers", &[], values::page_header);
     Some(Calls {
         codec_policy: codec_policy?,
         inband_dtmf: inband_dtmf?,
@@ -661,6 +664,7 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
         busy_as_failed: busy_as_failed?,
         tell_hold_by_peer: hold_by_peer?,
         page_headers: page_headers?,
+        bridge_headers: bridge_headers?,
     })
 }
 
