@@ -483,7 +483,8 @@ impl SipLeg {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: self.profile.srtp != Srtp::Forbid,
-            video: pictures && !keyed,
+            video: pictures && !keyed && !self.profile.ice,
+            ice: self.profile.ice,
         }
     }
 }

@@ -203,7 +203,15 @@ impl Switchboard {
         } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, sdes, video }) => {
+                (
+                    FarLeg::Sip(_),
+                    LocalTransport::Rtp {
+                        rtp,
+                        sdes,
+                        video,
+                        ice,
+                    },
+                ) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
@@ -229,6 +237,7 @@ impl Switchboard {
                         extra,
                         video,
                         ..SipLocal::new(address, session_id, sip.profile.clone(), &sdes)
+                            .with_ice(ice)
                     });
                 }
                 (FarLeg::Sip(_), _) => return,

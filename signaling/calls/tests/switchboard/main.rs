@@ -7,6 +7,7 @@ mod ending;
 mod extras;
 mod following;
 mod holding;
+mod ice;
 mod late_offers;
 mod lines_of_sound;
 mod outcomes;
