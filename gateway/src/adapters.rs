@@ -15,7 +15,7 @@ use signaling_server::peer::FromPeer;
 use signaling_server::rate::Rate;
 use signaling_server::signaling::{Peer, Signaling, Status, sockets};
 use signaling_server::sip_socket::Adopted;
-use signaling_server::trunk::{self, TrunkConfig};
+use signaling_server::trunk::{self, Shown, TrunkConfig};
 use signaling_server::websocket::{Guard, Web};
 use signaling_trunk::allowed::Entry;
 use std::collections::BTreeSet;
@@ -143,7 +143,14 @@ pub fn trunk(
     parts: TrunkParts,
     mut stopping: Stopping,
     tasks: &mut JoinSet<()>,
+    metrics: &Metrics,
 ) -> Result<(), String> {
+    let counted = Arc::new(Mutex::new(Shown::default()));
+    let shown = counted.clone();
+    metrics.on_scrape(move |metrics| {
+        let shown = *counted.lock().unwrap_or_else(PoisonError::into_inner);
+        sip_metrics(metrics, &shown);
+    });
     let entry = |text: &String| {
         Entry::parse(text).map_err(|why| format!("sip.allowed_targets: \"{text}\" {why}."))
     };
@@ -151,10 +158,19 @@ pub fn trunk(
         SipKind::Udp(socket) => Adopted::Udp {
             socket,
             announce: sip.announce,
+            name: sip.name,
         },
         SipKind::Tcp(listener) => Adopted::Tcp {
             listener,
             announce: sip.announce,
+            name: sip.name,
+            secure: false,
+        },
+        SipKind::Tls(listener) => Adopted::Tcp {
+            listener,
+            announce: sip.announce,
+            name: sip.name,
+            secure: true,
         },
     });
     let trunk_config = TrunkConfig {
@@ -166,6 +182,8 @@ pub fn trunk(
             .map(entry)
             .collect::<Result<_, _>>()?,
         others: parts.others,
+        tls: parts.tls,
+        dscp: config.sip.dscp,
         lines: Some(parts.lines),
         interfaces: config.interfaces.clone(),
         dns_servers: config.dns.servers.clone(),
@@ -181,6 +199,9 @@ pub fn trunk(
             Redirect::Follow => signaling_trunk::redirect::Redirect::Follow,
             Redirect::Refuse => signaling_trunk::redirect::Redirect::Refuse,
         },
+        max_calls_per_second: config.sip.max_calls_per_second,
+        max_calls: config.sip.max_calls,
+        shown,
         ..TrunkConfig::default()
     };
     let commands = from_peer(parts.commands);
@@ -456,6 +477,100 @@ fn hook_metrics(metrics: &Metrics, hooks: &Hooks, told: &Mutex<BTreeSet<String>>
             "Hooks that an application's backend is asked now.",
             count(state.running),
         );
+    }
+}
+
+fn sip_metrics(metrics: &Metrics, shown: &Shown) {
+    let agent = &shown.agent;
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    for (name, help, n) in [
+        (
+            "trunkgate_sip_requests_total",
+            "SIP requests received and read.",
+            agent.requests,
+        ),
+        (
+            "trunkgate_sip_responses_total",
+            "SIP responses received and read.",
+            agent.responses,
+        ),
+        (
+            "trunkgate_sip_refused_total",
+            "SIP requests of strangers that were refused.",
+            agent.refused,
+        ),
+        (
+            "trunkgate_sip_slowed_total",
+            "SIP answers held back because their source asks much.",
+            agent.slowed,
+        ),
+        (
+            "trunkgate_sip_dropped_total",
+            "SIP messages not read because their source asked too much or is banned.",
+            agent.dropped,
+        ),
+        (
+            "trunkgate_sip_withheld_total",
+            "SIP answers not sent because they would have been longer than the request of an unproven source.",
+            agent.withheld,
+        ),
+        (
+            "trunkgate_sip_garbage_total",
+            "What came to the SIP ports and was no SIP.",
+            agent.garbage,
+        ),
+        (
+            "trunkgate_sip_lost_total",
+            "New SIP requests lost because more arrived than was handled.",
+            shown.lost,
+        ),
+        (
+            "trunkgate_sip_overloaded_total",
+            "SIP calls that got 503 for sip.max_calls_per_second or sip.max_calls.",
+            agent.overloaded,
+        ),
+        (
+            "trunkgate_sip_bans_total",
+            "Bans of addresses begun.",
+            agent.bans,
+        ),
+        (
+            "trunkgate_sip_connections_refused_total",
+            "SIP connections refused.",
+            agent.connections_refused,
+        ),
+    ] {
+        metrics.counter(name, help, &[]).set(count(n));
+    }
+    for (class, n) in ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"]
+        .iter()
+        .zip(agent.answered)
+    {
+        let name = "trunkgate_sip_answers_total";
+        let help = "SIP responses sent, by class.";
+        metrics
+            .counter(name, help, &[("class", class)])
+            .set(count(n));
+    }
+    for (name, help, n) in [
+        (
+            "trunkgate_sip_registrations",
+            "Registrations of ours that stand.",
+            agent.registrations,
+        ),
+        (
+            "trunkgate_sip_contacts",
+            "Contacts that phones and PBXs have registered with us.",
+            agent.contacts,
+        ),
+        ("trunkgate_sip_calls", "SIP legs that go on.", agent.calls),
+        (
+            "trunkgate_sip_banned",
+            "Addresses banned now.",
+            agent.banned,
+        ),
+    ] {
+        metrics.gauge(name, help, &[]).set(count(n));
     }
 }
 

@@ -4,6 +4,7 @@
 //! `deploy/trunkgate.toml` shows every key with its unit and reason; a test holds the two together.
 
 mod read;
+mod rules;
 mod source;
 mod surroundings;
 #[cfg(test)]
@@ -88,6 +89,11 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sip {
     pub listen: Vec<SipListen>,
+    /// Certificate chain and key in PEM of `tls:`; `None`: made and kept under `data_dir`.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Authorities that are believed beside the system's, PEM.
+    pub ca: Option<PathBuf>,
+    pub dscp: u8,
     /// Beyond loopback and the private networks of this box's interfaces.
     pub allowed_targets: Vec<String>,
     /// Seconds; 0: we ask for no session timer.
@@ -95,6 +101,9 @@ pub struct Sip {
     pub min_se: u32,
     pub reliable_provisional: ReliableProvisional,
     pub redirect: Redirect,
+    /// New calls of others in a second, and calls at once; 0: as many as there is room for.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 /// Which of our provisional responses a caller must acknowledge.
@@ -300,16 +309,11 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map_or(&[][..], |sip| &sip.listen);
     let trunks = trunks::read_trunks(reader, listeners);
-    let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
-    let account_media = trunks::read_media(reader, &|key| format!("accounts.{key}"));
-    let trunks = trunks?;
-    let plan = Plan {
-        trunk_media: trunks::media_by_name(&trunks),
-        phone_media: phone_media?,
-        account_media: account_media?,
-        ..Plan::default()
-    };
-    Some(Dial { trunks, plan })
+    let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
+    Some(Dial {
+        trunks: trunks?,
+        plan: plan?,
+    })
 }
 
 fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
@@ -325,13 +329,7 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         Shown::Plainly,
         values::listen_or_off,
     );
-    let certificate = reader.text(
-        "signaling.certificate",
-        "auto",
-        Shown::Plainly,
-        path_or_auto,
-    );
-    let key = reader.text("signaling.key", "auto", Shown::Plainly, path_or_auto);
+    let certificate = read_certificate(reader, "signaling.certificate", "signaling.key");
     let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
     let origins = reader.list("signaling.origins", &[], values::origin);
     let raw = reader.text(
@@ -361,30 +359,36 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
             places.0, places.1
         ));
     }
-    let certificate = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (certificate, _) => {
-            let (given, missing) = match certificate {
-                Some(_) => ("signaling.certificate", "signaling.key"),
-                None => ("signaling.key", "signaling.certificate"),
-            };
-            let place = reader.place(given);
-            reader
-                .complaints
-                .push(format!("{given}{place} is of no use without {missing}."));
-            None
-        }
-    };
     Some(Signaling {
         ws: ws?,
         wss: wss?,
-        certificate,
+        certificate: certificate?,
         close_on_registration_failure: close_on_failure?,
         origins: origins?,
         sip_message_raw: raw?,
         connections_per_second_per_address: u32::try_from(rate?).ok()?,
     })
+}
+
+/// Chain and key, both or none.
+fn read_certificate(
+    reader: &mut Reader,
+    certificate: &'static str,
+    key: &'static str,
+) -> Option<Option<(PathBuf, PathBuf)>> {
+    let chain = reader.text(certificate, "auto", Shown::Plainly, path_or_auto);
+    let private = reader.text(key, "auto", Shown::Plainly, path_or_auto);
+    let (given, missing) = match (chain?, private?) {
+        (Some(chain), Some(private)) => return Some(Some((chain, private))),
+        (None, None) => return Some(None),
+        (Some(_), None) => (certificate, key),
+        (None, Some(_)) => (key, certificate),
+    };
+    let place = reader.place(given);
+    reader
+        .complaints
+        .push(format!("{given}{place} is of no use without {missing}."));
+    None
 }
 
 fn read_backend(reader: &mut Reader) -> Option<Backend> {
@@ -407,9 +411,14 @@ fn read_backend(reader: &mut Reader) -> Option<Backend> {
 fn read_sip(reader: &mut Reader) -> Option<Sip> {
     let listen = reader.list(
         "sip.listen",
-        &["udp::5060", "tcp::5060"],
+        &["udp::5060", "tcp::5060", "tls::5061"],
         values::sip_listen,
     );
+    let certificate = read_certificate(reader, "sip.certificate", "sip.key");
+    let ca = reader.text("sip.ca", "", Shown::Plainly, |text| {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    });
+    let dscp = reader.integer("sip.dscp", 24, 0..=63, "");
     let allowed_targets = reader.list("sip.allowed_targets", &[], values::target);
     let session_expires = reader.integer("sip.session_expires", 1800, 0..=86_400, " seconds");
     let min_se = reader.integer("sip.min_se", 90, 90..=86_400, " seconds");
@@ -433,13 +442,20 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
         values::reliable_provisional,
     );
     let redirect = reader.text("sip.redirect", "follow", Shown::Plainly, values::redirect);
+    let rate = reader.integer("sip.max_calls_per_second", 0, 0..=100_000, "");
+    let at_once = reader.integer("sip.max_calls", 0, 0..=20_000, "");
     Some(Sip {
         listen: listen?,
+        certificate: certificate?,
+        ca: ca?,
+        dscp: u8::try_from(dscp?).ok()?,
         allowed_targets: allowed_targets?,
         session_expires: u32::try_from(session_expires?).ok()?,
         min_se: u32::try_from(min_se?).ok()?,
         reliable_provisional: reliable_provisional?,
         redirect: redirect?,
+        max_calls_per_second: u32::try_from(rate?).ok()?,
+        max_calls: u32::try_from(at_once?).ok()?,
     })
 }
 

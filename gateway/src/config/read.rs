@@ -96,14 +96,51 @@ impl Reader {
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// How many entries an array of tables has: 2 where there is `route[2].match`.
-    pub fn entries(&self, array: &str) -> usize {
+    /// The numbers of an array's entries: 1 and 2 where there are `route[1].match` and `route[2].match`.
+    pub fn entries(&self, array: &str) -> Vec<usize> {
         let begin = format!("{array}[");
         let numbers = self.settings.keys().filter_map(|name| {
             let (number, _) = name.strip_prefix(&begin)?.split_once(']')?;
             number.parse().ok()
         });
-        numbers.max().unwrap_or(0)
+        let numbers: BTreeSet<usize> = numbers.collect();
+        numbers.into_iter().collect()
+    }
+
+    /// The keys of a table that are chosen by who writes it.
+    pub fn keys_of(&self, table: &str) -> Vec<String> {
+        let begin = format!("{table}.");
+        let keys = self
+            .settings
+            .keys()
+            .filter_map(|name| name.strip_prefix(&begin));
+        keys.map(str::to_owned).collect()
+    }
+
+    /// A list of whole numbers; `Some(None)`: nothing is said.
+    pub fn integers(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<Option<Vec<i64>>> {
+        let Some(setting) = self.take(name) else {
+            return Some(None);
+        };
+        let one = |value: &Value| match value {
+            Value::Integer(n) if range.contains(n) => Some(*n),
+            _ => None,
+        };
+        let all: Option<Vec<i64>> = match &setting.value {
+            Value::List(items) => items.iter().map(one).collect(),
+            value => one(value).map(|n| vec![n]),
+        };
+        match all {
+            Some(all) => Some(Some(all)),
+            None => {
+                let why = format!(
+                    "is not a list of whole numbers from {} to {}",
+                    range.start(),
+                    range.end()
+                );
+                self.complain(name, Some(&setting), Shown::Plainly, &why)
+            }
+        }
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -331,7 +368,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// The known name that needs the fewest changes, if that is few enough to have been meant.
-fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     let bare = |name: &str| name.replace(['.', '_', '-'], "");
     known
         .iter()

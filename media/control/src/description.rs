@@ -119,7 +119,7 @@ pub enum RemoteTransport {
         video: Option<Box<VideoAddresses>>,
         /// It does ICE for its sound: who checks with these is heard, and the address that it nominates is sent to.
         #[serde(default)]
-        ice: Option<IceCredentials>,
+        ice: Option<Box<IceCredentials>>,
     },
 }
 

@@ -336,7 +336,7 @@ impl Legs {
                 },
             ) => {
                 if let Some(own) = &mut port.ice {
-                    own.described(ice.map(IceCreds::from));
+                    own.described(ice.map(|ice| IceCreds::from(*ice)));
                 }
                 // Each m-line has keys of its own (RFC 4568 §5), and these are the sound's.
                 let video = video.filter(|_| sdes.is_none() && !port.second.is_empty());

@@ -66,7 +66,7 @@ impl Phone {
                     signalling: "192.0.2.20".parse().unwrap(),
                     sdes: None,
                     video: None,
-                    ice,
+                    ice: ice.map(Box::new),
                 },
                 media: audio(vec![pcmu(), format(Codec::TelephoneEvent, 101, 8000)]),
             },

@@ -2,11 +2,13 @@
 
 use crate::dns::Dns;
 use crate::peer::FromPeer;
-use crate::sip_socket::{Adopted, Arrival, BindError, Listen, SipSockets};
+use crate::sip_socket::{Adopted, Arrival, BindError, Listen, SipSockets, SocketRules};
+use crate::sip_tls::SipTls;
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{Agent, Config, Input, Output};
 use signaling_trunk::allowed::Entry;
 use signaling_trunk::api::{Command, Event};
+use signaling_trunk::guard::Figures;
 use signaling_trunk::lines::Lines;
 use signaling_trunk::net::Listener;
 use signaling_trunk::redirect::Redirect;
@@ -15,6 +17,7 @@ use signaling_trunk::targets::Answer;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,6 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const FAREWELL: Duration = Duration::from_secs(4);
 /// Events that wait for the link; beyond that the oldest are lost, and the calls mend it by `Retain`.
 const MAX_EVENTS: usize = 65_536;
+/// How often what was counted is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(500);
 /// Arrivals taken in one turn before outputs go out.
 const BATCH: usize = 64;
 
@@ -33,6 +38,10 @@ pub struct TrunkConfig {
     pub allowed_targets: Vec<Entry>,
     /// Where this process listens for anything else than SIP: a page must not make us talk to ourselves.
     pub others: Vec<SocketAddr>,
+    /// `None`: no TLS.
+    pub tls: Option<SipTls>,
+    /// DSCP of SIP; 0: none.
+    pub dscp: u8,
     /// Addresses of this box that are up, with their prefix lengths.
     pub interfaces: Vec<(IpAddr, u8)>,
     /// Empty: those of `/etc/resolv.conf`.
@@ -47,8 +56,21 @@ pub struct TrunkConfig {
     pub min_se_s: Option<u32>,
     /// The operator's lines, now and whenever they change; `None`: there are none.
     pub lines: Option<watch::Receiver<Lines>>,
+    /// New calls of others in a second, and calls at once; one more gets 503. 0: no limit but our own.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
+    /// What is counted, for whoever shows it.
+    pub shown: Arc<Mutex<Shown>>,
     /// Told the addresses really bound, once.
     pub bound: Option<oneshot::Sender<Vec<Listener>>>,
+}
+
+/// The figures of the trunk role.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    pub agent: Figures,
+    /// New requests lost because more arrived than was handled.
+    pub lost: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +91,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TrunkError> {
     let dns = Dns::new(&config.dns_servers).map_err(TrunkError::Dns)?;
-    let sockets = SipSockets::bind(&config.listen, config.adopted, &config.interfaces)?;
+    let rules = SocketRules {
+        tls: config.tls,
+        dscp: config.dscp,
+    };
+    let sockets = SipSockets::bind(&config.listen, config.adopted, &config.interfaces, rules)?;
     if let Some(bound) = config.bound {
         let _ = bound.send(sockets.listeners().to_vec());
     }
@@ -87,6 +113,8 @@ pub async fn run(
         redirect: config.redirect,
         session_expires_s: config.session_expires_s.unwrap_or(usual.session_expires_s),
         min_se_s: config.min_se_s.unwrap_or(usual.min_se_s),
+        max_calls_per_second: config.max_calls_per_second,
+        max_calls: config.max_calls,
     };
     let (answered, answers) = mpsc::channel(1024);
     let shell = Shell {
@@ -95,6 +123,7 @@ pub async fn run(
         dns,
         started: tokio::time::Instant::now(),
         waiting: VecDeque::new(),
+        shown: config.shown,
         answered,
         answers,
         lines: config.lines,
@@ -110,6 +139,7 @@ struct Shell {
     started: tokio::time::Instant,
     /// Events that the link has not taken.
     waiting: VecDeque<(u64, Event)>,
+    shown: Arc<Mutex<Shown>>,
     answered: mpsc::Sender<(u64, Answer)>,
     answers: mpsc::Receiver<(u64, Answer)>,
     /// `None`: nobody is left who could change them.
@@ -126,6 +156,8 @@ impl Shell {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut farewell: Option<tokio::time::Instant> = None;
         self.take_lines();
+        let mut show = tokio::time::interval(SHOWN_EVERY);
+        show.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.drain();
             if let Some(until) = farewell
@@ -174,6 +206,7 @@ impl Shell {
                     }
                     Err(_) => self.waiting.clear(),
                 },
+                _ = show.tick() => self.show(),
                 () = sleep_until(due) => {
                     let now = self.now();
                     self.agent.handle_timeout(now);
@@ -195,7 +228,17 @@ impl Shell {
         let Some(lines) = &mut self.lines else { return };
         let lines = Box::new(lines.borrow_and_update().clone());
         let now = self.now();
+        // First what connections are judged by, then whoever opens them.
+        self.sockets.take_lines(&lines);
         self.agent.handle(Input::Lines(lines), now);
+    }
+
+    fn show(&self) {
+        let shown = Shown {
+            agent: self.agent.figures(self.now()),
+            lost: self.sockets.lost(),
+        };
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
     fn end_all(&mut self) {
@@ -235,12 +278,18 @@ impl Shell {
                     now,
                 );
             }
-            Arrival::Accepted { stream, remote, .. } => {
+            Arrival::Accepted {
+                stream,
+                remote,
+                secure,
+                peer,
+                ..
+            } => {
                 let accepted = Input::StreamAccepted {
                     stream,
                     remote,
-                    secure: false,
-                    peer: None,
+                    secure,
+                    peer,
                 };
                 self.agent.handle(accepted, now);
             }
@@ -257,6 +306,9 @@ impl Shell {
                 );
             }
             Arrival::Closed { stream } => self.agent.handle(Input::StreamClosed { stream }, now),
+            Arrival::Failed { stream, why } => {
+                self.agent.handle(Input::StreamFailed { stream, why }, now);
+            }
         }
         self.drain();
     }
@@ -279,8 +331,8 @@ impl Shell {
                     stream,
                     from,
                     remote,
-                    tls: _,
-                } => self.sockets.open(stream, from, remote),
+                    tls,
+                } => self.sockets.open(stream, from, remote, tls),
                 Output::CloseStream { stream } => self.sockets.close(stream),
                 Output::Ask { query, question } => {
                     let (dns, answered) = (self.dns.clone(), self.answered.clone());

@@ -4,10 +4,12 @@
 use crate::allowed::Entry;
 use crate::api::{AccountId, Command, Event, InviteId, ReferId, Refusal};
 use crate::dice::Dice;
+use crate::guard::Guard;
 use crate::invite::Invite;
 use crate::lines::Lines;
 use crate::net::{Listener, Path, Stream, StreamId};
 use crate::redirect::Redirect;
+use crate::registrar::Registrar;
 use crate::registration::Account;
 use crate::reliable::ReliableProvisional;
 use crate::requests::{ClientTransaction, Request};
@@ -15,14 +17,14 @@ use crate::resting::Resting;
 use crate::schedule::Schedule;
 use crate::server::ServerTransaction;
 use crate::session_timer::MIN_SE_S;
-use crate::stranger::Strangers;
+use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
-use crate::trunks::{Trunks, is_of_line};
+use crate::trunks::{Heard, Trunks, is_of_line};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Framing, Message, Scan, scan};
 use signaling_sip::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the operator decided, and what the shell found out at its start.
@@ -45,6 +47,9 @@ pub struct Config {
     pub redirect: Redirect,
     /// The least that we bear; below 90 it counts as 90.
     pub min_se_s: u32,
+    /// New calls of others in a second, and calls at once; one more gets 503. 0: no limit but our own.
+    pub max_calls_per_second: u32,
+    pub max_calls: u32,
 }
 
 impl Default for Config {
@@ -60,6 +65,8 @@ impl Default for Config {
             redirect: Redirect::Follow,
             session_expires_s: 1800,
             min_se_s: MIN_SE_S,
+            max_calls_per_second: 0,
+            max_calls: 0,
         }
     }
 }
@@ -155,12 +162,18 @@ pub(crate) enum Due {
     /// It rang too long, or the end of it never came.
     Patience(InviteId),
     Request(u64),
+    /// An address has said nothing for too long.
+    Attempt(u64),
+    /// The servers of a trunk are asked whether they are there.
+    Probe(AccountId),
     Stream(StreamId),
     Late(u64),
     /// The next NOTIFY of a REFER of ours.
     Notify(InviteId, ReferId),
     /// A REFER of theirs waits for a decision, or for the end of its subscription.
     Referral(InviteId, ReferId),
+    /// The first contact of a phone runs out.
+    Phone(String),
 }
 
 /// What a snapshot holds.
@@ -174,6 +187,8 @@ pub(crate) struct State {
     pub lines: Lines,
     #[serde(default)]
     pub trunks: Trunks,
+    #[serde(default)]
+    pub registrar: Registrar,
     /// Random user parts of our Contacts.
     pub contacts: BTreeMap<String, AccountId>,
     pub invites: BTreeMap<InviteId, Invite>,
@@ -184,9 +199,12 @@ pub(crate) struct State {
     pub client: BTreeMap<String, ClientTransaction>,
     pub server: BTreeMap<String, ServerTransaction>,
     pub streams: BTreeMap<StreamId, Stream>,
-    pub strangers: Strangers,
+    #[serde(default)]
+    pub guard: Guard,
     #[serde(default)]
     pub resting: Resting,
+    #[serde(default)]
+    pub heard: Heard,
     /// First INVITEs of theirs whose transactions are not over, by what makes two of them the same.
     #[serde(default)]
     pub merged: BTreeMap<String, String>,
@@ -199,18 +217,24 @@ pub struct Agent {
     pub(crate) config: Config,
     pub(crate) s: State,
     out: VecDeque<Output>,
+    /// When what is being handled came in.
+    pub(crate) now: Instant,
 }
 
 impl Agent {
     /// `seed`: 32 bytes of the operating system, or a simulation's number.
     pub fn new(config: Config, seed: [u8; 32]) -> Agent {
+        let dice = Dice::new(seed);
+        let secret = dice.digest_of(b"sources");
+        let secret = u64::from_str_radix(&secret, 16).unwrap_or_default();
         let s = State {
             version: SNAPSHOT_VERSION,
-            dice: Dice::new(seed),
+            dice,
             schedule: Schedule::default(),
             accounts: BTreeMap::new(),
             lines: Lines::default(),
             trunks: Trunks::default(),
+            registrar: Registrar::default(),
             contacts: BTreeMap::new(),
             invites: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -219,8 +243,9 @@ impl Agent {
             client: BTreeMap::new(),
             server: BTreeMap::new(),
             streams: BTreeMap::new(),
-            strangers: Strangers::default(),
+            guard: Guard::new(secret),
             resting: Resting::default(),
+            heard: Heard::default(),
             merged: BTreeMap::new(),
             counter: 0,
         };
@@ -228,6 +253,7 @@ impl Agent {
             config,
             s,
             out: VecDeque::new(),
+            now: Instant(0),
         }
     }
 
@@ -248,6 +274,7 @@ impl Agent {
             config,
             s,
             out: VecDeque::new(),
+            now: Instant(0),
         })
     }
 
@@ -258,6 +285,7 @@ impl Agent {
     }
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        self.now = now;
         match input {
             Input::Command(command) => self.on_command(command, now),
             Input::Lines(lines) => self.take_lines(*lines, now),
@@ -267,9 +295,16 @@ impl Agent {
                 bytes,
             } => {
                 let path = Path::Datagram { local, remote };
+                if !self.lets_in(path, bytes, now) {
+                    return;
+                }
+                if let Some(answer) = stun::answer(bytes, remote) {
+                    return self.answer_ping(path, bytes.len(), answer, now);
+                }
                 match scan(bytes, Framing::Datagram) {
                     Scan::Message { message, .. } => self.on_message(&message, path, now),
-                    Scan::KeepAlive { .. } | Scan::Partial { .. } | Scan::Garbage(_) => {}
+                    Scan::Garbage(_) => self.charge_garbage(path, now),
+                    Scan::KeepAlive { .. } | Scan::Partial { .. } => {}
                 }
             }
             Input::StreamAccepted {
@@ -287,6 +322,7 @@ impl Agent {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         while let Some(due) = self.s.schedule.take_due(now) {
             match due {
                 Due::Client(branch) => self.on_client_timeout(&branch, now),
@@ -299,10 +335,13 @@ impl Agent {
                 Due::Offer(invite) => self.on_offer_due(invite, now),
                 Due::Patience(invite) => self.on_patience_over(invite, now),
                 Due::Request(request) => self.on_request_due(request, now),
+                Due::Attempt(request) => self.on_attempt_over(request, now),
+                Due::Probe(account) => self.on_probe_due(account, now),
                 Due::Stream(stream) => self.on_stream_due(stream, now),
                 Due::Late(number) => self.on_late_answer(number),
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
+                Due::Phone(user) => self.on_phone_due(&user, now),
             }
         }
     }
@@ -336,6 +375,7 @@ impl Agent {
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::OpenAccount { account, spec } => self.open_account(account, spec, now),
+            Command::CloseAccount { account } if is_of_line(account) => {}
             Command::CloseAccount { account } => self.close_account(account, now),
             Command::Invite {
                 invite,
@@ -397,6 +437,8 @@ impl Agent {
     }
 
     fn retain(&mut self, accounts: &[AccountId], invites: &[InviteId], now: Instant) {
+        let (accounts, invites): (BTreeSet<_>, BTreeSet<_>) =
+            (accounts.iter().collect(), invites.iter().collect());
         let gone: Vec<InviteId> = self
             .s
             .invites
@@ -423,22 +465,23 @@ impl Agent {
         for account in gone {
             self.close_account(account, now);
         }
+        self.tell_trunks();
+        self.tell_phones();
     }
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.close_misjudged(&before, now);
-        self.take_trunks(&before.trunks, now);
-        self.take_phones(&before, now);
+        self.take_trunks(now);
+        self.take_phones(&before);
     }
-
-    /// Not carried out yet: nobody can register.
-    fn take_phones(&mut self, _before: &Lines, _now: Instant) {}
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>, path: Path, now: Instant) {
         if message.is_request() {
+            self.s.guard.figures.requests += 1;
             self.on_request(message, path, now);
         } else {
+            self.s.guard.figures.responses += 1;
             self.on_response(message, path, now);
         }
     }
@@ -447,6 +490,7 @@ impl Agent {
         if bytes.is_empty() {
             return;
         }
+        self.count_sent(&bytes);
         match path {
             Path::Datagram { local, remote } => self.push(Output::Datagram {
                 local,

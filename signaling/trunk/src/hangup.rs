@@ -3,14 +3,13 @@
 use crate::agent::{Agent, Due};
 use crate::api::{Cause, End, Failure, ForkId, InviteId, Refusal};
 use crate::invite::Phase;
-use crate::requests::{ClientTransaction, Machine, Phase as RequestPhase, Purpose};
-use signaling_sip::message::{Message, Method};
+use crate::requests::{Phase as RequestPhase, Purpose};
+use signaling_sip::message::Method;
 use signaling_sip::time::Instant;
-use signaling_sip::transaction::{ClientNonInvite, cancel_for};
 use std::time::Duration;
 
 /// After a CANCEL the final response has this long (RFC 3261 §9.1: 64 T1).
-const AFTER_CANCEL: Duration = Duration::from_secs(32);
+pub(crate) const AFTER_CANCEL: Duration = Duration::from_secs(32);
 
 /// The key of a CANCEL's transaction, whose branch is the INVITE's.
 pub(crate) fn cancel_key(branch: &str) -> String {
@@ -27,6 +26,14 @@ impl Agent {
         }
         entry.hung_up = true;
         match entry.phase {
+            Phase::Calling if entry.ringing.is_some() => {
+                if !self.stop_rings(invite, now) {
+                    return self.end(invite, End::ByUs { raw: String::new() }, now);
+                }
+                self.s
+                    .schedule
+                    .set(Due::Patience(invite), Some(now + AFTER_CANCEL));
+            }
             Phase::Calling => {
                 let request = entry.request;
                 let unsent = request
@@ -79,43 +86,19 @@ impl Agent {
 
     /// Once a provisional response is there; without one it waits for it (RFC 3261 §9.1).
     pub(crate) fn send_cancel(&mut self, invite: InviteId, now: Instant) {
-        let Some(entry) = self.s.invites.get_mut(&invite) else {
+        let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let Some(branch) = entry.transaction.clone() else {
-            return;
-        };
-        let Some(tx) = self.s.client.get(&branch) else {
-            return;
-        };
-        let Machine::Invite(machine) = &tx.machine else {
-            return;
-        };
-        if !machine.is_proceeding() || entry.cancel_sent {
-            return;
+        if entry.ringing.is_some() {
+            return self.cancel_rings(invite, now);
         }
-        let Ok(cancel) = Message::parse(&tx.head)
-            .map_err(|_| ())
-            .and_then(|m| cancel_for(&m).map_err(|_| ()))
-        else {
-            return;
-        };
-        entry.cancel_sent = true;
-        let (path, request) = (tx.path, tx.request);
-        self.transmit(path, cancel.clone());
-        let machine = Machine::Other(ClientNonInvite::start(cancel, path.is_reliable(), now));
-        let tx = ClientTransaction {
-            machine,
-            path,
-            request,
-            purpose: Purpose::Cancel(invite),
-            head: Vec::new(),
-        };
-        let key = cancel_key(&branch);
-        self.s
-            .schedule
-            .set(Due::Client(key.clone()), tx.next_timeout());
-        self.s.client.insert(key, tx);
+        let branch = entry.transaction.clone().filter(|_| !entry.cancel_sent);
+        if let Some(branch) = branch
+            && self.cancel_transaction(invite, &branch, now)
+            && let Some(entry) = self.s.invites.get_mut(&invite)
+        {
+            entry.cancel_sent = true;
+        }
     }
 
     pub(crate) fn send_bye(&mut self, invite: InviteId, fork: ForkId, now: Instant) {
@@ -201,6 +184,7 @@ impl Agent {
             return;
         };
         let (request, branch) = (entry.request.take(), entry.transaction.clone());
+        self.forget_rings(invite);
         if let Some(request) = request {
             self.abandon(request);
         }

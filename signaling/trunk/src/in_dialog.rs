@@ -6,6 +6,7 @@ use crate::inbound::reason_header;
 use crate::inside::Inside;
 use crate::invite::{Phase, TheirOffer};
 use crate::net::Path;
+use crate::registrar::flow_of;
 use crate::validate::Refusal;
 use signaling_sip::message::{Message, Method, blotted};
 use signaling_sip::time::Instant;
@@ -50,6 +51,12 @@ impl Agent {
         };
         if !fork.dialog.take_remote_cseq(number) {
             return self.refuse(message, path, &Refusal::new(500, "CSeq Out Of Order"));
+        }
+        if fork.flow.is_some()
+            && let Some(Ok(contact)) = message.contact()
+        {
+            // A phone that has got another connection, or another address, since.
+            fork.flow = flow_of(message, path, contact.uri);
         }
         let id = fork.id;
         let is_main = entry.main == Some(id);

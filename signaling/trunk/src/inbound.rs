@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, ByLine, End, Event, ForkId, Header, Identity, InviteId, NO_ACCOUNT};
+use crate::identity::headers_of_line;
 use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
@@ -27,11 +28,18 @@ pub(crate) struct Caller {
 }
 
 pub(crate) enum FromPhone {
-    Caller(Caller),
+    Caller(Caller, KnownPhone),
     /// Challenged or refused already.
     Answered,
     /// It claims to be nobody of ours.
     Stranger,
+}
+
+/// What its digest proved, whatever else it says.
+pub(crate) struct KnownPhone {
+    pub from: Identity,
+    /// What requests to it go over.
+    pub flow: Option<Path>,
 }
 
 impl Agent {
@@ -43,9 +51,12 @@ impl Agent {
         path: Path,
         now: Instant,
     ) {
-        let Some(Caller { account, by_line }) = self.caller_of(message, path, now) else {
+        let Some((Caller { account, by_line }, phone)) = self.caller_of(message, path, now) else {
             return;
         };
+        if let Err(refusal) = self.admit_call(now) {
+            return self.refuse(message, path, &refusal);
+        }
         if self.s.invites.len() >= MAX_INVITES {
             return self.refuse(message, path, &Refusal::overloaded());
         }
@@ -73,8 +84,8 @@ impl Agent {
             .s
             .accounts
             .get(&account)
-            .map(|a| a.contact_user.clone())
-            .unwrap_or_default();
+            .map(|a| a.contact_user.clone());
+        let contact_user = contact_user.unwrap_or_else(|| self.s.dice.hex(8));
         let mut entry = Invite::new(
             account,
             true,
@@ -86,25 +97,29 @@ impl Agent {
         entry.cseq = message.cseq().map_or(0, |(number, _)| number);
         entry.reliability = Reliability::of(message);
         entry.their_sdp = message.sdp().unwrap_or_default().to_vec();
-        entry.forks.push(Fork::new(ForkId(0), dialog));
+        let mut fork = Fork::new(ForkId(0), dialog);
+        fork.flow = phone.as_ref().and_then(|phone| phone.flow);
+        entry.forks.push(fork);
         entry.main = Some(ForkId(0));
-        self.s.invites.insert(invite, entry);
-        self.s.tags.insert(tag, invite);
+        self.add_invite(invite, entry);
         self.s
             .schedule
             .set(Due::Patience(invite), Some(now + MAX_RINGING));
         self.respond(&key, 100, "Trying", Vec::new(), b"", now);
-        let told = match by_line {
-            Some(_) => NO_ACCOUNT,
-            None => account,
+        let (told, headers) = match by_line {
+            Some(_) => (NO_ACCOUNT, headers_of_line(message)),
+            None => (account, extra_headers(message)),
         };
         self.event(Event::Incoming {
             invite,
             account: told,
-            from: message.from().map(|a| identity(&a)).unwrap_or_default(),
+            from: match phone {
+                Some(phone) => phone.from,
+                None => message.from().map(|a| identity(&a)).unwrap_or_default(),
+            },
             to: message.to().map(|a| identity(&a)).unwrap_or_default(),
             sdp: message.sdp().map(<[u8]>::to_vec),
-            headers: extra_headers(message, by_line.is_some()),
+            headers,
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,
@@ -114,18 +129,24 @@ impl Agent {
 
     /// Whose call a new INVITE is: a page's, by the random user part of its Contact; a trunk's, by where it comes
     /// from; a registered phone's, who is challenged. `None`: answered already.
-    fn caller_of(&mut self, message: &Message<'_>, path: Path, now: Instant) -> Option<Caller> {
+    fn caller_of(
+        &mut self,
+        message: &Message<'_>,
+        path: Path,
+        now: Instant,
+    ) -> Option<(Caller, Option<KnownPhone>)> {
         if let Some(account) = self.page_called(message, path) {
-            return Some(Caller {
+            let caller = Caller {
                 account,
                 by_line: None,
-            });
+            };
+            return Some((caller, None));
         }
         if let Some(caller) = self.trunk_calling(message, path) {
-            return Some(caller);
+            return Some((caller, None));
         }
         match self.phone_calling(message, path, now) {
-            FromPhone::Caller(caller) => return Some(caller),
+            FromPhone::Caller(caller, phone) => return Some((caller, Some(phone))),
             FromPhone::Answered => {}
             FromPhone::Stranger => self.refuse_stranger(message, path, now),
         }
@@ -137,11 +158,6 @@ impl Agent {
         let account = *self.s.contacts.get(std::str::from_utf8(&user).ok()?)?;
         let is_page = self.s.accounts.get(&account)?.line.is_none();
         (is_page && self.is_their_registrar(account, path)).then_some(account)
-    }
-
-    /// Not carried out yet: no phone can call.
-    fn phone_calling(&mut self, _: &Message<'_>, _: Path, _: Instant) -> FromPhone {
-        FromPhone::Stranger
     }
 
     /// From the very flow of the registration, or from an address that registrar or proxy has.
@@ -379,9 +395,9 @@ pub(crate) fn identity(addr: &NameAddr<'_>) -> Identity {
     }
 }
 
-/// Headers that a page or another line may want to see: those that are not SIP's own machinery, nor told to us in
-/// confidence (RFC 3325 §9.3). Whoever passes a call on (`by_line`) wants to know how many hops are left.
-fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
+/// Headers that a page may want to see: those that are not SIP's own machinery, nor told to us in confidence
+/// (RFC 3325 §9.3).
+fn extra_headers(message: &Message<'_>) -> Vec<Header> {
     let private = message
         .fields()
         .any(|(_, name, value)| name.eq_ignore_ascii_case(b"Privacy") && asks_for_privacy(value));
@@ -391,11 +407,10 @@ fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
             if private && is_identity(name) {
                 return false;
             }
-            let listed = match id {
-                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy => true,
-                HeaderName::MaxForwards => by_line,
-                _ => false,
-            };
+            let listed = matches!(
+                id,
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
+            );
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

@@ -7,6 +7,7 @@ use crate::net::Path;
 use crate::redirect::Redirects;
 use crate::refer::OurRefer;
 use crate::referral::Referral;
+use crate::registrar::ringing::Ringing;
 use crate::reliable::Reliability;
 use crate::requests::{Draft, Purpose};
 use crate::session_timer::SessionTimer;
@@ -70,6 +71,15 @@ pub(crate) struct Invite {
     pub timer: SessionTimer,
     #[serde(default)]
     pub redirects: Redirects,
+    /// How long one address may say nothing; 0: as long as its transaction lasts.
+    #[serde(default)]
+    pub attempt_ms: u32,
+    /// Branches of INVITEs whose servers said nothing in time.
+    #[serde(default)]
+    pub abandoned: Vec<String>,
+    /// Ours to a phone, with a request for each of its contacts.
+    #[serde(default)]
+    pub ringing: Option<Box<Ringing>>,
     ended: bool,
 }
 
@@ -104,6 +114,12 @@ pub(crate) struct Fork {
     /// An UPDATE before anybody answered.
     #[serde(default)]
     pub their_offer: Option<TheirOffer>,
+    /// Which contact of a phone it is; 0: the INVITE has one request only.
+    #[serde(default)]
+    pub ring: u32,
+    /// What requests go over instead of wherever the peer's Contact leads, if no proxy has put itself on the way.
+    #[serde(default)]
+    pub flow: Option<Path>,
 }
 
 impl Fork {
@@ -116,6 +132,8 @@ impl Fork {
             rseq: None,
             early_sdp: None,
             their_offer: None,
+            ring: 0,
+            flow: None,
         }
     }
 }
@@ -201,6 +219,9 @@ impl Invite {
             their_sdp: Vec::new(),
             timer: SessionTimer::default(),
             redirects: Redirects::default(),
+            attempt_ms: 0,
+            abandoned: Vec::new(),
+            ringing: None,
             ended: false,
         }
     }
@@ -220,6 +241,14 @@ impl Invite {
 }
 
 impl Agent {
+    pub(crate) fn add_invite(&mut self, id: InviteId, invite: Invite) {
+        if let Some(account) = self.s.accounts.get_mut(&invite.account) {
+            account.calls += 1;
+        }
+        self.s.tags.insert(invite.tag.clone(), id);
+        self.s.invites.insert(id, invite);
+    }
+
     /// A request inside a dialog, numbered; `None` where there is no such fork.
     pub(crate) fn dialog_draft(
         &mut self,
@@ -273,7 +302,10 @@ impl Agent {
                 self.note_invite_cseq(*invite, next);
                 return next;
             }
-            Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Ring(..)
+            | Purpose::Cancel(_)
+            | Purpose::Ack { .. }
+            | Purpose::Probe { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)
@@ -340,17 +372,20 @@ impl Agent {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let waits = !entry.inbound
-            && entry
-                .transaction
-                .as_ref()
-                .is_some_and(|b| self.s.client.contains_key(b));
+        let waits = !entry.inbound && {
+            let rings = entry.ringing.iter().flat_map(|r| r.branches());
+            let branches = entry.transaction.iter().chain(&entry.abandoned);
+            branches.chain(rings).any(|b| self.s.client.contains_key(b))
+        };
         if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }
         let (tag, account) = (entry.tag.clone(), entry.account);
         self.s.invites.remove(&invite);
         self.s.tags.remove(&tag);
+        if let Some(account) = self.s.accounts.get_mut(&account) {
+            account.calls = account.calls.saturating_sub(1);
+        }
         self.forget_account_if_gone(account);
     }
 }

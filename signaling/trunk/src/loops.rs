@@ -42,7 +42,7 @@ impl Agent {
                 let Some(tx) = branch.and_then(|branch| self.s.client.get(branch)) else {
                     return false;
                 };
-                let Purpose::Invite(invite) = &tx.purpose else {
+                let (Purpose::Invite(invite) | Purpose::Ring(invite, _)) = &tx.purpose else {
                     return true;
                 };
                 let caller = self.s.invites.get(invite).map(|i| &i.account);

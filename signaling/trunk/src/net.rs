@@ -123,6 +123,9 @@ pub(crate) struct Stream {
     /// When a message came over it; `None`: never.
     pub heard: Option<Instant>,
     pub since: Instant,
+    /// A request inside a dialog came over it.
+    #[serde(default)]
+    pub in_call: bool,
     #[serde(with = "framer")]
     pub framer: StreamFramer,
 }

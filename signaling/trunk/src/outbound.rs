@@ -4,10 +4,12 @@ use crate::agent::{Agent, Due};
 use crate::api::{
     AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Line, Target,
 };
+use crate::identity::{from_of, identity_headers, is_signature, of_line};
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
-use crate::registration::{domain_uri, next_hop};
+use crate::registrar::ringing::Wanted;
+use crate::registration::domain_uri;
 use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
 use crate::trunks::is_of_line;
@@ -48,11 +50,20 @@ impl Agent {
         if self.s.invites.len() >= MAX_INVITES {
             return refuse(self, Cause::Overloaded, "too many calls".into());
         }
+        if let Some(users) = options.line.as_ref().and_then(|line| self.phones_of(line)) {
+            let wanted = Wanted {
+                from_display: from_display.into(),
+                headers,
+                sdp,
+                options,
+            };
+            return self.call_phones(invite, &users, target, wanted, now);
+        }
         let account = match &options.line {
             None if is_of_line(account) => None,
             None => Some(account),
             Some(Line::Trunk(name)) => self.s.trunks.account(name),
-            // Not carried out yet: no phone can be called.
+            // Called already.
             Some(Line::Phone(_)) => None,
         };
         let entry = account.and_then(|id| Some((id, self.s.accounts.get(&id)?)));
@@ -67,22 +78,41 @@ impl Agent {
         } else {
             from_display
         };
+        let (trusted, attempt_ms) = self
+            .trunk_of(account)
+            .map_or((false, 0), |trunk| (trunk.trusted, trunk.attempt_ms));
+        let attempt_ms = match options.attempt_ms {
+            0 => attempt_ms,
+            asked => asked,
+        };
+        let caller = &options.identity;
         let written = target_uri(&spec, target).and_then(|uri| {
-            let aor = domain_uri(&spec, Some(spec.login.as_bytes()))?.to_bytes();
-            let mut from = addr_spec(display, &aor)?;
+            let headers = match options.line {
+                Some(_) => of_line(headers, caller, trusted),
+                None => headers,
+            };
+            let mut from = from_of(&spec, display, caller)?;
             from.extend_from_slice(format!(";tag={tag}").as_bytes());
             let to = addr_spec("", &uri)?;
-            let headers = [checked_headers(headers)?, option_headers(&options)?].concat();
+            let signed = options.line.is_some();
+            let asserted = |user: &str| Ok(domain_uri(&spec, Some(user.as_bytes()))?.to_bytes());
+            let headers = [
+                checked_headers(headers, signed)?,
+                identity_headers(asserted, display, caller, trusted)?,
+                option_headers(&options)?,
+            ]
+            .concat();
             Ok((uri, from, to, headers))
         });
         let (uri, from, to, headers) = match written {
             Ok(written) => written,
             Err(fault) => return refuse(self, Cause::BadRequest, fault.to_string()),
         };
+        let (ways, routes) = self.ways_of_call(account, now);
         let draft = Draft {
             method: Method::Invite,
             uri,
-            routes: Vec::new(),
+            routes,
             from,
             to,
             call_id: self.s.dice.hex(16).into_bytes(),
@@ -96,18 +126,13 @@ impl Agent {
         let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
         entry.last_sdp.clone_from(&draft.sdp);
         entry.redirects.told = options.tell_redirects;
-        self.s.invites.insert(invite, entry);
-        self.s.tags.insert(tag, invite);
+        entry.attempt_ms = attempt_ms;
+        self.add_invite(invite, entry);
         self.s
             .schedule
             .set(Due::Patience(invite), Some(now + MAX_RINGING));
-        let number = self.request(
-            Purpose::Invite(invite),
-            account,
-            draft,
-            &next_hop(&spec),
-            now,
-        );
+        let purpose = Purpose::Invite(invite);
+        let number = self.request_by(purpose, account, draft, ways, attempt_ms, now);
         if self.s.requests.contains_key(&number)
             && let Some(entry) = self.s.invites.get_mut(&invite)
         {
@@ -131,6 +156,7 @@ impl Agent {
     pub(crate) fn on_provisional(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         source: SocketAddr,
@@ -145,7 +171,7 @@ impl Agent {
         if response.status() == 100 || entry.phase != Phase::Calling {
             return;
         }
-        let Some(fork) = self.fork_of(invite, response, head, false) else {
+        let Some(fork) = self.fork_of(invite, ring, response, head, false) else {
             return;
         };
         // As long as somebody says that it rings, it may (RFC 3261 §16.7, timer C).
@@ -171,16 +197,20 @@ impl Agent {
     }
 
     /// The fork of a response's To tag, made where it is new.
-    fn fork_of(
+    pub(crate) fn fork_of(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         confirmed: bool,
     ) -> Option<ForkId> {
+        let flow = self.flow_of_fork(invite, ring, response);
         let entry = self.s.invites.get_mut(&invite)?;
         let tag = response.to().ok()?.tag().unwrap_or_default();
-        if let Some(fork) = entry.forks.iter().find(|f| f.dialog.remote_tag == tag) {
+        let is_it = |f: &&mut Fork| f.dialog.remote_tag == tag && f.ring == ring;
+        if let Some(fork) = entry.forks.iter_mut().find(is_it) {
+            fork.flow = flow;
             return Some(fork.id);
         }
         let most = if confirmed {
@@ -194,13 +224,16 @@ impl Agent {
         let dialog = Dialog::from_response(&Message::parse(head).ok()?, response).ok()?;
         let id = ForkId(entry.next_fork);
         entry.next_fork = entry.next_fork.saturating_add(1);
-        entry.forks.push(Fork::new(id, dialog));
+        let mut fork = Fork::new(id, dialog);
+        (fork.ring, fork.flow) = (ring, flow);
+        entry.forks.push(fork);
         Some(id)
     }
 
     pub(crate) fn on_invite_final(
         &mut self,
         invite: InviteId,
+        ring: u32,
         response: &Message<'_>,
         head: &[u8],
         source: SocketAddr,
@@ -237,7 +270,7 @@ impl Agent {
             return;
         }
         let calling = entry.phase == Phase::Calling;
-        let Some(id) = self.fork_of(invite, response, head, true) else {
+        let Some(id) = self.fork_of(invite, ring, response, head, true) else {
             if calling {
                 self.end(invite, End::Failed(failure_of(response)), now);
             }
@@ -434,7 +467,9 @@ fn add_params(uri: &mut SipUri, params: &[(String, Option<String>)]) -> Result<(
 }
 
 /// Replaces must be understood, or two phones would ring for one call (RFC 3891 §6.1).
-fn option_headers(options: &InviteOptions) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+pub(crate) fn option_headers(
+    options: &InviteOptions,
+) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut headers = Vec::new();
     if let Some(hops) = options.max_forwards {
         headers.push((MAX_FORWARDS.into(), hops.to_string().into_bytes()));
@@ -462,7 +497,11 @@ const OURS: [&str; 6] = [
     "RAck",
 ];
 
-fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+/// `signed`: an Identity may be passed on (RFC 8224), which nobody but a line brings.
+pub(crate) fn checked_headers(
+    headers: Vec<Header>,
+    signed: bool,
+) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut checked = Vec::new();
     for header in headers {
         let id = HeaderName::from_bytes(header.name.as_bytes());
@@ -470,7 +509,9 @@ fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, Write
             id,
             HeaderName::Other | HeaderName::Subject | HeaderName::Reason
         );
+        let forged = !signed && is_signature(header.name.as_bytes());
         if !free
+            || forged
             || OURS
                 .iter()
                 .any(|name| name.eq_ignore_ascii_case(&header.name))

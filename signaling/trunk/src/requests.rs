@@ -3,9 +3,7 @@
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Cause, Failure, ForkId, InviteId, ReferId};
 use crate::invite::Phase as InvitePhase;
-use crate::limits::{
-    MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
-};
+use crate::limits::{MAX_DATAGRAM, MAX_QUEUED_PER_STREAM, MAX_REQUESTS};
 use crate::lines::TrunkSpec;
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
 use crate::registration::next_hop;
@@ -14,8 +12,8 @@ use crate::targets::Lookup;
 use crate::tls::{TlsOpen, host_of};
 use crate::validate::SUPPORTED;
 use serde::{Deserialize, Serialize};
-use signaling_sip::digest::{self, Proof};
-use signaling_sip::message::{Message, Method, NameAddr, WriteFault, Writer};
+use signaling_sip::digest::Proof;
+use signaling_sip::message::{Method, NameAddr, WriteFault, Writer};
 use signaling_sip::time::Instant;
 use signaling_sip::transaction::{ClientInvite, ClientNonInvite, Turn};
 use std::collections::VecDeque;
@@ -34,6 +32,8 @@ pub(crate) enum Purpose {
     /// Also with expires 0.
     Register(AccountId),
     Invite(InviteId),
+    /// An INVITE to one of several contacts.
+    Ring(InviteId, u32),
     Cancel(InviteId),
     Reinvite(InviteId),
     Bye(InviteId, ForkId),
@@ -48,6 +48,12 @@ pub(crate) enum Purpose {
     Refer(InviteId, ReferId),
     Notify(InviteId, ReferId),
     Info(InviteId),
+    /// An OPTIONS that asks whether a server of a trunk is there. Without an address it has yet to be looked up.
+    Probe {
+        account: AccountId,
+        server: Vec<u8>,
+        to: Option<Hop>,
+    },
 }
 
 /// In a draft's headers where it is not the usual 70.
@@ -79,13 +85,28 @@ pub(crate) struct Request {
     pub draft: Draft,
     pub hops: VecDeque<Hop>,
     pub hop: Option<Hop>,
+    /// The URI that the addresses were found by …
+    #[serde(default)]
+    pub way: Vec<u8>,
+    /// … and those that are tried when none of them serves.
+    #[serde(default)]
+    pub ways: VecDeque<Vec<u8>>,
+    /// How long one address may say nothing; 0: as long as its transaction lasts.
+    #[serde(default)]
+    pub attempt_ms: u32,
+    /// A provisional response came: it was passed on to somebody.
+    #[serde(default)]
+    pub provisional: bool,
     /// The host of the URI that it is sent to, as certificates are to show it.
     #[serde(default)]
     pub host: String,
     pub phase: Phase,
+    /// What it goes over, and nothing else.
+    #[serde(default)]
+    pub flow: Option<Path>,
     /// Realms that were answered with a nonce given in this very exchange, and the nonce.
-    answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
-    rounds: u8,
+    pub answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
+    pub rounds: u8,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,6 +124,9 @@ pub(crate) struct ClientTransaction {
     pub purpose: Purpose,
     /// The head of an INVITE: what its ACK, its CANCEL and its dialogs are made from.
     pub head: Vec<u8>,
+    /// Its INVITE went on to another server meanwhile; a call that it still makes is ended.
+    #[serde(default)]
+    pub abandoned: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,30 +168,146 @@ impl Agent {
         next_hop: &[u8],
         now: Instant,
     ) -> u64 {
+        self.request_by(purpose, account, draft, vec![next_hop.to_vec()], 0, now)
+    }
+
+    /// The same by the first of `ways` that answers, each given `attempt_ms` for each of its addresses (RFC 3263
+    /// §4.3).
+    pub(crate) fn request_by(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        ways: Vec<Vec<u8>>,
+        attempt_ms: u32,
+        now: Instant,
+    ) -> u64 {
+        let full = self.s.requests.len() >= MAX_REQUESTS;
+        let number = self.add_request(purpose, account, draft, ways.into(), attempt_ms);
+        let flow = self.s.requests.get(&number).and_then(|r| r.flow);
+        if full {
+            self.fail(number, Cause::Overloaded, "too many requests", now);
+        } else if let Some(flow) = flow {
+            self.send_over_flow(number, flow, now);
+        } else {
+            let failure = Failure {
+                cause: Cause::Unreachable,
+                reason: "no server to send to".into(),
+                ..Failure::default()
+            };
+            self.fail_with(number, failure, now);
+        }
+        number
+    }
+
+    fn add_request(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        ways: VecDeque<Vec<u8>>,
+        attempt_ms: u32,
+    ) -> u64 {
         let number = self.draw();
+        let flow = self.flow_for(&purpose).filter(|flow| self.is_open(*flow));
         let phase = Phase::Sent {
             branch: String::new(),
         };
-        let hops = VecDeque::new();
         let request = Request {
             purpose,
             account,
             draft,
-            hops,
+            hops: VecDeque::new(),
             hop: None,
+            way: Vec::new(),
+            ways,
+            attempt_ms,
+            provisional: false,
             host: String::new(),
             phase,
+            flow,
             answered: Vec::new(),
             rounds: 0,
         };
-        let full = self.s.requests.len() >= MAX_REQUESTS;
         self.s.requests.insert(number, request);
-        if full {
-            self.fail(number, Cause::Overloaded, "too many requests", now);
-        } else {
-            self.resolve(number, next_hop, now);
-        }
         number
+    }
+
+    /// The same to one address.
+    pub(crate) fn request_to(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        hop: Hop,
+        attempt_ms: u32,
+        now: Instant,
+    ) {
+        let way = match &purpose {
+            Purpose::Probe { server, .. } => server.clone(),
+            _ => Vec::new(),
+        };
+        let number = self.add_request(purpose, account, draft, VecDeque::new(), attempt_ms);
+        if let Some(entry) = self.s.requests.get_mut(&number) {
+            entry.way = way;
+            entry.hops.push_back(hop);
+        }
+        let failure = Failure {
+            cause: Cause::Unreachable,
+            reason: "the address cannot be reached".into(),
+            ..Failure::default()
+        };
+        self.try_next_hop(number, failure, now);
+    }
+
+    /// The flow that a request is bound to, where its peer is reached by one (RFC 5626 §5.3).
+    fn flow_for(&self, purpose: &Purpose) -> Option<Path> {
+        let main = |invite: &InviteId| Some((*invite, self.s.invites.get(invite)?.main?));
+        let (invite, fork) = match purpose {
+            Purpose::Ring(invite, ring) => return self.flow_of_ring(*invite, *ring),
+            Purpose::Bye(invite, fork)
+            | Purpose::Prack(invite, fork)
+            | Purpose::Ack { invite, fork } => (*invite, *fork),
+            Purpose::Reinvite(invite)
+            | Purpose::Refresh(invite)
+            | Purpose::Refer(invite, _)
+            | Purpose::Notify(invite, _)
+            | Purpose::Info(invite) => main(invite)?,
+            Purpose::Register(_)
+            | Purpose::Invite(_)
+            | Purpose::Cancel(_)
+            | Purpose::Probe { .. } => return None,
+        };
+        let entry = self.s.invites.get(&invite)?;
+        let fork = entry.forks.iter().find(|f| f.id == fork)?;
+        fork.flow.filter(|_| fork.dialog.routes.is_empty())
+    }
+
+    fn is_open(&self, flow: Path) -> bool {
+        match flow {
+            Path::Datagram { .. } => true,
+            Path::Stream { stream, .. } => self.s.streams.get(&stream).is_some_and(|s| s.up),
+        }
+    }
+
+    /// Whatever its length over UDP: nothing else leads to a phone behind a NAT.
+    fn send_over_flow(&mut self, request: u64, flow: Path, now: Instant) {
+        let Path::Datagram { local, .. } = flow else {
+            if let Path::Stream { stream, .. } = flow {
+                self.send_over_stream(request, stream, now);
+            }
+            return;
+        };
+        let mut own = self.config.listeners.iter();
+        let listener = own.find(|l| l.transport == Transport::Udp && l.bound == local);
+        let Some(listener) = listener.cloned() else {
+            return self.fail(request, Cause::Unreachable, "its listener is gone", now);
+        };
+        let branch = self.s.dice.branch();
+        match self.compose(request, &branch, &listener) {
+            Ok(bytes) => self.launch(request, branch, bytes, flow, now),
+            Err(fault) => self.fail(request, Cause::BadRequest, &fault.to_string(), now),
+        }
     }
 
     pub(crate) fn fail(&mut self, request: u64, cause: Cause, reason: &str, now: Instant) {
@@ -179,14 +319,36 @@ impl Agent {
         self.fail_with(request, failure, now);
     }
 
-    fn fail_with(&mut self, request: u64, failure: Failure, now: Instant) {
+    /// This way leads nowhere: the next one, or the end of it.
+    pub(crate) fn fail_with(&mut self, request: u64, failure: Failure, now: Instant) {
+        let for_all = matches!(failure.cause, Cause::BadRequest | Cause::Overloaded);
+        let given_up = self.is_given_up(request);
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
+        if !for_all
+            && !given_up
+            && let Some(way) = entry.ways.pop_front()
+        {
+            entry.way.clone_from(&way);
+            entry.hop = None;
+            self.begin_attempt(request, now);
+            return self.resolve(request, &way, now);
+        }
         if let Some(purpose) = self.drop_request(request) {
             self.on_failure(&purpose, failure, now);
         }
     }
 
+    /// The INVITE of a call that is hung up meanwhile: nobody else is to be rung for it.
+    fn is_given_up(&self, request: u64) -> bool {
+        let purpose = self.s.requests.get(&request).map(|r| &r.purpose);
+        matches!(purpose, Some(Purpose::Invite(invite)) if self.is_hung_up(*invite))
+    }
+
     pub(crate) fn drop_request(&mut self, request: u64) -> Option<Purpose> {
         self.s.schedule.set(Due::Request(request), None);
+        self.s.schedule.set(Due::Attempt(request), None);
         let entry = self.s.requests.remove(&request)?;
         Some(entry.purpose)
     }
@@ -207,13 +369,19 @@ impl Agent {
 
     pub(crate) fn try_next_hop(&mut self, request: u64, mut failure: Failure, now: Instant) {
         loop {
+            let given_up = self.is_given_up(request);
             let Some(entry) = self.s.requests.get_mut(&request) else {
                 return;
             };
-            let Some(hop) = entry.hops.pop_front() else {
+            let Some(hop) = entry.hops.pop_front().filter(|_| !given_up) else {
                 return self.fail_with(request, failure, now);
             };
+            // TCP and UDP of one server are one attempt.
+            let other = entry.hop.is_some_and(|before| before.remote != hop.remote);
             entry.hop = Some(hop);
+            if other || !self.s.schedule.has(&Due::Attempt(request)) {
+                self.begin_attempt(request, now);
+            }
             let Some(listener) = self.listener_of_request(request, hop.transport, hop.remote.ip())
             else {
                 if hop.transport == Transport::Tls {
@@ -332,7 +500,14 @@ impl Agent {
             .accounts
             .get(&entry.account)
             .filter(|account| by_address && account.peers.contains(&remote))
-            .and_then(|account| host_of(&next_hop(&account.spec)));
+            .and_then(|account| {
+                let at = |hops: &[Hop]| hops.iter().any(|hop| hop.remote.ip() == remote);
+                let mut found = account.found.iter();
+                match found.find(|(_, hops)| at(hops)) {
+                    Some((server, _)) => host_of(server),
+                    None => host_of(&next_hop(&account.spec)),
+                }
+            });
         let server_name = match given.filter(|name| !name.is_empty()) {
             Some(given) => given.to_ascii_lowercase(),
             None => own.unwrap_or_else(|| entry.host.clone()),
@@ -377,7 +552,10 @@ impl Agent {
         }
         entry_sent(&mut self.s.requests, request, &branch);
         let reliable = path.is_reliable();
-        let is_invite = matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        let is_invite = matches!(
+            purpose,
+            Purpose::Invite(_) | Purpose::Ring(..) | Purpose::Reinvite(_)
+        );
         let (machine, head) = if is_invite {
             let end = bytes
                 .windows(4)
@@ -394,8 +572,10 @@ impl Agent {
                 Vec::new(),
             )
         };
-        if let Purpose::Invite(invite) = purpose {
-            self.on_invite_sent(invite, &branch);
+        match purpose {
+            Purpose::Invite(invite) => self.on_invite_sent(invite, &branch),
+            Purpose::Ring(invite, ring) => self.on_ring_sent(invite, ring, &branch),
+            _ => {}
         }
         let tx = ClientTransaction {
             machine,
@@ -403,6 +583,7 @@ impl Agent {
             request,
             purpose,
             head,
+            abandoned: false,
         };
         self.s
             .schedule
@@ -422,6 +603,8 @@ impl Agent {
         let draft = &entry.draft;
         let mut credentials: Vec<(&'static str, Vec<u8>)> = Vec::new();
         let away = self.is_away(&entry.purpose) || self.is_strange(request);
+        // Nobody is asked to let an OPTIONS in: any answer is a sign of life.
+        let away = away || matches!(entry.purpose, Purpose::Probe { .. });
         if let Some(account) = self.s.accounts.get_mut(&entry.account)
             && draft.method != Method::Ack
             && !away
@@ -484,7 +667,7 @@ impl Agent {
             // No Accept: SDP is what its absence means (RFC 3261 §20.1), and a datagram has little room.
             writer
                 .text("Allow", ALLOW)
-                .text("Supported", &self.supported(draft));
+                .text("Supported", &self.supported(entry.account, draft));
             for (name, value) in self.session_request(&entry.purpose) {
                 writer.text(name, &value);
             }
@@ -499,96 +682,13 @@ impl Agent {
 
     /// Without an offer of ours a reliable response would bring theirs, and its PRACK would have to bring an answer
     /// that nobody has yet: such an INVITE waits for the 2xx.
-    fn supported(&self, draft: &Draft) -> String {
-        let reliably = self.config.reliable_provisional != ReliableProvisional::Off;
+    fn supported(&self, account: AccountId, draft: &Draft) -> String {
+        let reliably = self.reliable_provisional(account) != ReliableProvisional::Off;
         let has_offer = draft.method != Method::Invite || !draft.sdp.is_empty();
         let tags = SUPPORTED.iter().copied();
         tags.filter(|tag| *tag != "100rel" || reliably && has_offer)
             .collect::<Vec<_>>()
             .join(", ")
-    }
-
-    /// A request inside a dialog goes where the peer's Contact leads, straight where no proxy has put itself on the way:
-    /// credentials are for the account's own servers alone.
-    fn is_strange(&self, request: u64) -> bool {
-        let Some(entry) = self.s.requests.get(&request) else {
-            return false;
-        };
-        let begins = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
-        let routed = !entry.draft.routes.is_empty();
-        let (Some(hop), false) = (&entry.hop, begins || routed) else {
-            return false;
-        };
-        let ip = hop.remote.ip().to_canonical();
-        self.s
-            .accounts
-            .get(&entry.account)
-            .is_some_and(|account| !account.peers.iter().any(|peer| peer.to_canonical() == ip))
-    }
-
-    /// Answers a 401 or 407; false if there is nothing better to answer with.
-    pub(crate) fn authorize(&mut self, request: u64, response: &Message<'_>, now: Instant) -> bool {
-        let purpose = self.s.requests.get(&request).map(|r| &r.purpose);
-        if purpose.is_some_and(|purpose| self.is_away(purpose)) || self.is_strange(request) {
-            return false;
-        }
-        let Some(entry) = self.s.requests.get_mut(&request) else {
-            return false;
-        };
-        let Some(account) = self.s.accounts.get_mut(&entry.account) else {
-            return false;
-        };
-        let challenges = digest::choose(digest::challenges(response));
-        if challenges.is_empty()
-            || account.spec.password.is_empty()
-            || entry.rounds >= MAX_DIGEST_ROUNDS
-        {
-            return false;
-        }
-        let registers = entry.draft.method == Method::Register;
-        let mut anything_new = false;
-        for challenge in challenges {
-            let mut before = entry
-                .answered
-                .iter()
-                .filter(|(proxy, realm, _)| (*proxy, realm) == (challenge.proxy, &challenge.realm));
-            // A nonce of this very exchange was refused: the credentials are wrong. Unless it has grown old in the
-            // meantime and there is a fresh one.
-            let refused = if challenge.stale {
-                before.any(|(_, _, nonce)| *nonce == challenge.nonce)
-            } else {
-                before.next().is_some()
-            };
-            if refused {
-                continue;
-            }
-            let key = (
-                challenge.proxy,
-                challenge.realm.clone(),
-                challenge.nonce.clone(),
-            );
-            anything_new = true;
-            entry.answered.push(key);
-            account.digest.retain(|(r, s)| {
-                *r != registers
-                    || s.challenge.proxy != challenge.proxy
-                    || s.challenge.realm != challenge.realm
-            });
-            if account.digest.len() >= MAX_DIGEST_SESSIONS {
-                account.digest.remove(0);
-            }
-            let cnonce = self.s.dice.hex(16);
-            account
-                .digest
-                .push((registers, digest::Session::new(challenge, cnonce)));
-        }
-        if !anything_new {
-            account.digest.retain(|(r, _)| *r != registers);
-            return false;
-        }
-        entry.rounds += 1;
-        self.send_again(request, now);
-        true
     }
 
     /// The same to the same address, as a request of its own.
@@ -600,9 +700,17 @@ impl Agent {
             entry.hops.push_front(hop);
         }
         let (purpose, cseq) = (entry.purpose.clone(), entry.draft.cseq);
+        let flow = entry.flow;
         let cseq = self.cseq_of_retry(&purpose, cseq);
         if let Some(entry) = self.s.requests.get_mut(&request) {
             entry.draft.cseq = cseq;
+        }
+        if let Some(flow) = flow {
+            return if self.is_open(flow) {
+                self.send_over_flow(request, flow, now);
+            } else {
+                self.on_hop_failed(request, "its connection is gone", now);
+            };
         }
         self.try_next_hop(request, Failure::default(), now);
     }
@@ -658,7 +766,7 @@ impl Agent {
                 waits
             }
         };
-        if let (false, Purpose::Invite(invite)) = (waits, &tx.purpose) {
+        if let (false, false, Purpose::Invite(invite)) = (waits, tx.abandoned, &tx.purpose) {
             // The answer may still come over a connection of the peer's making, but not for ever.
             let (invite, soon) = (*invite, now + AFTER_FLOW_LOST);
             if self
@@ -682,6 +790,7 @@ impl Agent {
             return;
         };
         let (path, request, purpose) = (tx.path, tx.request, tx.purpose.clone());
+        let abandoned = tx.abandoned;
         self.s
             .schedule
             .set(Due::Client(branch.to_string()), tx.next_timeout());
@@ -698,7 +807,7 @@ impl Agent {
             self.s.schedule.set(Due::Client(branch.to_string()), None);
             self.s.client.remove(branch);
         }
-        if turn.timed_out {
+        if turn.timed_out && !abandoned {
             let failure = Failure {
                 cause: Cause::Timeout,
                 status: 0,
@@ -712,7 +821,7 @@ impl Agent {
                 self.try_next_hop(request, failure, now);
             }
         }
-        if terminated && let Purpose::Invite(invite) = purpose {
+        if terminated && let Purpose::Invite(invite) | Purpose::Ring(invite, _) = purpose {
             self.forget_invite_if_over(invite);
         }
     }
@@ -720,6 +829,7 @@ impl Agent {
 
 fn entry_sent(requests: &mut std::collections::BTreeMap<u64, Request>, request: u64, branch: &str) {
     if let Some(entry) = requests.get_mut(&request) {
+        entry.provisional = false;
         entry.phase = Phase::Sent {
             branch: branch.to_string(),
         };

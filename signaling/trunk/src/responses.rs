@@ -11,7 +11,7 @@ use signaling_sip::transaction::{Turn, ack_for};
 use std::net::SocketAddr;
 
 impl Agent {
-    pub(crate) fn on_response(&mut self, response: &Message<'_>, _path: Path, now: Instant) {
+    pub(crate) fn on_response(&mut self, response: &Message<'_>, path: Path, now: Instant) {
         let usable = response.fault.is_none() && response.list(HeaderName::Via).count() == 1;
         let (Ok(via), Ok((_, method)), true) = (response.top_via(), response.cseq(), usable) else {
             return;
@@ -24,7 +24,7 @@ impl Agent {
             branch = cancel_key(&branch);
         }
         let Some(tx) = self.s.client.get_mut(&branch) else {
-            return;
+            return self.charge(response, path, now);
         };
         let status = response.status();
         let (turn, wanted) = match &mut tx.machine {
@@ -48,9 +48,24 @@ impl Agent {
         }
         let (path, request, purpose, head) =
             (tx.path, tx.request, tx.purpose.clone(), tx.head.clone());
+        let abandoned = tx.abandoned;
         self.s
             .schedule
             .set(Due::Client(branch.clone()), tx.next_timeout());
+        if abandoned {
+            if let (true, Purpose::Invite(invite)) = (turn.deliver, &purpose) {
+                self.on_late_response(*invite, &branch, response, &head, now);
+            }
+            let turn = Turn {
+                deliver: false,
+                ..turn
+            };
+            return self.after_client_turn(&branch, turn, now);
+        }
+        if !matches!(purpose, Purpose::Cancel(_)) {
+            self.s.schedule.set(Due::Attempt(request), None);
+            self.heard_from(request, path, now);
+        }
         if turn.deliver {
             self.deliver(response, path, request, purpose, &head, now);
         }
@@ -76,21 +91,40 @@ impl Agent {
         let status = response.status();
         let source = path.remote();
         if status < 200 {
-            if let Purpose::Invite(invite) = purpose {
-                self.on_provisional(invite, response, head, source, now);
+            if let Some(entry) = self.s.requests.get_mut(&request) {
+                entry.provisional = true;
+            }
+            match purpose {
+                Purpose::Invite(invite) => {
+                    self.on_provisional(invite, 0, response, head, source, now)
+                }
+                Purpose::Ring(invite, ring) => {
+                    self.on_ring_provisional(invite, ring, response, head, source, now);
+                }
+                _ => {}
             }
             return;
         }
         let dropped = !self.s.requests.contains_key(&request);
-        let is_once = !matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_));
+        let is_once = !matches!(
+            purpose,
+            Purpose::Invite(_) | Purpose::Ring(..) | Purpose::Reinvite(_)
+        );
         if dropped && is_once {
             return;
         }
-        let given_up = matches!(purpose, Purpose::Invite(invite) if self.is_hung_up(invite));
+        let given_up = match &purpose {
+            Purpose::Invite(invite) => self.is_hung_up(*invite),
+            Purpose::Ring(invite, ring) => {
+                self.is_hung_up(*invite) || self.is_ring_stopped(*invite, *ring)
+            }
+            _ => false,
+        };
         if !given_up && matches!(status, 401 | 407) && self.authorize(request, response, now) {
             return;
         }
-        if let (false, 422, Purpose::Invite(invite)) = (given_up, status, &purpose)
+        if let (false, 422, Purpose::Invite(invite) | Purpose::Ring(invite, _)) =
+            (given_up, status, &purpose)
             && !dropped
             && self.take_min_se(*invite, response)
         {
@@ -108,15 +142,26 @@ impl Agent {
             .s
             .requests
             .get(&request)
-            .is_some_and(|r| !r.hops.is_empty());
+            .is_some_and(|r| !r.hops.is_empty() || !r.ways.is_empty());
         if !given_up && status == 503 && more_hops {
             let failure = failure_of(response);
             return self.try_next_hop(request, failure, now);
         }
+        let way = self
+            .s
+            .requests
+            .get_mut(&request)
+            .map(|r| std::mem::take(&mut r.way));
+        let way = way.unwrap_or_default();
         self.drop_request(request);
         match purpose {
-            Purpose::Register(account) => self.on_register_response(account, response, path, now),
-            Purpose::Invite(invite) => self.on_invite_final(invite, response, head, source, now),
+            Purpose::Register(account) => {
+                self.on_register_response(account, response, path, way, now);
+            }
+            Purpose::Invite(invite) => self.on_invite_final(invite, 0, response, head, source, now),
+            Purpose::Ring(invite, ring) => {
+                self.on_ring_final(invite, ring, response, head, source, now)
+            }
             Purpose::Reinvite(invite) if dropped => self.acknowledge_again(invite, response),
             Purpose::Reinvite(invite) => self.on_reinvite_final(invite, response, source, now),
             Purpose::Bye(invite, fork) => {
@@ -126,6 +171,11 @@ impl Agent {
             Purpose::Refer(invite, refer) => self.on_refer_final(invite, refer, response, now),
             Purpose::Notify(invite, refer) => self.on_notify_done(invite, refer, status < 300, now),
             Purpose::Info(invite) => self.on_info_final(invite, response, now),
+            Purpose::Probe {
+                account, server, ..
+            } => {
+                self.on_probe_answered(account, &server, path, now);
+            }
             // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
             Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
@@ -136,6 +186,7 @@ impl Agent {
         match purpose {
             Purpose::Register(account) => self.on_register_failed(*account, failure, now),
             Purpose::Invite(invite) => self.on_invite_failed(*invite, failure, now),
+            Purpose::Ring(invite, ring) => self.ring_over(*invite, *ring, failure, now),
             Purpose::Reinvite(invite) => self.on_reinvite_failed(*invite, failure, now),
             Purpose::Bye(invite, fork) => self.on_bye_done(*invite, *fork, String::new(), now),
             Purpose::Ack { invite, .. } => self.on_ack_unsendable(*invite, failure, now),
@@ -143,6 +194,11 @@ impl Agent {
             Purpose::Refer(invite, refer) => self.on_refer_failed(*invite, *refer, failure),
             Purpose::Notify(invite, refer) => self.on_notify_done(*invite, *refer, false, now),
             Purpose::Info(invite) => self.on_info_failed(*invite, failure),
+            Purpose::Probe {
+                account,
+                server,
+                to,
+            } => self.on_probe_failed(*account, server, *to, &failure),
             Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }

@@ -2,10 +2,10 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::InviteId;
+use crate::guard::policy;
 use crate::limits::MAX_SERVER_TRANSACTIONS;
 use crate::loops::merge_key;
 use crate::net::{Listener, Path, Transport};
-use crate::refer::package_of;
 use crate::requests::{contact_uri, is_secure, routes_securely};
 use crate::validate::{Refusal, check};
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use signaling_sip::message::{HeaderName, Message, Method, Via, Writer, split_lis
 use signaling_sip::time::Instant;
 use signaling_sip::transaction::{ServerInvite, ServerNonInvite, Turn};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ServerTransaction {
@@ -83,6 +84,12 @@ impl Agent {
                 }
             };
         }
+        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        if in_dialog && self.dialog_of(message).is_some() {
+            self.is_in_call(path);
+        } else {
+            self.charge(message, path, now);
+        }
         let checked = check(message);
         if method == Method::Ack {
             if checked.is_ok() {
@@ -101,30 +108,18 @@ impl Agent {
             let invite_key = key_of(message, b"INVITE").unwrap_or_default();
             return self.on_cancel(message, &invite_key, path, now);
         }
-        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
         match method {
             _ if in_dialog => self.on_dialog_request(message, &method, key, path, now),
             Method::Invite => self.on_new_invite(message, key, path, now),
+            Method::Register => self.on_register(message, key, path, now),
             Method::Options => {
                 self.reply(message, path, 200, "OK", None, Refusal::capabilities(), b"")
             }
-            Method::Bye | Method::Update | Method::Prack | Method::Info => {
-                self.refuse(
-                    message,
-                    path,
-                    &Refusal::new(481, "Call/Transaction Does Not Exist"),
-                );
+            _ => {
+                if let Some(refusal) = policy::refusal_of(message) {
+                    self.refuse(message, path, &refusal);
+                }
             }
-            // Only inside a call may somebody send us elsewhere.
-            Method::Refer => self.refuse(message, path, &Refusal::new(403, "Forbidden")),
-            Method::Notify => {
-                let refusal = match package_of(message) {
-                    Ok(_) => Refusal::new(481, "Subscription Does Not Exist"),
-                    Err(refusal) => refusal,
-                };
-                self.refuse(message, path, &refusal);
-            }
-            _ => self.refuse(message, path, &Refusal::not_allowed()),
         }
     }
 
@@ -268,10 +263,10 @@ impl Agent {
         headers: Headers,
         sdp: &[u8],
     ) {
-        if let Some((path, bytes)) =
+        if let Some((to, bytes)) =
             self.write_reply(message, path, status, reason, tag, &headers, sdp)
         {
-            self.transmit(path, bytes);
+            self.answer_outside(message, path, to, bytes, Duration::ZERO, self.now);
         }
     }
 

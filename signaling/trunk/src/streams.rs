@@ -38,7 +38,7 @@ impl Agent {
         peer: Option<PeerCertificate>,
         now: Instant,
     ) {
-        if !self.has_room_for(remote.ip()) {
+        if !self.has_room_for(remote.ip()) || !self.lets_connect(remote, now) {
             return self.push(Output::CloseStream { stream });
         }
         let entry = Stream {
@@ -195,6 +195,7 @@ impl Agent {
         for account in lost {
             self.on_account_flow_lost(account, now);
         }
+        self.on_phone_stream_closed(stream);
     }
 
     pub(crate) fn on_stream_data(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
@@ -209,24 +210,29 @@ impl Agent {
         entry.framer.push(bytes);
         // Taken out, because a message may close the stream or send over it.
         let mut framer = std::mem::take(&mut entry.framer);
-        let mut heard = false;
+        let (mut heard, mut pinged) = (false, false);
         while let Some(unit) = framer.next_unit() {
             match unit {
                 Unit::Message(message) => {
                     heard = true;
-                    self.on_message(&message, path, now);
+                    if self.lets_in(path, message.raw(), now) {
+                        self.on_message(&message, path, now);
+                    }
                 }
-                Unit::Ping => self.push(Output::StreamData {
-                    stream,
-                    bytes: b"\r\n".to_vec(),
-                }),
-                Unit::Broken(_) => {}
+                Unit::Ping => {
+                    pinged = true;
+                    self.push(Output::StreamData {
+                        stream,
+                        bytes: b"\r\n".to_vec(),
+                    });
+                }
+                Unit::Broken(_) => self.charge_garbage(path, now),
             }
         }
         let broken = framer.is_broken();
         if let Some(entry) = self.s.streams.get_mut(&stream) {
             entry.framer = framer;
-            if heard {
+            if heard || pinged && entry.heard.is_some() {
                 entry.heard = Some(now);
             }
         }
@@ -250,7 +256,8 @@ impl Agent {
             None => now - entry.since >= FIRST_MESSAGE,
             Some(heard) => now - heard >= MAX_SILENCE,
         };
-        if accepted && silent {
+        let is_kept = entry.heard.is_some() && self.has_phone_on(stream);
+        if accepted && silent && !is_kept {
             self.push(Output::CloseStream { stream });
             return self.on_stream_closed(stream, now);
         }
@@ -278,6 +285,7 @@ fn new_stream(remote: SocketAddr, up: bool, now: Instant) -> Stream {
         waiting: VecDeque::new(),
         heard: None,
         since: now,
+        in_call: false,
         framer: StreamFramer::default(),
     }
 }
@@ -320,6 +328,6 @@ fn leads_to(
 }
 
 /// Odd numbers are the shell's, drawn for what it accepted.
-fn is_accepted(stream: StreamId) -> bool {
+pub(crate) fn is_accepted(stream: StreamId) -> bool {
     !stream.0.is_multiple_of(2)
 }

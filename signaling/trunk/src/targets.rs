@@ -8,6 +8,7 @@ use crate::limits::{LOOKUP_TIMEOUT, MAX_HOPS, MAX_LOOKUPS, MAX_NAMES};
 use crate::net::{Hop, Transport};
 use crate::requests::{Phase, Purpose};
 use crate::tls::name_of;
+use crate::trunks::is_of_line;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Host, SipUri, Uri};
 use signaling_sip::time::Instant;
@@ -276,21 +277,47 @@ impl Agent {
             };
             return self.fail(request, Cause::NotAllowed, why, now);
         }
-        self.rested_last(&mut hops, now);
         let Some(entry) = self.s.requests.get(&request) else {
             return;
         };
+        let (account, way) = (entry.account, entry.way.clone());
         let away = self.is_away(&entry.purpose);
+        let begins = matches!(
+            entry.purpose,
+            Purpose::Register(_) | Purpose::Invite(_) | Purpose::Probe { .. }
+        );
+        let is_probe = matches!(entry.purpose, Purpose::Probe { .. });
+        if is_of_line(account) && begins {
+            if !away {
+                self.note_addresses(account, &way, &hops);
+            }
+            if is_probe {
+                self.drop_request(request);
+                return self.probe_all(account, &way, &hops, now);
+            }
+            hops.retain(|hop| !self.s.resting.asks_for_rest(hop, now));
+            if hops.is_empty() {
+                let failure = Failure {
+                    status: 503,
+                    reason: "Service Unavailable: its Retry-After is not over".into(),
+                    ..Failure::default()
+                };
+                return self.fail_with(request, failure, now);
+            }
+            self.returning_later(&mut hops, now);
+        } else {
+            self.rested_last(&mut hops, now);
+        }
         let Some(entry) = self.s.requests.get_mut(&request) else {
             return;
         };
         entry.hops = hops.iter().copied().collect();
         let outside_dialog = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
-        let account = entry.account;
         self.s.schedule.set(Due::Request(request), None);
         // Whom a 3xx named is no registrar of the account's, and may not ring it.
         if outside_dialog
             && !away
+            && !is_of_line(account)
             && let Some(account) = self.s.accounts.get_mut(&account)
         {
             account.peers = hops.iter().map(|hop| hop.remote.ip()).collect();

@@ -91,10 +91,7 @@ pub(crate) fn check(message: &Message<'_>) -> Result<(), Refusal> {
         Err(_) => return Err(Fault::RequestUri.into()),
     }
     if !matches!(method, Method::Ack | Method::Cancel) {
-        check_extensions(message)?;
-    }
-    if method == Method::Register {
-        check_scheme(message)?;
+        check_extensions(message, &method)?;
     }
     if matches!(method, Method::Invite | Method::Update | Method::Prack) {
         check_body(message)?;
@@ -149,10 +146,19 @@ fn check_form(message: &Message<'_>) -> Result<(), Fault> {
 }
 
 /// Require names what must be understood (RFC 3261 §8.2.2.3); Proxy-Require is for proxies.
-fn check_extensions(message: &Message<'_>) -> Result<(), Refusal> {
+fn check_extensions(message: &Message<'_>, method: &Method) -> Result<(), Refusal> {
+    let more: &[&str] = match method {
+        Method::Register => &["path", "outbound"],
+        _ => &[],
+    };
     let unknown: Vec<&[u8]> = message
         .list(HeaderName::Require)
         .filter(|tag| !tag.is_empty() && !is_supported(tag))
+        .filter(|tag| {
+            !more
+                .iter()
+                .any(|own| own.as_bytes().eq_ignore_ascii_case(tag))
+        })
         .collect();
     if unknown.is_empty() {
         return Ok(());
@@ -165,7 +171,7 @@ fn check_extensions(message: &Message<'_>) -> Result<(), Refusal> {
 }
 
 /// Credentials in a language that nobody speaks are answered by the one that we do (RFC 4475 §3.3.7).
-fn check_scheme(message: &Message<'_>) -> Result<(), Refusal> {
+pub(crate) fn check_scheme(message: &Message<'_>) -> Result<(), Refusal> {
     let Some(value) = message.value(HeaderName::Authorization) else {
         return Ok(());
     };

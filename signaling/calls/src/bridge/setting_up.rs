@@ -4,6 +4,7 @@ use super::ending::Finish;
 use super::passing::{passing, value};
 use super::state::{Bridge, CallingParty, Side, Stage};
 use crate::addresses;
+use crate::admission::Refused;
 use crate::admission::cut;
 use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
 use crate::incoming::Arrival;
@@ -45,6 +46,14 @@ impl Switchboard {
         if arrival.replaces.is_some() {
             return Err(refusal(603));
         }
+        if self.shutting_down || !self.media_up {
+            return Err(refusal(503));
+        }
+        let refused = |why: Refused| Refusal {
+            retry_after_s: why.retry_after_s,
+            ..refusal(why.sip_status.unwrap_or(503))
+        };
+        self.has_room(route.emergency, now).map_err(refused)?;
         let profile = self.sound_of(&by.line);
         let read = |sdp| read_offer(sdp, &profile);
         let description = arrival.sdp.as_deref().map(read).transpose();
@@ -55,6 +64,18 @@ impl Switchboard {
         let Some((attempt, to)) = Bridge::line_from(&route, 0) else {
             return Err(refusal(480));
         };
+        let mut scopes = self.line_scopes(&to, &route.number);
+        let from = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
+        };
+        let source = crate::callers::source(arrival.source.ip());
+        scopes.extend([from, Scope::Source(source)]);
+        let ticket = self.book(&scopes, route.emergency, now).map_err(refused)?;
+        let alarm = route
+            .emergency
+            .then(|| self.alarm(&arrival.from.user, &route.number, now));
+
         let key = self.new_key();
         let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
         let mut sip = sip.with_profile(profile);
@@ -83,7 +104,7 @@ impl Switchboard {
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
-            tickets: self.booked.remove(&arrival.invite).unwrap_or_default(),
+            tickets: ticket.into_iter().chain(alarm).collect(),
             started: now,
             answered: None,
             past_stats: Vec::new(),

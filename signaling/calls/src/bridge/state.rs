@@ -1,6 +1,7 @@
 //! A bridge: its two sides and where it stands.
 
 use crate::call::{CallKey, Ended, SipLeg, Standing};
+use crate::hunting::diversion;
 use crate::negotiate::{codecs, pictures};
 use media_control::{Direction, Format, LegId, LegStats};
 use serde::{Deserialize, Serialize};
@@ -143,7 +144,7 @@ impl Bridge {
             from_user,
             asserted_user: plan.asserted_user.clone(),
             privacy: plan.privacy.clone().or(self.from.privacy.clone()),
-            diversion: plan.diversion.iter().cloned().collect(),
+            diversion: plan.diversion.iter().map(|n| diversion(n)).collect(),
         }
     }
 }

@@ -203,7 +203,7 @@ impl SipDescription {
                     .ice
                     .as_ref()
                     .filter(|ice| ice.checks())
-                    .map(|ice| ice.credentials.clone()),
+                    .map(|ice| Box::new(ice.credentials.clone())),
             },
             media: vec![RemoteMedia {
                 kind: MediaKind::Audio,

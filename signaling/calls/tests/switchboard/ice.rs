@@ -41,7 +41,7 @@ fn told(rig: &mut Rig) -> Option<IceCredentials> {
     asked
         .find_map(|command| match command {
             Media::ConnectLeg { remote, .. } => match remote.transport {
-                RemoteTransport::Rtp { ice, .. } => Some(ice),
+                RemoteTransport::Rtp { ice, .. } => Some(ice.map(|ice| *ice)),
                 RemoteTransport::WebRtc { .. } => None,
             },
             _ => None,

@@ -3,6 +3,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod phones;
 pub mod transfer;
 
 use signaling_sip::message::{HeaderName, Message};
