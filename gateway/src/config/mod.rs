@@ -16,10 +16,13 @@ pub use surroundings::Surroundings;
 pub use trunks::{TlsFiles, Trunk};
 pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, origin};
 
+use crate::cli::phones;
 use crate::files;
+use crate::phones::check_realm;
 use read::{Reader, Shown};
 use signaling_backend::RawSip;
 use signaling_plan::Plan;
+use signaling_trunk::lines::{RegistrarSpec, TrunkMode};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -225,6 +228,20 @@ pub struct Admin {
 pub struct Dial {
     pub trunks: Vec<Trunk>,
     pub plan: Plan,
+    /// The realm is empty where the file names none.
+    pub registrar: RegistrarSpec,
+}
+
+impl Dial {
+    /// For the commands that change who may register.
+    pub fn phone_rules(&self) -> phones::Rules {
+        let accepting = self.trunks.iter().map(|trunk| &trunk.spec);
+        let accepting = accepting.filter(|spec| spec.mode == TrunkMode::Accept);
+        phones::Rules {
+            realm: self.registrar.realm.clone(),
+            accepting: accepting.map(|spec| spec.name.clone()).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -309,10 +326,36 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map_or(&[][..], |sip| &sip.listen);
     let trunks = trunks::read_trunks(reader, listeners);
+    let registrar = read_registrar(reader);
     let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
     Some(Dial {
         trunks: trunks?,
         plan: plan?,
+        registrar: registrar?,
+    })
+}
+
+fn read_registrar(reader: &mut Reader) -> Option<RegistrarSpec> {
+    let realm = reader.text("registrar.realm", "", Shown::Plainly, |text| {
+        if text.is_empty() || check_realm(text).is_ok() {
+            Ok(text.to_owned())
+        } else {
+            Err("is no word like a domain: letters, digits, dots, - and _".to_owned())
+        }
+    });
+    let longest = reader.integer("registrar.max_expires", 3_600, 60..=86_400, " s");
+    let least = reader.integer("registrar.min_expires", 60, 10..=86_400, " s");
+    let (longest, least) = (longest?, least?);
+    if least > longest {
+        let why = "registrar.min_expires is longer than registrar.max_expires.".to_owned();
+        reader.complaints.push(why);
+        return None;
+    }
+    let seconds = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+    Some(RegistrarSpec {
+        realm: realm?,
+        max_expires_s: seconds(longest),
+        min_expires_s: seconds(least),
     })
 }
 

@@ -32,7 +32,9 @@ pub(crate) struct Bridge {
     pub stage: Stage,
     /// The callee's leg that the caller's is joined with.
     pub joined: Option<LegId>,
+    /// What the caller is booked under, and the line of the attempt at hand.
     pub tickets: Vec<Ticket>,
+    pub line_ticket: Option<Ticket>,
     pub started: Instant,
     pub answered: Option<Instant>,
     pub past_stats: Vec<LegStats>,
@@ -120,12 +122,6 @@ impl Bridge {
     /// Nothing is owed any more.
     pub fn is_settled(&self) -> bool {
         self.stage == Stage::Ending && self.sides().all(Side::is_done)
-    }
-
-    /// The next attempt that calls a line, from `at` on.
-    pub fn line_from(route: &Route, at: usize) -> Option<(usize, Line)> {
-        let mut attempts = route.attempts.iter().enumerate().skip(at);
-        attempts.find_map(|(index, attempt)| Some((index, line_of(attempt)?)))
     }
 
     /// How the caller is shown to an attempt's line.
