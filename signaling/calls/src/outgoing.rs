@@ -418,7 +418,7 @@ impl Switchboard {
         call.account = NO_ACCOUNT;
         call.by_plan = Some(Box::new(plan));
         if let Some(sip) = call.sip_mut() {
-            sip.profile = profile;
+            sip.goes_by(profile);
             sip.line = Some(line);
             sip.wish = Some(wish);
         }

@@ -92,6 +92,12 @@ impl SipLocal {
         SipLocal { ice, ..self }
     }
 
+    pub fn goes_by(&mut self, profile: &MediaProfile) {
+        self.keys = keys::own(profile, &self.keys);
+        self.ice.take_if(|_| !profile.ice);
+        self.profile = profile.clone();
+    }
+
     /// Offers of ours bring keys.
     fn offers_keys(&self) -> bool {
         let wanted = matches!(self.profile.srtp, Srtp::Offer | Srtp::Require);

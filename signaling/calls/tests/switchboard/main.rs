@@ -13,6 +13,7 @@ mod inbound_lines;
 mod late_offers;
 mod limits;
 mod lines_of_sound;
+mod media_by_line;
 mod outcomes;
 mod planned;
 mod resuming;
