@@ -5,12 +5,12 @@ use crate::api::{AccountId, ByLine, Line};
 use crate::identity::{asserted, called};
 use crate::inbound::Caller;
 use crate::lines::TrunkMode;
-use crate::net::{Path, unmapped};
+use crate::net::{Path, contains, unmapped};
 use crate::tls::admits;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Message, Uri};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// By prefix length (of IPv6, in which an IPv4 address has 96 more) and network.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -154,6 +154,13 @@ impl Agent {
         };
         let peer = peer.and_then(|stream| stream.peer.as_ref());
         is_live && spec.mode != TrunkMode::Accept && admits(spec, peer).is_ok()
+    }
+
+    /// Whether the operator listed an address among the trunk's.
+    pub(crate) fn is_source_of(&self, id: AccountId, at: SocketAddr) -> bool {
+        let spec = self.trunk_of(id);
+        let mut sources = spec.into_iter().flat_map(|spec| &spec.sources);
+        sources.any(|(network, prefix)| contains(*network, *prefix, at.ip()))
     }
 
     /// The name of the trunk that an address belongs to.
