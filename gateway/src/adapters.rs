@@ -158,10 +158,19 @@ pub fn trunk(
         SipKind::Udp(socket) => Adopted::Udp {
             socket,
             announce: sip.announce,
+            name: sip.name,
         },
         SipKind::Tcp(listener) => Adopted::Tcp {
             listener,
             announce: sip.announce,
+            name: sip.name,
+            secure: false,
+        },
+        SipKind::Tls(listener) => Adopted::Tcp {
+            listener,
+            announce: sip.announce,
+            name: sip.name,
+            secure: true,
         },
     });
     let trunk_config = TrunkConfig {
@@ -173,6 +182,8 @@ pub fn trunk(
             .map(entry)
             .collect::<Result<_, _>>()?,
         others: parts.others,
+        tls: parts.tls,
+        dscp: config.sip.dscp,
         lines: Some(parts.lines),
         interfaces: config.interfaces.clone(),
         dns_servers: config.dns.servers.clone(),

@@ -14,6 +14,7 @@ pub mod node_id;
 pub mod opened;
 pub mod operated;
 mod pages;
+pub mod phones;
 pub mod roles;
 pub mod sockets;
 pub mod start;

@@ -1,7 +1,7 @@
 //! `trunkgate`: arguments, settings, start the roles, wait for the signal to stop.
 
 use clap::Parser;
-use gateway::cli::{CommandLine, Task, apps};
+use gateway::cli::{CommandLine, Task, apps, phones::Rules};
 use gateway::config::{Config, Surroundings};
 use gateway::start;
 use std::io::Write;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let around = Surroundings::look();
     let task = match task {
         Task::Apps(command) if !command.needs_settings() => {
-            return carry_out(*command, Path::new(""));
+            return carry_out(*command, Path::new(""), &Rules::default());
         }
         task => task,
     };
@@ -37,15 +37,20 @@ fn main() -> ExitCode {
             Err(complaints) => give_up(&complaints),
         },
         Task::CheckConfig => {
+            if let Err(sentence) =
+                gateway::phones::load(&config.data_dir, &config.dial.registrar.realm)
+            {
+                return give_up(&[sentence]);
+            }
             println!("configuration is right");
             ExitCode::SUCCESS
         }
-        Task::Apps(command) => carry_out(*command, &config.data_dir),
+        Task::Apps(command) => carry_out(*command, &config.data_dir, &config.dial.phone_rules()),
     }
 }
 
-fn carry_out(command: apps::Command, data_dir: &Path) -> ExitCode {
-    match command.run(data_dir) {
+fn carry_out(command: apps::Command, data_dir: &Path, rules: &Rules) -> ExitCode {
+    match command.run(data_dir, rules) {
         Ok(told) => {
             // Nobody may be reading any more, as behind `| head`.
             let _ = std::io::stdout().write_all(told.as_bytes());

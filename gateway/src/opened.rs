@@ -1,11 +1,16 @@
 //! Everything that is opened before anything runs, so that a taken port or an unreadable file is told at
 //! once with all others, and no call has begun on a process that will not stay.
 
+use crate::certificate::shown::Shown;
 use crate::certificate::{self, CertifiedKey};
 use crate::config::{Config, Listen, Role, SipListen, SipTransport};
 use crate::roles::Listening;
 use crate::sockets;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use signaling_server::sip_tls::SipTls;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -15,6 +20,10 @@ pub struct Opened {
     /// For `wss`.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub sip: Vec<SipSocket>,
+    /// There where `sip` has TLS among it.
+    pub sip_tls: Option<SipTls>,
+    /// What these show, to be looked at from time to time.
+    pub certificates: Vec<Arc<Shown>>,
     pub admin: Vec<TcpListener>,
     /// The media role's DTLS certificate.
     pub dtls: Option<CertifiedKey>,
@@ -28,12 +37,15 @@ pub struct SipSocket {
     pub bound: SocketAddr,
     /// What Via and Contact say instead.
     pub announce: Option<SocketAddr>,
+    /// By which trunks choose it.
+    pub name: String,
 }
 
 /// Non-blocking.
 pub enum SipKind {
     Udp(UdpSocket),
     Tcp(TcpListener),
+    Tls(TcpListener),
 }
 
 impl Opened {
@@ -53,12 +65,22 @@ impl Opened {
                 listen("signaling.wss", config.signaling.wss, config).map(|wss| opened.wss = wss),
             );
             if config.signaling.wss.is_some() {
-                heard(tls(config).map(|tls| opened.tls = Some(tls)));
+                heard(tls(config).map(|(tls, shown)| {
+                    opened.tls = Some(tls);
+                    opened.certificates.push(shown);
+                }));
             }
         }
         if plays(Role::Trunk) {
             for entry in &config.sip.listen {
                 heard(sip(entry, config).map(|sockets| opened.sip.extend(sockets)));
+            }
+            let mut listens = config.sip.listen.iter();
+            if listens.any(|listen| listen.transport == SipTransport::Tls) {
+                heard(sip_tls(config).map(|(tls, shown)| {
+                    opened.sip_tls = Some(tls);
+                    opened.certificates.push(shown);
+                }));
             }
         }
         if plays(Role::Media) {
@@ -113,6 +135,7 @@ impl Opened {
             let transport = match sip.socket {
                 SipKind::Udp(_) => SipTransport::Udp,
                 SipKind::Tcp(_) => SipTransport::Tcp,
+                SipKind::Tls(_) => SipTransport::Tls,
             };
             Listening {
                 what: "sip",
@@ -134,18 +157,55 @@ fn listen(
     }
 }
 
-fn tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, String> {
-    let addresses: Vec<_> = config.interfaces.iter().map(|(ip, _)| *ip).collect();
+fn tls(config: &Config) -> Result<(Arc<rustls::ServerConfig>, Arc<Shown>), String> {
     let given = config.signaling.certificate.as_ref();
-    let host = certificate::host_name();
     let setting = if given.is_some() {
         "signaling.certificate and signaling.key"
     } else {
         "data_dir"
     };
-    certificate::wss(given, &config.data_dir, host.as_deref(), &addresses)
-        .map(Arc::new)
-        .map_err(|error| format!("{setting}: {error}."))
+    let shown = shown(setting, given, "wss", config)?;
+    let tls = certificate::wss(shown.clone()).map_err(|error| format!("{setting}: {error}."))?;
+    Ok((Arc::new(tls), shown))
+}
+
+/// What SIP over TLS is spoken with.
+fn sip_tls(config: &Config) -> Result<(SipTls, Arc<Shown>), String> {
+    let given = config.sip.certificate.as_ref();
+    let setting = if given.is_some() {
+        "sip.certificate and sip.key"
+    } else {
+        "data_dir"
+    };
+    let shown = shown(setting, given, "sip", config)?;
+    let authorities = match &config.sip.ca {
+        None => Vec::new(),
+        Some(path) => {
+            let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            let read: Vec<_> = read
+                .map_err(|error| format!("sip.ca: {} cannot be read: {error}.", path.display()))?;
+            if read.is_empty() {
+                let path = path.display();
+                return Err(format!("sip.ca: {path} holds no certificate."));
+            }
+            read
+        }
+    };
+    let tls =
+        SipTls::new(shown.clone(), authorities).map_err(|why| format!("{setting}: {why}."))?;
+    Ok((tls, shown))
+}
+
+fn shown(
+    setting: &'static str,
+    given: Option<&(PathBuf, PathBuf)>,
+    stem: &'static str,
+    config: &Config,
+) -> Result<Arc<Shown>, String> {
+    let addresses: Vec<_> = config.interfaces.iter().map(|(ip, _)| *ip).collect();
+    let host = certificate::host_name();
+    let source = certificate::source(given, stem, &config.data_dir, host.as_deref(), &addresses);
+    Shown::load(setting, source).map_err(|error| format!("{setting}: {error}."))
 }
 
 /// What each media worker will bind towards browsers. Ports that the system chooses are never taken.
@@ -174,10 +234,16 @@ fn sip(entry: &SipListen, config: &Config) -> Result<Vec<SipSocket>, String> {
             .map(|socket| (socket.local_addr().ok(), socket))
             .map(|(bound, socket)| (SipKind::Udp(socket), bound))
             .collect(),
-        SipTransport::Tcp => sockets::tcp("sip.listen", &addresses)?
+        SipTransport::Tcp | SipTransport::Tls => sockets::tcp("sip.listen", &addresses)?
             .into_iter()
-            .map(|socket| (socket.local_addr().ok(), socket))
-            .map(|(bound, socket)| (SipKind::Tcp(socket), bound))
+            .map(|socket| {
+                let bound = socket.local_addr().ok();
+                let kind = match entry.transport {
+                    SipTransport::Tls => SipKind::Tls(socket),
+                    SipTransport::Tcp | SipTransport::Udp => SipKind::Tcp(socket),
+                };
+                (kind, bound)
+            })
             .collect(),
     };
     let sockets = opened.into_iter().filter_map(|(socket, bound)| {
@@ -193,6 +259,7 @@ fn sip(entry: &SipListen, config: &Config) -> Result<Vec<SipSocket>, String> {
             socket,
             bound,
             announce,
+            name: entry.name.clone(),
         })
     });
     Ok(sockets.collect())

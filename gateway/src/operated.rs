@@ -3,6 +3,7 @@
 
 use crate::config::{Config, Dial, TlsFiles};
 use crate::files::{self, FileError};
+use crate::phones;
 use signaling_plan::Plan;
 use signaling_trunk::lines::{Lines, TlsSpec, TrunkSpec};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,30 @@ impl Operated {
             lines: watch::Sender::new(lines),
             plan: watch::Sender::new(config.dial.plan.clone()),
         })
+    }
+
+    /// Takes up what commands write to `data_dir/phones.toml`. A realm other than the configuration's is told and
+    /// not taken.
+    pub fn watch_phones(&self, config: &Config) {
+        let lines = self.lines.clone();
+        let (store, realm) = (
+            phones::Store::new(&config.data_dir),
+            config.dial.registrar.realm.clone(),
+        );
+        let path = store.path();
+        tokio::spawn(store.watch(move |book| {
+            if let Err(sentence) = book.fits(&realm, &path) {
+                tracing::error!("the phones stay as they were: {sentence}");
+                return true;
+            }
+            lines.send_if_modified(|lines| {
+                let next = book.specs();
+                let changed = (&lines.registrar.realm, &lines.phones) != (&next.0, &next.1);
+                (lines.registrar.realm, lines.phones) = next;
+                changed
+            });
+            !lines.is_closed()
+        }));
     }
 
     pub fn lines(&self) -> watch::Receiver<Lines> {
@@ -46,6 +71,7 @@ fn lines(dial: &Dial, data_dir: &Path) -> Result<Lines, String> {
             ..trunk.spec.clone()
         });
     }
+    lines.registrar.clone_from(&dial.registrar);
     add_phones(&mut lines, data_dir)?;
     Ok(lines)
 }
@@ -54,7 +80,8 @@ fn lines(dial: &Dial, data_dir: &Path) -> Result<Lines, String> {
 ///
 /// # Errors
 /// A sentence that names the file.
-fn add_phones(_lines: &mut Lines, _data_dir: &Path) -> Result<(), String> {
+fn add_phones(lines: &mut Lines, data_dir: &Path) -> Result<(), String> {
+    (lines.registrar.realm, lines.phones) = phones::load(data_dir, &lines.registrar.realm)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! and the configuration; what it gives back is where it listens and how to end it.
 
 use crate::adapters;
-use crate::certificate::CertifiedKey;
+use crate::certificate::{CertifiedKey, shown};
 use crate::config::{Config, Role};
 use crate::link::{self, Identity, LinkConfig, Listener, Receiver, Sender, Watch};
 use crate::metrics::Metrics;
@@ -14,6 +14,7 @@ use crate::operated::Operated;
 use crate::sockets;
 use signaling_plan::Plan;
 use signaling_server::signaling::Status;
+use signaling_server::sip_tls::SipTls;
 use signaling_trunk::api as trunk;
 use signaling_trunk::lines::Lines;
 use std::fmt;
@@ -59,6 +60,8 @@ pub struct TrunkParts {
     pub commands: Receiver<trunk::Command>,
     pub events: Sender<trunk::Event>,
     pub sockets: Vec<SipSocket>,
+    /// There when TLS is among them.
+    pub tls: Option<SipTls>,
     /// Where this process listens for anything else than SIP.
     pub others: Vec<SocketAddr>,
     pub lines: watch::Receiver<Lines>,
@@ -147,12 +150,17 @@ pub async fn start(
         wss,
         tls,
         sip,
+        sip_tls,
+        certificates,
         dtls,
         held,
         ..
     } = opened;
     // From here on the media workers and the link bind these themselves.
     drop(held);
+    if !certificates.is_empty() {
+        tokio::spawn(shown::watch(certificates));
+    }
     let plays = |role| config.roles.contains(&role);
     let identity =
         Identity::load_or_make(&config.link.dir).map_err(|e| format!("link.dir: {e}."))?;
@@ -216,6 +224,7 @@ pub async fn start(
             commands,
             events,
             sockets: sip,
+            tls: sip_tls,
             others: others.into_iter().chain(here).collect(),
             lines: operated.lines(),
         };

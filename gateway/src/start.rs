@@ -48,6 +48,7 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
         Signals::new().map_err(|error| vec![format!("Signals cannot be listened to: {error}.")])?;
     let mut opened = Opened::open(config)?;
     let operated = Operated::new(config).map_err(|sentence| vec![sentence])?;
+    operated.watch_phones(config);
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
     info!(
         "trunkgate {} starts as {}",

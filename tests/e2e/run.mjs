@@ -8,7 +8,7 @@ import { list, run } from "./lib/runner.mjs";
 import { World } from "./lib/world.mjs";
 
 const files = [
-  "start", "echo", "softphone", "aiortc", "calls", "hangups", "midcall", "video", "before_answer", "transfer", "matrix", "sharing", "digits", "statuses",
+  "start", "echo", "softphone", "aiortc", "calls", "hangups", "midcall", "video", "before_answer", "transfer", "matrix", "srtp", "sharing", "digits", "statuses", "tls",
   "registration", "hooks", "roles", "firefox", "torture", "soak",
 ];
 /** Only when asked for: these need namespace.sh, or take long. */

@@ -1,6 +1,6 @@
 //! The commands for applications, words and order as in WCS (protocol §6), with options of our own beside them.
 
-use super::{SettingArguments, Where};
+use super::{SettingArguments, Where, phones};
 use crate::apps::{Record, Store, all_methods};
 use crate::config::Arguments;
 use clap::{Args, Subcommand, ValueEnum};
@@ -36,6 +36,11 @@ pub enum Show {
         #[command(flatten)]
         place: Where,
     },
+    /// Who may register to us: user, trunk, contacts, display name.
+    Phones {
+        #[command(flatten)]
+        place: Where,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,12 +50,16 @@ pub enum Add {
     App(Box<AddApp>),
     /// Turns a hook of an application on, or all of them.
     AppRestMethod(RestMethod),
+    /// Lets a phone or a PBX register to us.
+    Phone(Box<phones::AddPhone>),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Update {
     /// Changes what is given, and leaves the rest as it is. An empty text takes a setting away.
     App(Box<UpdateApp>),
+    /// Changes what is given, and leaves the rest as it is.
+    Phone(Box<phones::UpdatePhone>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +73,13 @@ pub enum Remove {
     },
     /// Turns a hook of an application off, or all of them.
     AppRestMethod(RestMethod),
+    /// Takes a phone away: it may not register any more.
+    Phone {
+        #[arg(value_name = "user")]
+        user: String,
+        #[command(flatten)]
+        place: Where,
+    },
 }
 
 /// The same by the thing's name first.
@@ -263,9 +279,12 @@ impl Command {
             Command::Show(
                 Show::Apps { place, .. }
                 | Show::App { place, .. }
-                | Show::AppRestMethods { place, .. },
+                | Show::AppRestMethods { place, .. }
+                | Show::Phones { place },
             )
-            | Command::Remove(Remove::App { place, .. }) => place,
+            | Command::Remove(Remove::App { place, .. } | Remove::Phone { place, .. }) => place,
+            Command::Add(Add::Phone(add)) => &add.place,
+            Command::Update(Update::Phone(update)) => &update.place,
             Command::Show(Show::RestMethods) => return Arguments::default(),
             Command::Add(Add::App(add)) => &add.rest.place,
             Command::Update(Update::App(update)) => &update.rest.place,
@@ -290,7 +309,7 @@ impl Command {
     ///
     /// # Errors
     /// A sentence: nothing has changed.
-    pub fn run(self, data_dir: &Path) -> Result<String, String> {
+    pub fn run(self, data_dir: &Path, rules: &phones::Rules) -> Result<String, String> {
         let store = Store::new(data_dir);
         let load = || store.load().map_err(|error| format!("{error}."));
         match self {
@@ -314,6 +333,10 @@ impl Command {
                 }
                 Ok(methods(app.methods.iter().copied(), false))
             }
+            Command::Show(Show::Phones { .. }) => phones::show(data_dir),
+            Command::Add(Add::Phone(add)) => add.run(data_dir, rules),
+            Command::Update(Update::Phone(update)) => update.run(data_dir, rules),
+            Command::Remove(Remove::Phone { user, .. }) => phones::remove(&user, data_dir),
             Command::Add(Add::App(add)) => add.run(&store),
             Command::Update(Update::App(update)) => update.run(&store),
             Command::Remove(Remove::App { name, .. }) => {
@@ -487,7 +510,7 @@ fn method(name: &str) -> Result<HookMethod, String> {
     })
 }
 
-fn read(file: &Path) -> Result<String, String> {
+pub(super) fn read(file: &Path) -> Result<String, String> {
     /// Enough for any secret and any policies.
     const MOST: u64 = 128 * 1024;
     let failed = |error: std::io::Error| format!("{} cannot be read: {error}.", file.display());
@@ -646,7 +669,7 @@ mod tests {
         let words = ["trunkgate"].iter().chain(line);
         let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
         match line.task().0 {
-            Task::Apps(command) => command.run(dir),
+            Task::Apps(command) => command.run(dir, &crate::cli::phones::Rules::default()),
             other => panic!("{other:?}"),
         }
     }

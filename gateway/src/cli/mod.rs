@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod apps;
+pub mod phones;
 
 use crate::config::{Arguments, Role};
 use clap::{Args, Parser, Subcommand};
@@ -20,6 +21,8 @@ Examples:
       Only the media role, for a gateway elsewhere.
   trunkgate add app shop shopKey https://shop.example/hooks
       An application whose backend is asked what its pages may do.
+  trunkgate add phone 201
+      A phone that may register here; its password is drawn and shown.
 
 Settings are described in deploy/trunkgate.toml, which comes with the program: each key with its default, unit
 and reason. In --set and the environment the value is TOML; what is not TOML is a text.";
@@ -41,16 +44,16 @@ enum Action {
     Run(SettingArguments),
     /// Tells whether the settings are right, and all that is wrong otherwise.
     CheckConfig(SettingArguments),
-    /// Shows applications and hooks.
+    /// Shows applications, hooks and phones.
     #[command(subcommand)]
     Show(apps::Show),
-    /// Makes an application, or turns hooks on.
+    /// Makes an application or a phone, or turns hooks on.
     #[command(subcommand)]
     Add(apps::Add),
-    /// Changes an application.
+    /// Changes an application or a phone.
     #[command(subcommand)]
     Update(apps::Update),
-    /// Takes an application away, or turns hooks off.
+    /// Takes an application or a phone away, or turns hooks off.
     #[command(subcommand)]
     Remove(apps::Remove),
     /// Applications, by the other order of words: app add, app update, app remove, app show, app list.

@@ -16,10 +16,13 @@ pub use surroundings::Surroundings;
 pub use trunks::{TlsFiles, Trunk};
 pub use values::{Announce, LinkPeer, Listen, Role, Secret, SipListen, SipTransport, origin};
 
+use crate::cli::phones;
 use crate::files;
+use crate::phones::check_realm;
 use read::{Reader, Shown};
 use signaling_backend::RawSip;
 use signaling_plan::Plan;
+use signaling_trunk::lines::{RegistrarSpec, TrunkMode};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -89,6 +92,11 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sip {
     pub listen: Vec<SipListen>,
+    /// Certificate chain and key in PEM of `tls:`; `None`: made and kept under `data_dir`.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Authorities that are believed beside the system's, PEM.
+    pub ca: Option<PathBuf>,
+    pub dscp: u8,
     /// Beyond loopback and the private networks of this box's interfaces.
     pub allowed_targets: Vec<String>,
     /// Seconds; 0: we ask for no session timer.
@@ -220,6 +228,20 @@ pub struct Admin {
 pub struct Dial {
     pub trunks: Vec<Trunk>,
     pub plan: Plan,
+    /// The realm is empty where the file names none.
+    pub registrar: RegistrarSpec,
+}
+
+impl Dial {
+    /// For the commands that change who may register.
+    pub fn phone_rules(&self) -> phones::Rules {
+        let accepting = self.trunks.iter().map(|trunk| &trunk.spec);
+        let accepting = accepting.filter(|spec| spec.mode == TrunkMode::Accept);
+        phones::Rules {
+            realm: self.registrar.realm.clone(),
+            accepting: accepting.map(|spec| spec.name.clone()).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -304,10 +326,36 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map_or(&[][..], |sip| &sip.listen);
     let trunks = trunks::read_trunks(reader, listeners);
+    let registrar = read_registrar(reader);
     let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
     Some(Dial {
         trunks: trunks?,
         plan: plan?,
+        registrar: registrar?,
+    })
+}
+
+fn read_registrar(reader: &mut Reader) -> Option<RegistrarSpec> {
+    let realm = reader.text("registrar.realm", "", Shown::Plainly, |text| {
+        if text.is_empty() || check_realm(text).is_ok() {
+            Ok(text.to_owned())
+        } else {
+            Err("is no word like a domain: letters, digits, dots, - and _".to_owned())
+        }
+    });
+    let longest = reader.integer("registrar.max_expires", 3_600, 60..=86_400, " s");
+    let least = reader.integer("registrar.min_expires", 60, 10..=86_400, " s");
+    let (longest, least) = (longest?, least?);
+    if least > longest {
+        let why = "registrar.min_expires is longer than registrar.max_expires.".to_owned();
+        reader.complaints.push(why);
+        return None;
+    }
+    let seconds = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+    Some(RegistrarSpec {
+        realm: realm?,
+        max_expires_s: seconds(longest),
+        min_expires_s: seconds(least),
     })
 }
 
@@ -324,13 +372,7 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
         Shown::Plainly,
         values::listen_or_off,
     );
-    let certificate = reader.text(
-        "signaling.certificate",
-        "auto",
-        Shown::Plainly,
-        path_or_auto,
-    );
-    let key = reader.text("signaling.key", "auto", Shown::Plainly, path_or_auto);
+    let certificate = read_certificate(reader, "signaling.certificate", "signaling.key");
     let close_on_failure = reader.flag("signaling.close_on_registration_failure", true);
     let origins = reader.list("signaling.origins", &[], values::origin);
     let raw = reader.text(
@@ -360,30 +402,36 @@ fn read_signaling(reader: &mut Reader) -> Option<Signaling> {
             places.0, places.1
         ));
     }
-    let certificate = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (certificate, _) => {
-            let (given, missing) = match certificate {
-                Some(_) => ("signaling.certificate", "signaling.key"),
-                None => ("signaling.key", "signaling.certificate"),
-            };
-            let place = reader.place(given);
-            reader
-                .complaints
-                .push(format!("{given}{place} is of no use without {missing}."));
-            None
-        }
-    };
     Some(Signaling {
         ws: ws?,
         wss: wss?,
-        certificate,
+        certificate: certificate?,
         close_on_registration_failure: close_on_failure?,
         origins: origins?,
         sip_message_raw: raw?,
         connections_per_second_per_address: u32::try_from(rate?).ok()?,
     })
+}
+
+/// Chain and key, both or none.
+fn read_certificate(
+    reader: &mut Reader,
+    certificate: &'static str,
+    key: &'static str,
+) -> Option<Option<(PathBuf, PathBuf)>> {
+    let chain = reader.text(certificate, "auto", Shown::Plainly, path_or_auto);
+    let private = reader.text(key, "auto", Shown::Plainly, path_or_auto);
+    let (given, missing) = match (chain?, private?) {
+        (Some(chain), Some(private)) => return Some(Some((chain, private))),
+        (None, None) => return Some(None),
+        (Some(_), None) => (certificate, key),
+        (None, Some(_)) => (key, certificate),
+    };
+    let place = reader.place(given);
+    reader
+        .complaints
+        .push(format!("{given}{place} is of no use without {missing}."));
+    None
 }
 
 fn read_backend(reader: &mut Reader) -> Option<Backend> {
@@ -406,9 +454,14 @@ fn read_backend(reader: &mut Reader) -> Option<Backend> {
 fn read_sip(reader: &mut Reader) -> Option<Sip> {
     let listen = reader.list(
         "sip.listen",
-        &["udp::5060", "tcp::5060"],
+        &["udp::5060", "tcp::5060", "tls::5061"],
         values::sip_listen,
     );
+    let certificate = read_certificate(reader, "sip.certificate", "sip.key");
+    let ca = reader.text("sip.ca", "", Shown::Plainly, |text| {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    });
+    let dscp = reader.integer("sip.dscp", 24, 0..=63, "");
     let allowed_targets = reader.list("sip.allowed_targets", &[], values::target);
     let session_expires = reader.integer("sip.session_expires", 1800, 0..=86_400, " seconds");
     let min_se = reader.integer("sip.min_se", 90, 90..=86_400, " seconds");
@@ -436,6 +489,9 @@ fn read_sip(reader: &mut Reader) -> Option<Sip> {
     let at_once = reader.integer("sip.max_calls", 0, 0..=20_000, "");
     Some(Sip {
         listen: listen?,
+        certificate: certificate?,
+        ca: ca?,
+        dscp: u8::try_from(dscp?).ok()?,
         allowed_targets: allowed_targets?,
         session_expires: u32::try_from(session_expires?).ok()?,
         min_se: u32::try_from(min_se?).ok()?,

@@ -20,9 +20,9 @@ pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
     let numbering = read_numbering(reader);
     // Patterns are normalised as numbers are: without knowing how, nothing can be said of them.
     let numbering = numbering?;
-    let names: BTreeSet<String> = trunks.iter().map(|t| t.spec.name.clone()).collect();
     let known = Known {
-        trunks: names,
+        // Those that are not right are named all the same.
+        trunks: reader.sections("trunk").into_iter().collect(),
         numbering: &numbering,
     };
     let mut rules = Vec::new();
@@ -344,9 +344,6 @@ fn read_limit(reader: &mut Reader, entry: &str, known: &Known<'_>) -> Option<Lim
         }
         Some((make, kind)) => reader.text(&key("match"), LimitRule::EACH, Shown::Plainly, |text| {
             let name = match (kind.as_str(), text) {
-                ("prefix", LimitRule::EACH) => {
-                    return Err("must name the beginning of numbers, such as +49".to_owned());
-                }
                 (_, LimitRule::EACH) => text.to_owned(),
                 ("token", _) => {
                     return Err(
@@ -370,6 +367,13 @@ fn read_limit(reader: &mut Reader, entry: &str, known: &Known<'_>) -> Option<Lim
             Ok(make(name))
         }),
     };
+    if matches!(&scope, Some(Scope::Prefix(prefix)) if prefix == LimitRule::EACH) {
+        missing(
+            reader,
+            entry,
+            "must name the beginning of numbers: match = \"+49\"",
+        );
+    }
     let mut limit = |what: &str| {
         let n = reader.integer(&key(what), 0, 0..=1_000_000, "")?;
         u32::try_from(n).ok()
@@ -393,13 +397,13 @@ fn read_limit(reader: &mut Reader, entry: &str, known: &Known<'_>) -> Option<Lim
     Some(limit)
 }
 
-/// An address; of IPv6 its /64, which is one subscriber.
+/// An address; of IPv6 its /64, which is one subscriber, as the calls write it.
 fn source(text: &str) -> Result<String, String> {
     Ok(match values::ip(text.trim_end_matches("/64"))? {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {
-            let network = u128::from(ip) >> 64 << 64;
-            std::net::Ipv6Addr::from(network).to_string()
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     })
 }

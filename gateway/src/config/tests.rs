@@ -86,6 +86,178 @@ fn the_annotated_file_names_every_key_and_has_the_defaults() {
     assert_eq!(shown, known);
 }
 
+/// The annotated file with its examples turned on.
+fn with_examples() -> (TestDir, Arguments, Surroundings) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/trunkgate.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(example) if !example.starts_with([' ', '#']) => example,
+        _ => line,
+    });
+    let text: Vec<&str> = lines.collect();
+    let (dir, arguments) = file(&text.join("\n"));
+    let mut around = around();
+    around
+        .variables
+        .push(("CARRIER_PASSWORD".into(), "geheim".into()));
+    (dir, arguments, around)
+}
+
+#[test]
+fn the_annotated_files_examples_are_right_and_name_every_key_of_their_sections() {
+    let (_dir, arguments, around) = with_examples();
+    let (config, known) = Config::load_and_name(&arguments, &around).unwrap();
+    assert_eq!(config.dial.trunks[0].spec.password, "geheim");
+    let mut settings = source::Settings::new();
+    let path = arguments.file.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    source::add_file(&mut settings, &path, &text, &mut Vec::new());
+    // Every key is shown by one of its section's examples, not by all.
+    let bare = |name: &str| {
+        let numbers: &[char] = &['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+        name.replace(numbers, "")
+    };
+    let shown: BTreeSet<String> = settings.keys().map(|name| bare(name)).collect();
+    let known: BTreeSet<String> = known.iter().map(|name| bare(name)).collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn the_complete_examples_are_right() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples");
+    for (name, trunks, rules) in [("carrier.toml", 1, 4), ("office.toml", 1, 4)] {
+        let arguments = Arguments {
+            file: Some(examples.join(name)),
+            ..Arguments::default()
+        };
+        let mut around = around();
+        let password = ("CARRIER_PASSWORD".into(), "geheim".into());
+        around.variables.push(password);
+        let config = Config::load(&arguments, &around).unwrap();
+        let dial = (config.dial.trunks.len(), config.dial.plan.rules.len());
+        assert_eq!(dial, (trunks, rules), "{name}");
+    }
+}
+
+#[test]
+fn every_wrong_entry_of_the_plan_is_told_with_file_and_line() {
+    let text = "[numbers]\ncountry = \"Germany\"\n";
+    let (_dir, arguments) = file(text);
+    let told = complaints(Config::load(&arguments, &around()));
+    assert!(
+        told[0].contains("numbers.country = \"Germany\" is not up to 3 digits"),
+        "{told:?}"
+    );
+
+    let text = r#"[trunk.carrier]
+mode = "register"
+servers = ["sip.carrier.example"]
+login = "me"
+pasword = "geheim"
+[[route]]
+name = "all"
+match = ["+49*", "12a*"]
+to = ["trunk:carier", "trunk:carrier"]
+[[route]]
+match = "*"
+from = "everybody"
+weights = { carrier = 1, backup = 2 }
+ring = 1
+[[inbound]]
+to = "fax"
+[[limits.rule]]
+scope = "account"
+[[limits.rule]]
+scope = "prefix"
+[emergency]
+numbers = ["112"]
+"#;
+    let (_dir, arguments) = file(text);
+    let told = complaints(Config::load(&arguments, &around()));
+    let path = arguments.file.unwrap().display().to_string();
+    for wanted in [
+        format!(
+            "trunk.carrier ({path} line 2) registers, so it needs a password (\"file:/path\" and \"env:NAME\" keep it out of this file)."
+        ),
+        format!(
+            "trunk.carrier.pasword ({path} line 5) is no setting; did you mean trunk.carrier.password?"
+        ),
+        format!(
+            "route[1].match has an entry \"12a*\" that is neither digits with X and a * at the end nor a whole name ({path} line 8)."
+        ),
+        format!(
+            "route[1].to has an entry \"trunk:carier\" that names no trunk of ours; did you mean carrier? ({path} line 9)."
+        ),
+        format!(
+            "route[2].weights.backup ({path} line 13) names no trunk of ours: there is no [trunk.backup]."
+        ),
+        format!("route[2].ring = 1 is not a whole number from 5 to 600 seconds ({path} line 14)."),
+        format!(
+            "inbound[1] ({path} line 16) needs a trunk: trunk = \"carrier\", or \"*\" for all."
+        ),
+        format!(
+            "limits.rule[1] ({path} line 18) limits nothing: calls_per_second, calls or minutes_per_day."
+        ),
+        format!(
+            "limits.rule[2] ({path} line 20) must name the beginning of numbers: match = \"+49\"."
+        ),
+        format!("emergency.numbers ({path} line 22) lead nowhere without emergency.trunks."),
+    ] {
+        assert!(told.contains(&wanted), "{wanted}\nis not in\n{told:#?}");
+    }
+    assert!(
+        told.iter()
+            .any(|told| told.starts_with("route[2].from has an entry")),
+        "{told:#?}"
+    );
+    assert!(
+        told.iter()
+            .any(|told| told.starts_with("inbound[1].to has an entry")),
+        "{told:#?}"
+    );
+    assert!(!told.concat().contains("geheim"));
+}
+
+#[test]
+fn a_trunks_secret_is_the_text_a_files_or_the_environments_and_is_never_shown() {
+    let (dir, mut arguments) = file(
+        "[trunk.a]\nmode = \"register\"\nservers = \"h\"\nlogin = \"l\"\npassword = \"geheim1\"\n\
+         [trunk.b]\nmode = \"register\"\nservers = \"h\"\nlogin = \"l\"\npassword = \"env:OF_B\"\n\
+         [trunk.c]\nmode = \"register\"\nservers = \"h\"\nlogin = \"l\"\n\
+         [trunk.d]\nmode = \"register\"\nservers = \"h\"\nlogin = \"l\"\n",
+    );
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "geheim3\n").unwrap();
+    arguments.set = vec![format!("trunk.c.password=file:{}", secret.display())];
+    let mut around = around();
+    around.variables = vec![
+        ("OF_B".into(), "geheim2".into()),
+        ("TRUNKGATE_TRUNK__D__PASSWORD".into(), "geheim4".into()),
+    ];
+    let config = Config::load(&arguments, &around).unwrap();
+    let secrets = config
+        .dial
+        .trunks
+        .iter()
+        .map(|trunk| trunk.spec.password.as_str());
+    assert_eq!(
+        secrets.collect::<Vec<_>>(),
+        ["geheim1", "geheim2", "geheim3", "geheim4"]
+    );
+    assert!(!format!("{config:?}").contains("geheim"));
+
+    around.variables.clear();
+    std::fs::write(&secret, "geheim3\ngeheim5\n").unwrap();
+    let told = complaints(Config::load(&arguments, &around));
+    let text = told.concat();
+    assert!(
+        text.contains("environment variable OF_B, which is not set"),
+        "{told:#?}"
+    );
+    assert!(text.contains("holds more than one line"), "{told:#?}");
+    assert!(!text.contains("geheim"), "{told:#?}");
+}
+
 #[test]
 fn the_environment_overrules_the_file_and_set_overrules_both() {
     let (_dir, mut arguments) =
@@ -129,7 +301,7 @@ fn what_is_not_toml_is_a_text() {
     let config = set(&[
         "signaling.ws=127.0.0.1:0",
         "calls.codec_policy=opus",
-        "sip.listen=[\"udp:127.0.0.1:5070;announce=192.0.2.1:5060\", \"tcp:[::1]:0\"]",
+        "sip.listen=[\"udp:127.0.0.1:5070;announce=192.0.2.1:5060\", \"tcp:[::1]:0\", \"tls:[::1]:0;name=carrier-a\"]",
         "media.address=127.0.0.1",
         "media.rtp.ports=30000-30099",
         "admin.token=0123456789",
@@ -141,6 +313,8 @@ fn what_is_not_toml_is_a_text() {
     assert_eq!(config.calls.codec_policy, CodecPolicy::Opus);
     assert_eq!(config.sip.listen[0].announce.unwrap().port, Some(5060));
     assert_eq!(config.sip.listen[1].transport, SipTransport::Tcp);
+    assert_eq!(config.sip.listen[2].transport, SipTransport::Tls);
+    assert_eq!(config.sip.listen[2].name, "carrier-a");
     assert_eq!(
         config.media.rtp.addresses,
         ["127.0.0.1".parse::<IpAddr>().unwrap()]
@@ -160,7 +334,7 @@ fn every_wrong_setting_is_told_at_once_with_its_place() {
     around.variables = vec![("TRUNKGATE_CALLS__CODEC_POLICY".into(), "mp3".into())];
     arguments.set = vec![
         "link.grace=soon".into(),
-        "sip.listen=tls:0.0.0.0:5061".into(),
+        "sip.listen=tls:0.0.0.0:5061;name=a b".into(),
     ];
     let complaints = complaints(Config::load(&arguments, &around));
     let path = arguments.file.unwrap().display().to_string();
@@ -170,7 +344,7 @@ fn every_wrong_setting_is_told_at_once_with_its_place() {
         format!("media.adress ({path} line 6) is no setting; did you mean media.address?"),
         "calls.codec_policy = mp3 is neither \"relay\" nor \"opus\" (environment variable TRUNKGATE_CALLS__CODEC_POLICY).".into(),
         "link.grace = soon is not a whole number from 0 to 3600 seconds (--set).".into(),
-        "sip.listen has an entry \"tls:0.0.0.0:5061\" that asks for SIP over TLS, which is not there yet; use udp: or tcp: (--set).".into(),
+        "sip.listen has an entry \"tls:0.0.0.0:5061;name=a b\" that has a name= with more than letters, digits, - and _ (--set).".into(),
     ] {
         assert!(complaints.contains(&wanted), "{wanted}\nis not in\n{complaints:#?}");
     }

@@ -172,6 +172,7 @@ pub fn announce(text: &str) -> Result<Announce, String> {
 pub enum SipTransport {
     Udp,
     Tcp,
+    Tls,
 }
 
 impl fmt::Display for SipTransport {
@@ -179,17 +180,20 @@ impl fmt::Display for SipTransport {
         f.write_str(match self {
             SipTransport::Udp => "udp",
             SipTransport::Tcp => "tcp",
+            SipTransport::Tls => "tls",
         })
     }
 }
 
-/// `udp:ADDR:PORT` or `tcp:ADDR:PORT`, ADDR empty for all addresses, with an optional
-/// `;announce=ADDR[:PORT]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `udp:ADDR:PORT`, `tcp:` or `tls:`, ADDR empty for all addresses, with an optional `;announce=ADDR[:PORT]` and
+/// `;name=NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SipListen {
     pub transport: SipTransport,
     pub listen: Listen,
     pub announce: Option<Announce>,
+    /// By which trunks choose it; empty: it has none.
+    pub name: String,
 }
 
 pub fn sip_listen(text: &str) -> Result<SipListen, String> {
@@ -198,12 +202,8 @@ pub fn sip_listen(text: &str) -> Result<SipListen, String> {
     let (transport, rest) = match address.split_once(':') {
         Some(("udp", rest)) => (SipTransport::Udp, rest),
         Some(("tcp", rest)) => (SipTransport::Tcp, rest),
-        Some(("tls", _)) => {
-            return Err(
-                "asks for SIP over TLS, which is not there yet; use udp: or tcp:".to_owned(),
-            );
-        }
-        _ => return Err("is not udp:ADDR:PORT or tcp:ADDR:PORT".to_owned()),
+        Some(("tls", rest)) => (SipTransport::Tls, rest),
+        _ => return Err("is not udp:ADDR:PORT, tcp:ADDR:PORT or tls:ADDR:PORT".to_owned()),
     };
     // `udp::5060` leaves `:5060`, `udp:0.0.0.0:5060` a whole address.
     let listen = listen(rest)?;
@@ -211,6 +211,7 @@ pub fn sip_listen(text: &str) -> Result<SipListen, String> {
         transport,
         listen,
         announce: None,
+        name: String::new(),
     };
     for parameter in parts {
         match parameter.trim().split_once('=') {
@@ -218,15 +219,24 @@ pub fn sip_listen(text: &str) -> Result<SipListen, String> {
                 sip.announce =
                     Some(announce(value).map_err(|why| format!("has an announce= that {why}"))?);
             }
+            Some(("name", value)) if is_name(value) => sip.name = value.to_owned(),
+            Some(("name", _)) => {
+                return Err("has a name= with more than letters, digits, - and _".to_owned());
+            }
             _ => {
                 return Err(format!(
-                    "has a parameter \"{}\" other than announce=",
+                    "has a parameter \"{}\" other than announce= and name=",
                     parameter.trim()
                 ));
             }
         }
     }
     Ok(sip)
+}
+
+fn is_name(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(good)
 }
 
 /// Where SIP may be sent in addition to the networks of this box: an address, a network or a host name, with

@@ -50,8 +50,9 @@ impl Switchboard {
             false => 0,
         };
         let most = self.config.max_calls.saturating_add(reserve);
-        if self.live_calls() + self.bridges.len() >= most
-            || self.calls.len() >= most.saturating_mul(2)
+        // Of those that live, and of all that something is still owed of.
+        if self.live_calls() >= most
+            || self.calls.len() + self.bridges.len() >= most.saturating_mul(2)
         {
             self.refused_calls += 1;
             return Err(Refused::later(
@@ -72,23 +73,18 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Books a call; one for help is never refused, but alarms.
+    /// Books a call; one for help is never refused.
     pub(crate) fn book(
         &mut self,
         scopes: &[Scope],
         emergency: bool,
         now: Instant,
     ) -> Result<Option<Ticket>, Refused> {
+        if emergency {
+            return Ok(self.ledger.begin(scopes, now).ok());
+        }
         match self.ledger.begin(scopes, now) {
             Ok(ticket) => Ok(Some(ticket)),
-            Err(refused) if emergency => {
-                tracing::warn!(
-                    scope = ?refused.scope,
-                    limit = ?refused.kind,
-                    "an emergency call is beyond a limit and goes out all the same"
-                );
-                Ok(None)
-            }
             Err(refused) => {
                 self.refused_calls += 1;
                 Err(Refused {
@@ -100,10 +96,19 @@ impl Switchboard {
         }
     }
 
-    /// An emergency call goes out: whoever watches the gateway shall know.
-    pub(crate) fn alarm(&mut self, caller: &str, number: &str) {
+    /// An emergency call goes out: whoever watches the gateway shall know. The ticket is returned when it is over.
+    pub(crate) fn alarm(&mut self, caller: &str, number: &str, now: Instant) -> Ticket {
         self.emergency_calls += 1;
         tracing::warn!(caller, number, "an emergency call");
+        let (ticket, too_many) = self.ledger.begin_emergency(now);
+        if too_many {
+            let at_once = self.ledger.emergencies().0;
+            tracing::error!(
+                at_once,
+                "more emergency calls at once than were thought likely"
+            );
+        }
+        ticket
     }
 
     pub(crate) fn take_line(
@@ -113,9 +118,20 @@ impl Switchboard {
         plan: &mut ByPlan,
         now: Instant,
     ) -> Result<(), Refused> {
-        let scopes = line_scopes(line, &plan.number);
+        let scopes = self.line_scopes(line, &plan.number);
         plan.line_ticket = self.book(&scopes, plan.emergency, now)?;
         Ok(())
+    }
+
+    /// Whose books a way is in.
+    pub(crate) fn line_scopes(&self, line: &Line, number: &str) -> Vec<Scope> {
+        // The ledger finds the prefixes that limits name.
+        let mut scopes = vec![Scope::Prefix(number.to_owned())];
+        scopes.push(match line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
+        });
+        scopes
     }
 
     pub(crate) fn leave_line(&mut self, plan: &mut ByPlan, now: Instant) {
@@ -168,15 +184,6 @@ impl Switchboard {
             self.ledger.ended(ticket, now);
         }
     }
-}
-
-/// Whose books a way is in.
-pub(crate) fn line_scopes(line: &Line, number: &str) -> Vec<Scope> {
-    let line = match line {
-        Line::Trunk(name) => Scope::Trunk(name.clone()),
-        Line::Phone(user) => Scope::Account(user.clone()),
-    };
-    vec![line, Scope::Prefix(number.to_owned())]
 }
 
 #[cfg(test)]

@@ -464,6 +464,13 @@ impl SipLeg {
     }
 
     /// By a line that wants this of sound; a page's own account has no wishes.
+    pub fn by_line(self, line: Line) -> SipLeg {
+        SipLeg {
+            line: Some(line),
+            ..self
+        }
+    }
+
     pub fn with_profile(self, profile: MediaProfile) -> SipLeg {
         SipLeg { profile, ..self }
     }

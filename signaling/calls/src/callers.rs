@@ -10,14 +10,17 @@ use std::net::IpAddr;
 impl Switchboard {
     /// Who calls, if this session's calls go by the dial plan; `None`: by its own PBX.
     ///
-    /// An account counts only once its registrar, or the application's backend, has taken it: what a page says of
-    /// itself opens no line.
+    /// A page without account needs an identity of its application or backend. An account counts only once its
+    /// registrar, or the backend, has taken it: what a page says of itself opens no line.
     pub(crate) fn by_plan_as(&self, session: SessionId) -> Option<Caller> {
         let session = self.sessions.get(&session)?;
         let user = session.user.as_ref()?;
         let caller = caller(session)?;
-        let is_line = user.account == Account::None && session.line_identity.is_some();
-        (is_line || self.plan.concerns(&caller)).then_some(caller)
+        let by_plan = match user.account {
+            Account::None => session.line_identity.is_some(),
+            _ => proven_account(session).is_some() && self.plan.concerns(&caller),
+        };
+        by_plan.then_some(caller)
     }
 
     pub(crate) fn caller_of(&self, session: SessionId) -> Option<Caller> {

@@ -388,7 +388,10 @@ impl Switchboard {
         };
         self.by_session.remove(&(call.session, key));
         for sip in call.sips() {
-            self.by_invite.remove(&sip.invite);
+            // One that rang several sessions is another call's now.
+            if self.by_invite.get(&sip.invite) == Some(&key) {
+                self.by_invite.remove(&sip.invite);
+            }
         }
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let end = call.end.unwrap_or(Ended {

@@ -468,6 +468,7 @@ impl Switchboard {
         call.later_legs += 1;
         let leg = key.later_leg(call.later_legs);
         let mut sip = SipLeg::new(leg, arrival.invite, None).with_profile(call.profile());
+        sip.line.clone_from(&arrival.line);
         sip.placed = true;
         sip.description = description;
         sip.source = Some(arrival.source.ip());

@@ -8,7 +8,7 @@ use crate::limits::{ATTEMPTS, REDIRECTS};
 use crate::record::Tried;
 use crate::switchboard::Switchboard;
 use serde::{Deserialize, Serialize};
-use signaling_plan::{Attempt, Caller, Destination, Lot, Route, Ticket};
+use signaling_plan::{Attempt, Caller, Destination, Lot, Presented, Route, Ticket};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
     CallerIdentity, End, Failure, Header, InviteId, InviteOptions, Line, Target,
@@ -66,8 +66,8 @@ impl ByPlan {
     pub fn came_by(&mut self, line: &Line) {
         self.left.clear();
         let to = match line {
-            Line::Trunk(name) => name_of(&Destination::Trunk(name.clone())),
-            Line::Phone(user) => name_of(&Destination::Phone(user.clone())),
+            Line::Trunk(name) => Destination::Trunk(name.clone()).to_string(),
+            Line::Phone(user) => Destination::Phone(user.clone()).to_string(),
         };
         self.tried = vec![Tried {
             to,
@@ -81,7 +81,7 @@ impl ByPlan {
     }
 
     fn was_tried(&self, attempt: &Attempt) -> bool {
-        let to = name_of(&attempt.to);
+        let to = attempt.to.to_string();
         let same = |tried: &Tried| tried.to == to && tried.user == attempt.user;
         self.tried.iter().any(same)
     }
@@ -95,17 +95,23 @@ impl Switchboard {
         dialled: &str,
         lot: CallKey,
     ) -> Result<Route, Refused> {
+        self.way_as(caller, &Presented::default(), dialled, lot)
+    }
+
+    /// The same for a call that came in by SIP and says who calls.
+    pub(crate) fn way_as(
+        &self,
+        caller: &Caller,
+        presented: &Presented,
+        dialled: &str,
+        lot: CallKey,
+    ) -> Result<Route, Refused> {
         let mut lot = Draw(self.config.first_number ^ lot.0);
         let is_up = |to: &Destination| self.is_up(to);
-        let way = self.plan.route(caller, dialled, &is_up, &mut lot);
-        let mut route = way
-            .answer
-            .map_err(|no| Refused::sip(no.status, no.reason))?;
-        // Lines that are known to be down come last: the knowledge may be old.
-        let mut attempts = std::mem::take(&mut route.attempts);
-        attempts.sort_by_key(|attempt| !self.is_up(&attempt.to));
-        route.attempts = attempts;
-        Ok(route)
+        let way = self
+            .plan
+            .route_as(caller, presented, dialled, &is_up, &mut lot);
+        way.answer.map_err(|no| Refused::sip(no.status, no.reason))
     }
 
     fn is_up(&self, to: &Destination) -> bool {
@@ -130,7 +136,7 @@ impl Switchboard {
                 break;
             }
             let mut tried = Tried {
-                to: name_of(&attempt.to),
+                to: attempt.to.to_string(),
                 user: attempt.user.clone(),
                 status: 0,
             };
@@ -225,8 +231,9 @@ impl Switchboard {
         let FarLeg::Sip(current) = &mut call.far else {
             return;
         };
-        let mut fresh = SipLeg::new(leg, invite, Some(wish)).with_profile(profile);
-        fresh.line = Some(line);
+        let fresh = SipLeg::new(leg, invite, Some(wish))
+            .with_profile(profile)
+            .by_line(line);
         let mut old = std::mem::replace(&mut **current, fresh);
         old.standing = Standing::Replaced;
         old.early.clear();
@@ -278,13 +285,23 @@ impl Call {
     }
 }
 
-/// As the record and the log name it.
-pub(crate) fn name_of(to: &Destination) -> String {
-    match to {
-        Destination::Trunk(name) => format!("trunk:{name}"),
-        Destination::Phone(user) => format!("phone:{user}"),
-        Destination::App { app, .. } => format!("app:{app}"),
-        Destination::Account(account) => format!("account:{account}"),
+/// Who sent the call on (RFC 5806), as a whole `name-addr`: what the plan gives is a number.
+pub(crate) fn diversion(number: &str) -> String {
+    let plain: String = number
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "+*#-._".contains(*c))
+        .map(|c| {
+            if c == '#' {
+                "%23".to_owned()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect();
+    match plain.strip_prefix('+') {
+        Some(_) => format!("<tel:{plain}>;reason=unconditional"),
+        // A number without its country is nobody's alone: it needs a host, and ours is not to be told.
+        None => format!("<sip:{plain}@anonymous.invalid>;reason=unconditional"),
     }
 }
 
@@ -303,7 +320,7 @@ fn wish(line: Line, attempt: Attempt, what: &What) -> Wish {
                 from_user: identity.from_user,
                 asserted_user: identity.asserted_user,
                 privacy: identity.privacy,
-                diversion: identity.diversion.into_iter().collect(),
+                diversion: identity.diversion.iter().map(|n| diversion(n)).collect(),
             },
             attempt_ms: attempt.attempt_ms,
             tell_redirects: true,

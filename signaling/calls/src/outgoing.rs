@@ -101,6 +101,7 @@ impl Switchboard {
             .with_profile(self.plan.account_media.clone());
         match route {
             None => {
+                sip.profile = self.plan.account_media.clone();
                 sip.wish = Some(Wish {
                     target,
                     headers,
@@ -125,7 +126,8 @@ impl Switchboard {
                     }
                 };
                 if emergency {
-                    self.alarm(&call.caller, &plan.number);
+                    let alarm = self.alarm(&call.caller, &plan.number, now);
+                    call.tickets.push(alarm);
                 }
                 call.trunk_lane = key.0;
                 call.account = NO_ACCOUNT;
@@ -376,7 +378,10 @@ impl Switchboard {
         let route = self.way(&caller, &dialled, key)?;
         if route.emergency {
             let who = self.calls.get(&key).map(|call| call.caller.clone());
-            self.alarm(&who.unwrap_or_default(), &route.number);
+            let alarm = self.alarm(&who.unwrap_or_default(), &route.number, now);
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.tickets.push(alarm);
+            }
         }
         let Some(wish) = self
             .calls
@@ -396,6 +401,7 @@ impl Switchboard {
         };
         let mut plan = ByPlan::new(route, what);
         let (line, wish) = self.next_way(session, &mut plan, now)?;
+        let profile = self.profile_of(&line);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
@@ -403,6 +409,7 @@ impl Switchboard {
         call.account = NO_ACCOUNT;
         call.by_plan = Some(Box::new(plan));
         if let Some(sip) = call.sip_mut() {
+            sip.profile = profile;
             sip.line = Some(line);
             sip.wish = Some(wish);
         }

@@ -31,7 +31,10 @@ impl Switchboard {
         let is_there = |session: &crate::session::Session| !session.closing && !session.parked;
         let is_named = |session: &crate::session::Session| match to {
             Destination::App { app, number } => {
-                let of_app = session.user.as_ref().is_some_and(|u| u.app_key == *app);
+                let of_app = session
+                    .user
+                    .as_ref()
+                    .is_some_and(|u| app.is_empty() || u.app_key == *app);
                 let has = session.line_identity.as_ref().map(|i| &i.number);
                 of_app && (number.is_none() || has == number.as_ref())
             }
@@ -65,11 +68,12 @@ impl Switchboard {
         let mut members = BTreeSet::new();
         for session in sessions.iter().take(RINGING_TOGETHER) {
             let key = self.new_key();
+            let profile = self.profile_of(&by.line);
             let mut sip = SipLeg::new(key.first_far_leg(), invite, None)
-                .with_profile(self.profile_of(&by.line));
+                .with_profile(profile)
+                .by_line(by.line.clone());
             sip.placed = true;
             sip.shared = shared;
-            sip.line = Some(by.line.clone());
             sip.description.clone_from(&description);
             sip.source = Some(arrival.source.ip());
             let from = shown(&arrival, by);

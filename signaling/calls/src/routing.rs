@@ -5,7 +5,7 @@ use crate::call::CallKey;
 use crate::incoming::Arrival;
 use crate::negotiate::read_offer;
 use crate::switchboard::Switchboard;
-use signaling_plan::{Caller, Destination, Route, Scope};
+use signaling_plan::{Caller, Destination, Presented, Route, Scope};
 use signaling_sip::message::asks_for_privacy;
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{ByLine, Command as Trunk, InviteId, Line, Refusal};
@@ -16,7 +16,7 @@ impl Switchboard {
             return self.asks_to_replace(arrival, replaced);
         }
         let invite = arrival.invite;
-        match self.route_arrival(&arrival, &by, now) {
+        match self.route_arrival(&arrival, &by) {
             Ok(route) => self.carry_out(arrival, by, route, now),
             Err(refused) => {
                 tracing::info!(
@@ -30,36 +30,41 @@ impl Switchboard {
         }
     }
 
-    /// What the plan and the limits say, booked if they let it through.
-    fn route_arrival(
-        &mut self,
-        arrival: &Arrival,
-        by: &ByLine,
-        now: Instant,
-    ) -> Result<Route, Refused> {
+    fn route_arrival(&self, arrival: &Arrival, by: &ByLine) -> Result<Route, Refused> {
         if self.shutting_down || !self.media_up {
             return Err(Refused::later(503, "The gateway cannot take calls now", 10));
         }
-        let (caller, mut scopes) = match &by.line {
-            Line::Trunk(name) => (
-                Caller::Trunk(name.clone()),
-                vec![Scope::Trunk(name.clone())],
-            ),
-            Line::Phone(user) => (
-                Caller::Phone(user.clone()),
-                vec![Scope::Account(user.clone())],
-            ),
+        let caller = match &by.line {
+            Line::Trunk(name) => Caller::Trunk(name.clone()),
+            Line::Phone(user) => Caller::Phone(user.clone()),
         };
-        scopes.push(Scope::Source(crate::callers::source(arrival.source.ip())));
-        let route = self.way(&caller, &by.called.user, CallKey(arrival.invite.0))?;
-        self.has_room(route.emergency, now)?;
-        let ticket = self.book(&scopes, route.emergency, now)?;
-        if route.emergency {
-            self.alarm(&format!("{:?}", by.line), &route.number);
-        }
+        let presented = Presented {
+            from_user: arrival.from.user.clone(),
+            asserted_user: by.asserted.as_ref().map(|asserted| asserted.user.clone()),
+            privacy: privacy(arrival).map(str::to_owned),
+        };
+        let lot = CallKey(arrival.invite.0);
+        self.way_as(&caller, &presented, &by.called.user, lot)
+    }
+
+    /// Books a call that is for sessions.
+    fn book_arrival(
+        &mut self,
+        arrival: &Arrival,
+        by: &ByLine,
+        emergency: bool,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let line = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
+        };
+        let source = Scope::Source(crate::callers::source(arrival.source.ip()));
+        self.has_room(emergency, now)?;
+        let ticket = self.book(&[line, source], emergency, now)?;
         self.booked
             .insert(arrival.invite, ticket.into_iter().collect());
-        Ok(route)
+        Ok(())
     }
 
     /// The first way that leads anywhere.
@@ -81,12 +86,9 @@ impl Switchboard {
                 continue;
             }
             let profile = self.profile_of(&by.line);
-            let description = match arrival
-                .sdp
-                .as_deref()
-                .map(|sdp| read_offer(sdp, &profile))
-                .transpose()
-            {
+            let offer = arrival.sdp.as_deref();
+            let offer = offer.map(|sdp| read_offer(sdp, &profile)).transpose();
+            let description = match offer {
                 Ok(description) => description,
                 Err(error) => {
                     tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
@@ -94,6 +96,9 @@ impl Switchboard {
                     return self.refuse_by_line(arrival.invite, &refused);
                 }
             };
+            if let Err(refused) = self.book_arrival(&arrival, &by, route.emergency, now) {
+                return self.refuse_by_line(arrival.invite, &refused);
+            }
             return self.ring_sessions(arrival, &by, &route, &free, description, now);
         }
         let (status, info) = match busy {
@@ -120,11 +125,15 @@ pub(crate) fn shown<'a>(
     arrival: &'a Arrival,
     by: &'a ByLine,
 ) -> &'a signaling_trunk::api::Identity {
-    let private = arrival.headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("Privacy") && asks_for_privacy(header.value.as_bytes())
-    });
+    let private = privacy(arrival).is_some_and(|value| asks_for_privacy(value.as_bytes()));
     match &by.asserted {
         Some(asserted) if !private => asserted,
         _ => &arrival.from,
     }
+}
+
+fn privacy(arrival: &Arrival) -> Option<&str> {
+    let mut headers = arrival.headers.iter();
+    let header = headers.find(|header| header.name.eq_ignore_ascii_case("Privacy"))?;
+    Some(&header.value)
 }

@@ -197,7 +197,11 @@ impl Switchboard {
                 status,
                 info,
             } => self.refuse_call(session, &call_id, status, &info, now),
-            Input::Plan(plan) => self.plan = *plan,
+            Input::Plan(plan) => {
+                let alarm_after = plan.emergency.alarm_after;
+                self.ledger.set_limits(&plan.limits, alarm_after);
+                self.plan = *plan;
+            }
             Input::Trunk(event) => self.trunk_event(event, now),
             Input::Media(event) => self.media_event(event, now),
             Input::TrunkLink(link) => self.trunk_link(link, now),

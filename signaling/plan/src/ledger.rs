@@ -17,7 +17,7 @@ pub enum Scope {
     /// A SIP account, a phone, or an application's number.
     Account(String),
     Trunk(String),
-    /// The beginning of numbers that a limit names.
+    /// In a limit: the beginning of numbers. Of a call: the number, which is then in every limit that it begins with.
     Prefix(String),
     /// An address, of IPv6 the /64.
     Source(String),
@@ -143,7 +143,7 @@ impl Ledger {
 
     /// A call begins. Nothing is booked if it is refused.
     pub fn begin(&mut self, scopes: &[Scope], now: Instant) -> Result<Ticket, Refused> {
-        let mut scopes = scopes.to_vec();
+        let mut scopes = self.with_prefixes(scopes);
         scopes.sort();
         scopes.dedup();
         for scope in &scopes {
@@ -214,6 +214,22 @@ impl Ledger {
                 self.books.remove(&scope);
             }
         }
+    }
+
+    /// The same with the prefixes that limits name instead of numbers.
+    fn with_prefixes(&self, scopes: &[Scope]) -> Vec<Scope> {
+        let mut all = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            let Scope::Prefix(number) = scope else {
+                all.push(scope.clone());
+                continue;
+            };
+            let named = self.limits.iter().map(|limit| &limit.scope);
+            let begins =
+                |limit: &&Scope| matches!(limit, Scope::Prefix(head) if number.starts_with(head));
+            all.extend(named.filter(begins).cloned());
+        }
+        all
     }
 
     /// The limit that names it, else the one for each of its kind.
@@ -447,6 +463,24 @@ mod tests {
         books.begin(&account("alice"), at(0)).unwrap();
         books.begin(&account("alice"), at(0)).unwrap();
         assert!(books.begin(&account("alice"), at(0)).is_err());
+    }
+
+    #[test]
+    fn a_number_counts_in_every_prefix_that_a_limit_names() {
+        let prefix = |text: &str| Scope::Prefix(text.to_owned());
+        let mut books = ledger(&[
+            limit(prefix("+49"), 0, 2, 0),
+            limit(prefix("+4930"), 0, 1, 0),
+        ]);
+        books.begin(&[prefix("+4930111")], at(0)).unwrap();
+        let refused = books.begin(&[prefix("+4930222")], at(0)).unwrap_err();
+        assert_eq!(
+            (refused.scope, refused.status),
+            (Some(prefix("+4930")), 503)
+        );
+        books.begin(&[prefix("+4989")], at(0)).unwrap();
+        assert!(books.begin(&[prefix("+4940")], at(0)).is_err());
+        books.begin(&[prefix("+1")], at(0)).unwrap();
     }
 
     #[test]

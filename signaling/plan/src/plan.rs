@@ -6,7 +6,7 @@
 
 use crate::ask::{Attempt, Caller, Destination, NoWay, Route, Way};
 use crate::identity::{Known, Presented};
-use crate::ledger::{LimitRule, Scope};
+use crate::ledger::LimitRule;
 use crate::media::MediaProfile;
 use crate::numbering::{NumberForm, Numbering, cleaned};
 use crate::pattern::Fit;
@@ -95,20 +95,6 @@ impl Plan {
             steps.push(format!("So there is no way: {} {}.", no.status, no.reason));
         }
         Way { answer, steps }
-    }
-
-    /// The limits' prefixes that a number begins with, for the ledger.
-    pub fn prefix_scopes(&self, number: &str) -> Vec<Scope> {
-        let named = self.limits.iter().filter_map(|limit| match &limit.scope {
-            Scope::Prefix(prefix) if number.starts_with(prefix.as_str()) => {
-                Some(limit.scope.clone())
-            }
-            _ => None,
-        });
-        let mut scopes: Vec<Scope> = named.collect();
-        scopes.sort();
-        scopes.dedup();
-        scopes
     }
 
     /// What a call that came in by a trunk has called, as all trunks' calls are compared.

@@ -500,27 +500,6 @@ fn premium_numbers_are_refused_before_any_trunk_is_asked_unless_listed() {
 }
 
 #[test]
-fn a_limit_names_the_prefixes_of_a_number() {
-    let mut plan = berlin();
-    let limit = |scope| LimitRule {
-        scope,
-        calls_per_second: 1,
-        calls: 0,
-        minutes_per_day: 0,
-    };
-    plan.limits = vec![
-        limit(Scope::Prefix("+49".into())),
-        limit(Scope::Prefix("+4930".into())),
-        limit(Scope::Prefix("+1".into())),
-        limit(Scope::Trunk("+49".into())),
-    ];
-    assert_eq!(
-        plan.prefix_scopes("+4930123"),
-        [Scope::Prefix("+49".into()), Scope::Prefix("+4930".into())]
-    );
-}
-
-#[test]
 fn the_steps_tell_the_way_in_order_and_cannot_break_a_line() {
     let plan = berlin()
         .rule("germany", &["0*"], &["trunk:carrier"], nothing)

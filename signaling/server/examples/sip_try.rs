@@ -22,6 +22,7 @@ async fn main() {
         transport,
         bind: "127.0.0.1:0".parse().expect("an address"),
         announce: None,
+        name: String::new(),
     });
     let (bound, listeners) = oneshot::channel();
     let config = TrunkConfig {

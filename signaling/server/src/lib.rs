@@ -11,5 +11,7 @@ pub mod peer;
 pub mod rate;
 pub mod signaling;
 pub mod sip_socket;
+mod sip_stream;
+pub mod sip_tls;
 pub mod trunk;
 pub mod websocket;

@@ -1,16 +1,18 @@
-//! The trunk's sockets: one UDP socket for each address, TCP listeners, and a task for each connection.
+//! The trunk's sockets: one UDP socket for each address, listeners for TCP and TLS, and a task for each connection.
 
+use crate::sip_stream::{accept, accept_secure, open};
+use crate::sip_tls::SipTls;
 use signaling_trunk::guard::is_new_request;
+use signaling_trunk::lines::Lines;
 use signaling_trunk::net::{Listener, StreamId, Transport};
-use socket2::{Domain, Protocol, Socket, Type};
+use signaling_trunk::tls::{PeerCertificate, TlsOpen};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -20,10 +22,7 @@ const MAX_ARRIVED: usize = 4_096;
 /// new ones are lost first.
 const KEPT_FOR_RUNNING: usize = 1_024;
 /// Messages waiting for one slow peer; one more and its connection is dropped.
-const MAX_QUEUED: usize = 256;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that takes nothing for this long is dropped.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const MAX_QUEUED: usize = 256;
 /// The kernel's buffer behind a UDP socket, in bytes.
 const UDP_BUFFER: usize = 4 << 20;
 
@@ -35,9 +34,12 @@ pub enum Arrival {
         remote: SocketAddr,
         bytes: Vec<u8>,
     },
+    /// With TLS: after its handshake.
     Accepted {
         stream: StreamId,
         remote: SocketAddr,
+        secure: bool,
+        peer: Option<PeerCertificate>,
         writer: mpsc::Sender<Vec<u8>>,
     },
     Connected {
@@ -50,6 +52,11 @@ pub enum Arrival {
     Closed {
         stream: StreamId,
     },
+    /// It could not be opened.
+    Failed {
+        stream: StreamId,
+        why: String,
+    },
 }
 
 /// An address to listen on, as the configuration says it.
@@ -61,6 +68,8 @@ pub struct Listen {
     pub bind: SocketAddr,
     /// Address, and port if it differs, that peers are told instead.
     pub announce: Option<(IpAddr, Option<u16>)>,
+    /// By which trunks choose it; empty: it has none.
+    pub name: String,
 }
 
 /// A socket that was bound before, by whoever tells the operator of all taken ports at once. Non-blocking.
@@ -69,11 +78,24 @@ pub enum Adopted {
     Udp {
         socket: std::net::UdpSocket,
         announce: Option<SocketAddr>,
+        name: String,
     },
     Tcp {
         listener: std::net::TcpListener,
         announce: Option<SocketAddr>,
+        name: String,
+        /// TLS.
+        secure: bool,
     },
+}
+
+/// What all SIP sockets have in common.
+#[derive(Clone, Debug, Default)]
+pub struct SocketRules {
+    /// `None`: no TLS, neither to us nor from us.
+    pub tls: Option<SipTls>,
+    /// DSCP of what we send (RFC 4594: CS3, which is 24, for signalling); 0: none.
+    pub dscp: u8,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +114,7 @@ pub struct SipSockets {
     arrivals: mpsc::Receiver<Arrival>,
     lost: Arc<AtomicU64>,
     tasks: JoinSet<()>,
+    rules: SocketRules,
 }
 
 impl SipSockets {
@@ -100,6 +123,7 @@ impl SipSockets {
         listen: &[Listen],
         adopted: Vec<Adopted>,
         interfaces: &[(IpAddr, u8)],
+        rules: SocketRules,
     ) -> Result<SipSockets, BindError> {
         let (arrived, arrivals) = mpsc::channel(MAX_ARRIVED);
         let mut sockets = SipSockets {
@@ -110,6 +134,7 @@ impl SipSockets {
             arrivals,
             lost: Arc::default(),
             tasks: JoinSet::new(),
+            rules,
         };
         let accepted = Arc::new(AtomicU64::new(0));
         for socket in adopted {
@@ -132,8 +157,9 @@ impl SipSockets {
                 };
                 let bound = match listen.transport {
                     Transport::Udp => sockets.bind_udp(address).map_err(told)?,
-                    Transport::Tcp => sockets.bind_tcp(address, accepted.clone()).map_err(told)?,
-                    Transport::Tls => return Err(told(io::ErrorKind::Unsupported.into())),
+                    secure => sockets
+                        .bind_tcp(address, accepted.clone(), secure == Transport::Tls)
+                        .map_err(told)?,
                 };
                 let announce = listen
                     .announce
@@ -142,7 +168,7 @@ impl SipSockets {
                     transport: listen.transport,
                     bound,
                     announce,
-                    name: String::new(),
+                    name: listen.name.clone(),
                 });
             }
         }
@@ -150,18 +176,32 @@ impl SipSockets {
     }
 
     fn adopt(&mut self, adopted: Adopted, accepted: Arc<AtomicU64>) -> Result<(), BindError> {
-        let (transport, announce, bound) = match adopted {
-            Adopted::Udp { socket, announce } => {
+        let (transport, announce, name, bound) = match adopted {
+            Adopted::Udp {
+                socket,
+                announce,
+                name,
+            } => {
                 let socket = Socket::from(socket);
                 let _ = socket.set_recv_buffer_size(UDP_BUFFER);
                 let bound =
                     UdpSocket::from_std(socket.into()).and_then(|socket| self.serve_udp(socket));
-                (Transport::Udp, announce, bound)
+                (Transport::Udp, announce, name, bound)
             }
-            Adopted::Tcp { listener, announce } => {
+            Adopted::Tcp {
+                listener,
+                announce,
+                name,
+                secure,
+            } => {
                 let bound = TcpListener::from_std(listener)
-                    .and_then(|listener| self.serve_tcp(listener, accepted));
-                (Transport::Tcp, announce, bound)
+                    .and_then(|listener| self.serve_tcp(listener, accepted, secure));
+                let transport = if secure {
+                    Transport::Tls
+                } else {
+                    Transport::Tcp
+                };
+                (transport, announce, name, bound)
             }
         };
         let told = |source| BindError {
@@ -173,7 +213,7 @@ impl SipSockets {
             transport,
             bound: bound.map_err(told)?,
             announce,
-            name: String::new(),
+            name,
         });
         Ok(())
     }
@@ -202,6 +242,7 @@ impl SipSockets {
     fn serve_udp(&mut self, socket: UdpSocket) -> io::Result<SocketAddr> {
         let socket = Arc::new(socket);
         let bound = socket.local_addr()?;
+        mark(SockRef::from(&*socket), bound, self.rules.dscp);
         self.udp.push((bound, socket.clone()));
         self.tasks.spawn(read_datagrams(
             socket,
@@ -216,6 +257,7 @@ impl SipSockets {
         &mut self,
         address: SocketAddr,
         accepted: Arc<AtomicU64>,
+        secure: bool,
     ) -> io::Result<SocketAddr> {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -229,23 +271,40 @@ impl SipSockets {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(1024)?;
-        self.serve_tcp(TcpListener::from_std(socket.into())?, accepted)
+        self.serve_tcp(TcpListener::from_std(socket.into())?, accepted, secure)
     }
 
     fn serve_tcp(
         &mut self,
         listener: TcpListener,
         accepted: Arc<AtomicU64>,
+        secure: bool,
     ) -> io::Result<SocketAddr> {
         let bound = listener.local_addr()?;
-        self.tasks
-            .spawn(accept(listener, accepted, self.arrived.clone()));
+        // Connections have what their listener has.
+        mark(SockRef::from(&listener), bound, self.rules.dscp);
+        let arrived = self.arrived.clone();
+        if !secure {
+            self.tasks.spawn(accept(listener, accepted, arrived));
+        } else if let Some(tls) = self.rules.tls.clone() {
+            self.tasks
+                .spawn(accept_secure(listener, tls, accepted, arrived));
+        } else {
+            return Err(io::Error::other("there is no certificate for TLS"));
+        }
         Ok(bound)
     }
 
     /// New requests that were lost because too much had arrived.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The operator's trunks, whose TLS may differ; before the agent hears of them.
+    pub fn take_lines(&self, lines: &Lines) {
+        if let Some(tls) = &self.rules.tls {
+            tls.take_lines(lines);
+        }
     }
 
     pub async fn next(&mut self) -> Option<Arrival> {
@@ -266,7 +325,7 @@ impl SipSockets {
             Arrival::Accepted { stream, writer, .. } => {
                 self.streams.insert(*stream, writer.clone());
             }
-            Arrival::Closed { stream } => {
+            Arrival::Closed { stream } | Arrival::Failed { stream, .. } => {
                 self.streams.remove(stream);
             }
             Arrival::Datagram { .. } | Arrival::Connected { .. } | Arrival::Data { .. } => {}
@@ -297,32 +356,37 @@ impl SipSockets {
         }
     }
 
-    pub fn open(&mut self, stream: StreamId, from: IpAddr, remote: SocketAddr) {
+    /// `tls`: it is up when the far end has proved to be that.
+    pub fn open(
+        &mut self,
+        stream: StreamId,
+        from: IpAddr,
+        remote: SocketAddr,
+        tls: Option<TlsOpen>,
+    ) {
         let (writer, queue) = mpsc::channel(MAX_QUEUED);
         self.streams.insert(stream, writer);
-        let arrived = self.arrived.clone();
-        self.tasks.spawn(async move {
-            let opened = tokio::time::timeout(CONNECT_TIMEOUT, connect(from, remote)).await;
-            match opened {
-                Ok(Ok(connection)) => {
-                    if arrived.send(Arrival::Connected { stream }).await.is_ok() {
-                        serve(stream, connection, queue, arrived).await;
-                    }
-                }
-                Ok(Err(error)) => {
-                    tracing::debug!(%remote, %error, "SIP connection failed");
-                    let _ = arrived.send(Arrival::Closed { stream }).await;
-                }
-                Err(_) => {
-                    let _ = arrived.send(Arrival::Closed { stream }).await;
-                }
-            }
-        });
+        let (rules, arrived) = (self.rules.clone(), self.arrived.clone());
+        self.tasks
+            .spawn(open(stream, from, remote, tls, rules, queue, arrived));
     }
 
     /// What was written before still goes out.
     pub fn close(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
+    }
+}
+
+/// A mark that the system refuses is no reason not to speak.
+pub(crate) fn mark(socket: SockRef<'_>, local: SocketAddr, dscp: u8) {
+    let byte = u32::from(dscp) << 2;
+    let marked = if local.is_ipv4() {
+        socket.set_tos_v4(byte)
+    } else {
+        socket.set_tclass_v6(byte)
+    };
+    if let Err(error) = marked {
+        tracing::debug!(%local, %error, "SIP socket without its DSCP");
     }
 }
 
@@ -382,86 +446,46 @@ async fn read_datagrams(
     }
 }
 
-async fn accept(listener: TcpListener, accepted: Arc<AtomicU64>, arrived: mpsc::Sender<Arrival>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let (connection, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, say: waiting is all that helps.
-                tracing::warn!(%error, "SIP connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let _ = connection.set_nodelay(true);
-        // Odd numbers are the shell's.
-        let stream = StreamId(accepted.fetch_add(1, Ordering::Relaxed) * 2 + 1);
-        let (writer, queue) = mpsc::channel(MAX_QUEUED);
-        if arrived
-            .send(Arrival::Accepted {
-                stream,
-                remote,
-                writer,
-            })
-            .await
-            .is_err()
-        {
-            return;
-        }
-        connections.spawn(serve(stream, connection, queue, arrived.clone()));
-    }
-}
-
-async fn connect(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if remote.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if !from.is_unspecified() && from.is_ipv4() == remote.is_ipv4() {
-        socket.bind(SocketAddr::new(from, 0))?;
-    }
-    let connection = socket.connect(remote).await?;
-    connection.set_nodelay(true)?;
-    Ok(connection)
-}
-
-/// One connection until either side closes it.
-async fn serve(
-    stream: StreamId,
-    mut connection: TcpStream,
-    mut queue: mpsc::Receiver<Vec<u8>>,
-    arrived: mpsc::Sender<Arrival>,
-) {
-    let (mut reader, mut writer) = connection.split();
-    let mut buf = vec![0; 16_384];
-    loop {
-        tokio::select! {
-            read = reader.read(&mut buf) => {
-                let Ok(len @ 1..) = read else { break };
-                let bytes = buf.get(..len).unwrap_or_default().to_vec();
-                if arrived.send(Arrival::Data { stream, bytes }).await.is_err() {
-                    return;
-                }
-            }
-            message = queue.recv() => {
-                let Some(bytes) = message else { break };
-                let written = tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await;
-                if !matches!(written, Ok(Ok(()))) {
-                    break;
-                }
-            }
-        }
-    }
-    let _ = tokio::time::timeout(WRITE_TIMEOUT, connection.shutdown()).await;
-    let _ = arrived.send(Arrival::Closed { stream }).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_sip_sockets_send_has_the_dscp_of_the_settings() {
+        for ip in ["127.0.0.1", "::1"] {
+            let listen = [Transport::Udp, Transport::Tcp].map(|transport| Listen {
+                transport,
+                bind: SocketAddr::new(ip.parse().unwrap(), 0),
+                announce: None,
+                name: String::new(),
+            });
+            let rules = SocketRules {
+                tls: None,
+                dscp: 24,
+            };
+            let sockets = SipSockets::bind(&listen, Vec::new(), &[], rules).unwrap();
+            let marked = |socket: SockRef<'_>| {
+                let byte = if ip == "::1" {
+                    socket.tclass_v6()
+                } else {
+                    socket.tos_v4()
+                };
+                assert_eq!(byte.unwrap(), 24 << 2);
+            };
+            marked(SockRef::from(&*sockets.udp[0].1));
+            // A connection takes the mark of the listener that it was accepted by.
+            let plain = TcpListener::bind(SocketAddr::new(ip.parse().unwrap(), 0))
+                .await
+                .unwrap();
+            let at = plain.local_addr().unwrap();
+            mark(SockRef::from(&plain), at, 24);
+            let (ours, accepted) =
+                tokio::join!(crate::sip_stream::connect(at.ip(), at, 24), plain.accept());
+            marked(SockRef::from(&ours.unwrap()));
+            marked(SockRef::from(&accepted.unwrap().0));
+        }
+    }
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -471,8 +495,10 @@ mod tests {
             transport: Transport::Udp,
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             announce: None,
+            name: String::new(),
         }];
-        let mut sockets = SipSockets::bind(&listen, Vec::new(), &[]).unwrap();
+        let rules = SocketRules { tls: None, dscp: 0 };
+        let mut sockets = SipSockets::bind(&listen, Vec::new(), &[], rules).unwrap();
         let to = sockets.listeners()[0].bound;
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut sent = 0;

@@ -2,7 +2,8 @@
 
 use crate::dns::Dns;
 use crate::peer::FromPeer;
-use crate::sip_socket::{Adopted, Arrival, BindError, Listen, SipSockets};
+use crate::sip_socket::{Adopted, Arrival, BindError, Listen, SipSockets, SocketRules};
+use crate::sip_tls::SipTls;
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{Agent, Config, Input, Output};
 use signaling_trunk::allowed::Entry;
@@ -39,6 +40,10 @@ pub struct TrunkConfig {
     pub allowed_targets: Vec<Entry>,
     /// Where this process listens for anything else than SIP: a page must not make us talk to ourselves.
     pub others: Vec<SocketAddr>,
+    /// `None`: no TLS.
+    pub tls: Option<SipTls>,
+    /// DSCP of SIP; 0: none.
+    pub dscp: u8,
     /// Addresses of this box that are up, with their prefix lengths.
     pub interfaces: Vec<(IpAddr, u8)>,
     /// Empty: those of `/etc/resolv.conf`.
@@ -88,7 +93,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TrunkError> {
     let dns = Dns::new(&config.dns_servers).map_err(TrunkError::Dns)?;
-    let sockets = SipSockets::bind(&config.listen, config.adopted, &config.interfaces)?;
+    let rules = SocketRules {
+        tls: config.tls,
+        dscp: config.dscp,
+    };
+    let sockets = SipSockets::bind(&config.listen, config.adopted, &config.interfaces, rules)?;
     if let Some(bound) = config.bound {
         let _ = bound.send(sockets.listeners().to_vec());
     }
@@ -221,6 +230,8 @@ impl Shell {
         let Some(lines) = &mut self.lines else { return };
         let lines = Box::new(lines.borrow_and_update().clone());
         let now = self.now();
+        // First what connections are judged by, then whoever opens them.
+        self.sockets.take_lines(&lines);
         self.agent.handle(Input::Lines(lines), now);
     }
 
@@ -269,12 +280,18 @@ impl Shell {
                     now,
                 );
             }
-            Arrival::Accepted { stream, remote, .. } => {
+            Arrival::Accepted {
+                stream,
+                remote,
+                secure,
+                peer,
+                ..
+            } => {
                 let accepted = Input::StreamAccepted {
                     stream,
                     remote,
-                    secure: false,
-                    peer: None,
+                    secure,
+                    peer,
                 };
                 self.agent.handle(accepted, now);
             }
@@ -291,6 +308,9 @@ impl Shell {
                 );
             }
             Arrival::Closed { stream } => self.agent.handle(Input::StreamClosed { stream }, now),
+            Arrival::Failed { stream, why } => {
+                self.agent.handle(Input::StreamFailed { stream, why }, now);
+            }
         }
         self.drain();
     }
@@ -313,8 +333,8 @@ impl Shell {
                     stream,
                     from,
                     remote,
-                    tls: _,
-                } => self.sockets.open(stream, from, remote),
+                    tls,
+                } => self.sockets.open(stream, from, remote, tls),
                 Output::CloseStream { stream } => self.sockets.close(stream),
                 Output::Ask { query, question } => {
                     let (dns, answered) = (self.dns.clone(), self.answered.clone());

@@ -33,6 +33,7 @@ impl Role {
             transport,
             bind: "127.0.0.1:0".parse().unwrap(),
             announce: None,
+            name: String::new(),
         });
         let (bound, listeners) = oneshot::channel();
         let config = TrunkConfig {

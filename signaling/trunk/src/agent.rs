@@ -20,11 +20,11 @@ use crate::session_timer::MIN_SE_S;
 use crate::stun;
 use crate::targets::{Answer, Question};
 use crate::tls::{PeerCertificate, TlsOpen};
-use crate::trunks::{Trunks, is_of_line};
+use crate::trunks::{Heard, Trunks, is_of_line};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Framing, Message, Scan, scan};
 use signaling_sip::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the operator decided, and what the shell found out at its start.
@@ -162,6 +162,10 @@ pub(crate) enum Due {
     /// It rang too long, or the end of it never came.
     Patience(InviteId),
     Request(u64),
+    /// An address has said nothing for too long.
+    Attempt(u64),
+    /// The servers of a trunk are asked whether they are there.
+    Probe(AccountId),
     Stream(StreamId),
     Late(u64),
     /// The next NOTIFY of a REFER of ours.
@@ -199,6 +203,8 @@ pub(crate) struct State {
     pub guard: Guard,
     #[serde(default)]
     pub resting: Resting,
+    #[serde(default)]
+    pub heard: Heard,
     /// First INVITEs of theirs whose transactions are not over, by what makes two of them the same.
     #[serde(default)]
     pub merged: BTreeMap<String, String>,
@@ -239,6 +245,7 @@ impl Agent {
             streams: BTreeMap::new(),
             guard: Guard::new(secret),
             resting: Resting::default(),
+            heard: Heard::default(),
             merged: BTreeMap::new(),
             counter: 0,
         };
@@ -328,6 +335,8 @@ impl Agent {
                 Due::Offer(invite) => self.on_offer_due(invite, now),
                 Due::Patience(invite) => self.on_patience_over(invite, now),
                 Due::Request(request) => self.on_request_due(request, now),
+                Due::Attempt(request) => self.on_attempt_over(request, now),
+                Due::Probe(account) => self.on_probe_due(account, now),
                 Due::Stream(stream) => self.on_stream_due(stream, now),
                 Due::Late(number) => self.on_late_answer(number),
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
@@ -366,6 +375,7 @@ impl Agent {
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::OpenAccount { account, spec } => self.open_account(account, spec, now),
+            Command::CloseAccount { account } if is_of_line(account) => {}
             Command::CloseAccount { account } => self.close_account(account, now),
             Command::Invite {
                 invite,
@@ -427,6 +437,8 @@ impl Agent {
     }
 
     fn retain(&mut self, accounts: &[AccountId], invites: &[InviteId], now: Instant) {
+        let (accounts, invites): (BTreeSet<_>, BTreeSet<_>) =
+            (accounts.iter().collect(), invites.iter().collect());
         let gone: Vec<InviteId> = self
             .s
             .invites
@@ -453,13 +465,14 @@ impl Agent {
         for account in gone {
             self.close_account(account, now);
         }
+        self.tell_trunks();
         self.tell_phones();
     }
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
         self.close_misjudged(&before, now);
-        self.take_trunks(&before.trunks, now);
+        self.take_trunks(now);
         self.take_phones(&before);
     }
 

@@ -3,14 +3,13 @@
 use crate::agent::{Agent, Due};
 use crate::api::{Cause, End, Failure, ForkId, InviteId, Refusal};
 use crate::invite::Phase;
-use crate::requests::{ClientTransaction, Machine, Phase as RequestPhase, Purpose};
-use signaling_sip::message::{Message, Method};
+use crate::requests::{Phase as RequestPhase, Purpose};
+use signaling_sip::message::Method;
 use signaling_sip::time::Instant;
-use signaling_sip::transaction::{ClientNonInvite, cancel_for};
 use std::time::Duration;
 
 /// After a CANCEL the final response has this long (RFC 3261 §9.1: 64 T1).
-const AFTER_CANCEL: Duration = Duration::from_secs(32);
+pub(crate) const AFTER_CANCEL: Duration = Duration::from_secs(32);
 
 /// The key of a CANCEL's transaction, whose branch is the INVITE's.
 pub(crate) fn cancel_key(branch: &str) -> String {
@@ -95,46 +94,11 @@ impl Agent {
         }
         let branch = entry.transaction.clone().filter(|_| !entry.cancel_sent);
         if let Some(branch) = branch
-            && self.cancel_branch(invite, &branch, now)
+            && self.cancel_transaction(invite, &branch, now)
             && let Some(entry) = self.s.invites.get_mut(&invite)
         {
             entry.cancel_sent = true;
         }
-    }
-
-    /// False where it is too early, or too late.
-    pub(crate) fn cancel_branch(&mut self, invite: InviteId, branch: &str, now: Instant) -> bool {
-        let Some(tx) = self.s.client.get(branch) else {
-            return false;
-        };
-        let Machine::Invite(machine) = &tx.machine else {
-            return false;
-        };
-        if !machine.is_proceeding() {
-            return false;
-        }
-        let Ok(cancel) = Message::parse(&tx.head)
-            .map_err(|_| ())
-            .and_then(|m| cancel_for(&m).map_err(|_| ()))
-        else {
-            return false;
-        };
-        let (path, request) = (tx.path, tx.request);
-        self.transmit(path, cancel.clone());
-        let machine = Machine::Other(ClientNonInvite::start(cancel, path.is_reliable(), now));
-        let tx = ClientTransaction {
-            machine,
-            path,
-            request,
-            purpose: Purpose::Cancel(invite),
-            head: Vec::new(),
-        };
-        let key = cancel_key(branch);
-        self.s
-            .schedule
-            .set(Due::Client(key.clone()), tx.next_timeout());
-        self.s.client.insert(key, tx);
-        true
     }
 
     pub(crate) fn send_bye(&mut self, invite: InviteId, fork: ForkId, now: Instant) {

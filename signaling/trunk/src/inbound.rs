@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, ByLine, End, Event, ForkId, Header, Identity, InviteId, NO_ACCOUNT};
+use crate::identity::headers_of_line;
 use crate::invite::{Fork, Invite, Phase, Repeat};
 use crate::limits::{MAX_INVITES, MAX_RINGING};
 use crate::net::{Path, unmapped};
@@ -100,15 +101,14 @@ impl Agent {
         fork.flow = phone.as_ref().and_then(|phone| phone.flow);
         entry.forks.push(fork);
         entry.main = Some(ForkId(0));
-        self.s.invites.insert(invite, entry);
-        self.s.tags.insert(tag, invite);
+        self.add_invite(invite, entry);
         self.s
             .schedule
             .set(Due::Patience(invite), Some(now + MAX_RINGING));
         self.respond(&key, 100, "Trying", Vec::new(), b"", now);
-        let told = match by_line {
-            Some(_) => NO_ACCOUNT,
-            None => account,
+        let (told, headers) = match by_line {
+            Some(_) => (NO_ACCOUNT, headers_of_line(message)),
+            None => (account, extra_headers(message)),
         };
         self.event(Event::Incoming {
             invite,
@@ -119,7 +119,7 @@ impl Agent {
             },
             to: message.to().map(|a| identity(&a)).unwrap_or_default(),
             sdp: message.sdp().map(<[u8]>::to_vec),
-            headers: extra_headers(message, by_line.is_some()),
+            headers,
             source: path.remote(),
             raw: blotted(message.raw()),
             replaces,
@@ -395,9 +395,9 @@ pub(crate) fn identity(addr: &NameAddr<'_>) -> Identity {
     }
 }
 
-/// Headers that a page or another line may want to see: those that are not SIP's own machinery, nor told to us in
-/// confidence (RFC 3325 §9.3). Whoever passes a call on (`by_line`) wants to know how many hops are left.
-fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
+/// Headers that a page may want to see: those that are not SIP's own machinery, nor told to us in confidence
+/// (RFC 3325 §9.3).
+fn extra_headers(message: &Message<'_>) -> Vec<Header> {
     let private = message
         .fields()
         .any(|(_, name, value)| name.eq_ignore_ascii_case(b"Privacy") && asks_for_privacy(value));
@@ -407,11 +407,10 @@ fn extra_headers(message: &Message<'_>, by_line: bool) -> Vec<Header> {
             if private && is_identity(name) {
                 return false;
             }
-            let listed = match id {
-                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy => true,
-                HeaderName::MaxForwards => by_line,
-                _ => false,
-            };
+            let listed = matches!(
+                id,
+                HeaderName::Other | HeaderName::Subject | HeaderName::ReferredBy
+            );
             listed && !name.eq_ignore_ascii_case(b"Authentication-Info")
         })
         .map(|(_, name, value)| Header {

@@ -71,6 +71,12 @@ pub(crate) struct Invite {
     pub timer: SessionTimer,
     #[serde(default)]
     pub redirects: Redirects,
+    /// How long one address may say nothing; 0: as long as its transaction lasts.
+    #[serde(default)]
+    pub attempt_ms: u32,
+    /// Branches of INVITEs whose servers said nothing in time.
+    #[serde(default)]
+    pub abandoned: Vec<String>,
     /// Ours to a phone, with a request for each of its contacts.
     #[serde(default)]
     pub ringing: Option<Box<Ringing>>,
@@ -213,6 +219,8 @@ impl Invite {
             their_sdp: Vec::new(),
             timer: SessionTimer::default(),
             redirects: Redirects::default(),
+            attempt_ms: 0,
+            abandoned: Vec::new(),
             ringing: None,
             ended: false,
         }
@@ -233,6 +241,14 @@ impl Invite {
 }
 
 impl Agent {
+    pub(crate) fn add_invite(&mut self, id: InviteId, invite: Invite) {
+        if let Some(account) = self.s.accounts.get_mut(&invite.account) {
+            account.calls += 1;
+        }
+        self.s.tags.insert(invite.tag.clone(), id);
+        self.s.invites.insert(id, invite);
+    }
+
     /// A request inside a dialog, numbered; `None` where there is no such fork.
     pub(crate) fn dialog_draft(
         &mut self,
@@ -286,7 +302,10 @@ impl Agent {
                 self.note_invite_cseq(*invite, next);
                 return next;
             }
-            Purpose::Ring(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => return next,
+            Purpose::Ring(..)
+            | Purpose::Cancel(_)
+            | Purpose::Ack { .. }
+            | Purpose::Probe { .. } => return next,
             Purpose::Bye(invite, fork) | Purpose::Prack(invite, fork) => (*invite, *fork),
             Purpose::Reinvite(invite)
             | Purpose::Refresh(invite)
@@ -353,18 +372,20 @@ impl Agent {
         let Some(entry) = self.s.invites.get(&invite) else {
             return;
         };
-        let waits = !entry.inbound
-            && entry
-                .transaction
-                .iter()
-                .chain(entry.ringing.iter().flat_map(|r| r.branches()))
-                .any(|b| self.s.client.contains_key(b));
+        let waits = !entry.inbound && {
+            let rings = entry.ringing.iter().flat_map(|r| r.branches());
+            let branches = entry.transaction.iter().chain(&entry.abandoned);
+            branches.chain(rings).any(|b| self.s.client.contains_key(b))
+        };
         if entry.phase != Phase::Over || waits || !entry.referrals.is_empty() {
             return;
         }
         let (tag, account) = (entry.tag.clone(), entry.account);
         self.s.invites.remove(&invite);
         self.s.tags.remove(&tag);
+        if let Some(account) = self.s.accounts.get_mut(&account) {
+            account.calls = account.calls.saturating_sub(1);
+        }
         self.forget_account_if_gone(account);
     }
 }

@@ -7,10 +7,14 @@
 pub mod agent;
 pub mod allowed;
 pub mod api;
+mod attempts;
+mod credentials;
 mod dice;
 mod early;
+mod finding;
 pub mod guard;
 mod hangup;
+mod identity;
 mod in_dialog;
 mod inbound;
 mod info;

@@ -41,11 +41,21 @@ pub const MAX_SESSION_S: u32 = 86_400;
 /// Targets of 3xx called for one INVITE; after these it fails with what the last one said.
 pub const MAX_REDIRECTS: usize = 5;
 /// Addresses left alone after a 503 or silence; the one that would rest least makes room.
-pub const MAX_RESTING: usize = 1_024;
+pub const MAX_RESTING: usize = 4_096;
 /// How long an address is left alone that does not say for how long …
 pub const USUAL_REST: Duration = Duration::from_secs(30);
 /// … and how long at most, whatever it says.
 pub const LONGEST_REST: Duration = Duration::from_secs(300);
+/// Over this time an address of a trunk gets its share of calls back, after it rested.
+pub const RETURN: Duration = Duration::from_secs(60);
+/// Trunks of the configuration; further ones are down.
+pub const MAX_TRUNKS: usize = 20_000;
+/// Servers of one trunk, and addresses that one of them is known by.
+pub const MAX_SERVERS: usize = 16;
+/// How often the names of a trunk's servers are looked up, where no probe does it.
+pub const WATCH: Duration = Duration::from_secs(300);
+/// First registrations of trunks keep this distance, lest thousands of them meet one registrar at once.
+pub const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(5);
 /// Rounds of 401 and 407 for one request.
 pub const MAX_DIGEST_ROUNDS: u8 = 5;
 
@@ -71,6 +81,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Look-ups of one request, all together.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer about NAPTR is waited for, once all others are in.
+pub const POINTER_PATIENCE: Duration = Duration::from_millis(500);
 /// Line ends are sent this often to keep NAT bindings and connections alive (RFC 5626 §3.5).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// An INVITE may ring this long (RFC 3261 §16.6: more than 3 minutes).

@@ -4,11 +4,12 @@ use crate::agent::{Agent, Due};
 use crate::api::{
     AccountId, Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Line, Target,
 };
+use crate::identity::{from_of, identity_headers, is_signature, of_line};
 use crate::invite::{Fork, Invite, Phase};
 use crate::limits::{MAX_CONFIRMED_FORKS, MAX_FORKS, MAX_INVITES, MAX_RINGING};
 use crate::net::Path;
 use crate::registrar::ringing::Wanted;
-use crate::registration::{domain_uri, next_hop};
+use crate::registration::domain_uri;
 use crate::requests::{Draft, MAX_FORWARDS, Purpose};
 use crate::responses::{failure_of, told};
 use crate::trunks::is_of_line;
@@ -77,22 +78,41 @@ impl Agent {
         } else {
             from_display
         };
+        let (trusted, attempt_ms) = self
+            .trunk_of(account)
+            .map_or((false, 0), |trunk| (trunk.trusted, trunk.attempt_ms));
+        let attempt_ms = match options.attempt_ms {
+            0 => attempt_ms,
+            asked => asked,
+        };
+        let caller = &options.identity;
         let written = target_uri(&spec, target).and_then(|uri| {
-            let aor = domain_uri(&spec, Some(spec.login.as_bytes()))?.to_bytes();
-            let mut from = addr_spec(display, &aor)?;
+            let headers = match options.line {
+                Some(_) => of_line(headers, caller, trusted),
+                None => headers,
+            };
+            let mut from = from_of(&spec, display, caller)?;
             from.extend_from_slice(format!(";tag={tag}").as_bytes());
             let to = addr_spec("", &uri)?;
-            let headers = [checked_headers(headers)?, option_headers(&options)?].concat();
+            let signed = options.line.is_some();
+            let asserted = |user: &str| Ok(domain_uri(&spec, Some(user.as_bytes()))?.to_bytes());
+            let headers = [
+                checked_headers(headers, signed)?,
+                identity_headers(asserted, display, caller, trusted)?,
+                option_headers(&options)?,
+            ]
+            .concat();
             Ok((uri, from, to, headers))
         });
         let (uri, from, to, headers) = match written {
             Ok(written) => written,
             Err(fault) => return refuse(self, Cause::BadRequest, fault.to_string()),
         };
+        let (ways, routes) = self.ways_of_call(account, now);
         let draft = Draft {
             method: Method::Invite,
             uri,
-            routes: Vec::new(),
+            routes,
             from,
             to,
             call_id: self.s.dice.hex(16).into_bytes(),
@@ -106,18 +126,13 @@ impl Agent {
         let mut entry = Invite::new(account, false, tag.clone(), contact_user, late);
         entry.last_sdp.clone_from(&draft.sdp);
         entry.redirects.told = options.tell_redirects;
-        self.s.invites.insert(invite, entry);
-        self.s.tags.insert(tag, invite);
+        entry.attempt_ms = attempt_ms;
+        self.add_invite(invite, entry);
         self.s
             .schedule
             .set(Due::Patience(invite), Some(now + MAX_RINGING));
-        let number = self.request(
-            Purpose::Invite(invite),
-            account,
-            draft,
-            &next_hop(&spec),
-            now,
-        );
+        let purpose = Purpose::Invite(invite);
+        let number = self.request_by(purpose, account, draft, ways, attempt_ms, now);
         if self.s.requests.contains_key(&number)
             && let Some(entry) = self.s.invites.get_mut(&invite)
         {
@@ -182,7 +197,7 @@ impl Agent {
     }
 
     /// The fork of a response's To tag, made where it is new.
-    fn fork_of(
+    pub(crate) fn fork_of(
         &mut self,
         invite: InviteId,
         ring: u32,
@@ -482,7 +497,11 @@ const OURS: [&str; 6] = [
     "RAck",
 ];
 
-pub(crate) fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
+/// `signed`: an Identity may be passed on (RFC 8224), which nobody but a line brings.
+pub(crate) fn checked_headers(
+    headers: Vec<Header>,
+    signed: bool,
+) -> Result<Vec<(String, Vec<u8>)>, WriteFault> {
     let mut checked = Vec::new();
     for header in headers {
         let id = HeaderName::from_bytes(header.name.as_bytes());
@@ -490,7 +509,9 @@ pub(crate) fn checked_headers(headers: Vec<Header>) -> Result<Vec<(String, Vec<u
             id,
             HeaderName::Other | HeaderName::Subject | HeaderName::Reason
         );
+        let forged = !signed && is_signature(header.name.as_bytes());
         if !free
+            || forged
             || OURS
                 .iter()
                 .any(|name| name.eq_ignore_ascii_case(&header.name))

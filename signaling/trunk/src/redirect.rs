@@ -4,7 +4,6 @@ use crate::agent::Agent;
 use crate::api::{AccountSpec, Failure, InviteId};
 use crate::invite::Phase;
 use crate::limits::MAX_REDIRECTS;
-use crate::registration::next_hop;
 use crate::requests::{Draft, Purpose, is_secure};
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{HeaderName, Host, Message, NameAddr, Uri, quoted_text};
@@ -108,11 +107,8 @@ impl Agent {
         redirects.tried.push(uri.clone());
         let is_peer = |ip| account.peers.contains(&ip);
         redirects.away = leads_away(&account.spec, &uri, is_peer);
-        let hop = if redirects.away || is_other_port(&account.spec, &uri) {
-            uri.clone()
-        } else {
-            next_hop(&account.spec)
-        };
+        let straight = redirects.away || is_other_port(&account.spec, &uri);
+        let straight = straight.then(|| uri.clone());
         draft.uri = uri;
         draft.cseq = draft.cseq.saturating_add(1);
         redirects.draft = Some(draft.clone());
@@ -122,7 +118,10 @@ impl Agent {
             entry.forks.clear();
             entry.request = None;
         }
-        let number = self.request(Purpose::Invite(invite), account_id, draft, &hop, now);
+        let attempt_ms = self.s.invites.get(&invite).map_or(0, |i| i.attempt_ms);
+        let ways = straight.map_or_else(|| self.ways(account_id, now), |uri| vec![uri]);
+        let purpose = Purpose::Invite(invite);
+        let number = self.request_by(purpose, account_id, draft, ways, attempt_ms, now);
         if self.s.requests.contains_key(&number)
             && let Some(entry) = self.s.invites.get_mut(&invite)
         {
@@ -154,7 +153,7 @@ impl Agent {
             | Purpose::Notify(invite, _)
             | Purpose::Info(invite)
             | Purpose::Ack { invite, .. } => invite,
-            Purpose::Register(_) => return false,
+            Purpose::Register(_) | Purpose::Probe { .. } => return false,
         };
         let entry = self.s.invites.get(invite);
         entry.is_some_and(|i| i.redirects.away)

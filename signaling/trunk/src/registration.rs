@@ -3,15 +3,18 @@
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, AccountSpec, Cause, Event, Failure, Line};
 use crate::limits::{KEEP_ALIVE, MAX_ACCOUNTS};
-use crate::net::Path;
+use crate::net::{Hop, Path};
 use crate::requests::{Draft, Purpose};
+use crate::trunks::is_of_line;
 use serde::{Deserialize, Serialize};
+use signaling_sip::dialog::MAX_ROUTES;
 use signaling_sip::digest::Session;
 use signaling_sip::message::{
     HeaderName, Host, Message, Method, NameAddr, SipUri, Uri, WriteFault, addr_spec, blotted,
-    print_params,
+    print_params, split_list, unfold,
 };
 use signaling_sip::time::Instant;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +32,24 @@ pub(crate) struct Account {
     pub peers: Vec<IpAddr>,
     /// Nonces in use; true: those for REGISTER.
     pub digest: Vec<(bool, Session)>,
+    /// Where its requests go, as URIs in the order in which they are tried. Empty: its proxy or domain.
+    #[serde(default)]
+    pub servers: Vec<Vec<u8>>,
+    /// What they were found at last.
+    #[serde(default)]
+    pub found: BTreeMap<Vec<u8>, Vec<Hop>>,
+    /// The server that said 2xx last.
+    #[serde(default)]
+    pub registered_by: Option<Vec<u8>>,
+    /// Route values that its 2xx asked for (RFC 3608).
+    #[serde(default)]
+    pub service_route: Vec<Vec<u8>>,
+    /// Realms that its own servers speak for.
+    #[serde(default)]
+    pub realms: Vec<Vec<u8>>,
+    /// INVITEs that are not forgotten.
+    #[serde(default)]
+    pub calls: usize,
     state: State,
     call_id: String,
     tag: String,
@@ -69,9 +90,17 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A registrar that grants more is still asked after this, lest one that grants for ever is never noticed to be gone.
 const LONGEST_TRUST_S: u32 = 3_600;
 const LONGEST_RETRY: Duration = Duration::from_secs(20);
+/// A line has nobody who waits before a screen, and there may be thousands of them (RFC 5626 §4.5 doubles up to half
+/// an hour).
+const LONGEST_LINE_RETRY: Duration = Duration::from_secs(300);
+/// Seconds until a registrar that refused a line's credentials is asked again: not often enough to lock them out.
+const REFUSED_S: u32 = 120;
 
 impl Agent {
     pub(crate) fn open_account(&mut self, id: AccountId, spec: AccountSpec, now: Instant) {
+        if is_of_line(id) {
+            return;
+        }
         if self.s.accounts.get(&id).is_some_and(Account::is_live) {
             return;
         }
@@ -94,13 +123,29 @@ impl Agent {
             });
             return;
         }
-        let contact_user = self.s.dice.hex(16);
-        self.s.contacts.insert(contact_user.clone(), id);
         let asked_s = if self.config.register_expires_s == 0 {
             60
         } else {
             self.config.register_expires_s
         };
+        let registers = spec.register;
+        self.add_account(id, None, spec, asked_s);
+        if registers {
+            self.send_register(id, asked_s, now);
+        }
+    }
+
+    pub(crate) fn add_account(
+        &mut self,
+        id: AccountId,
+        line: Option<Line>,
+        spec: AccountSpec,
+        asked_s: u32,
+    ) {
+        let contact_user = self.s.dice.hex(16);
+        self.s.contacts.insert(contact_user.clone(), id);
+        // One of the same number may be gone but for its calls.
+        let calls = self.s.accounts.get(&id).map_or(0, |a| a.calls);
         let account = Account {
             state: if spec.register {
                 State::Asking
@@ -118,20 +163,44 @@ impl Agent {
             failures: 0,
             request: None,
             told: false,
-            line: None,
+            line,
+            servers: Vec::new(),
+            found: BTreeMap::new(),
+            registered_by: None,
+            service_route: Vec::new(),
+            realms: Vec::new(),
+            calls,
             spec,
         };
-        let registers = account.spec.register;
         self.s.accounts.insert(id, account);
-        if registers {
-            self.send_register(id, asked_s, now);
+    }
+
+    /// A line's account registers for the first time then.
+    pub(crate) fn register_at(&mut self, id: AccountId, at: Instant) {
+        self.s.schedule.set(Due::Account(id), Some(at));
+    }
+
+    fn tell_unregistered(&mut self, id: AccountId) {
+        if !is_of_line(id) {
+            self.event(Event::Unregistered { account: id });
         }
+    }
+
+    fn tell_registration_failed(&mut self, id: AccountId, failure: Failure, retry_s: Option<u32>) {
+        if is_of_line(id) {
+            return self.trunk_is_down(id, &words(&failure));
+        }
+        self.event(Event::RegistrationFailed {
+            account: id,
+            failure,
+            retry_s,
+        });
     }
 
     pub(crate) fn close_account(&mut self, id: AccountId, now: Instant) {
         let Some(account) = self.s.accounts.get_mut(&id) else {
             // It had failed for good before: whoever waits for the end is told.
-            return self.event(Event::Unregistered { account: id });
+            return self.tell_unregistered(id);
         };
         if !account.is_live() {
             return;
@@ -144,7 +213,7 @@ impl Agent {
             account.state = State::Leaving;
             self.send_register(id, 0, now);
         } else {
-            self.event(Event::Unregistered { account: id });
+            self.tell_unregistered(id);
             self.account_gone(id);
         }
     }
@@ -166,7 +235,7 @@ impl Agent {
             .accounts
             .get(&id)
             .is_some_and(|a| a.state == State::Gone);
-        if gone && !self.s.invites.values().any(|i| i.account == id) {
+        if gone && self.s.accounts.get(&id).is_some_and(|a| a.calls == 0) {
             self.s.accounts.remove(&id);
         }
     }
@@ -187,12 +256,16 @@ impl Agent {
                 return self.on_register_failed(id, failure, now);
             }
         };
-        let next_hop = next_hop(&account.spec);
+        // A binding is taken back where it is.
+        let holder = account.registered_by.clone().filter(|_| expires_s == 0);
         if let Some(before) = account.request.take() {
             // A later number would overtake it; at the end it must not come last.
             self.abandon(before);
         }
-        let number = self.request(Purpose::Register(id), id, draft, &next_hop, now);
+        let ways = holder.map_or_else(|| self.ways(id, now), |holder| vec![holder]);
+        let attempt_ms = self.trunk_of(id).map_or(0, |trunk| trunk.attempt_ms);
+        let purpose = Purpose::Register(id);
+        let number = self.request_by(purpose, id, draft, ways, attempt_ms, now);
         if self.s.requests.contains_key(&number)
             && let Some(account) = self.s.accounts.get_mut(&id)
         {
@@ -205,6 +278,7 @@ impl Agent {
         id: AccountId,
         response: &Message<'_>,
         path: Path,
+        way: Vec<u8>,
         now: Instant,
     ) {
         let Some(account) = self.s.accounts.get_mut(&id) else {
@@ -212,7 +286,7 @@ impl Agent {
         };
         account.request = None;
         if !account.is_live() {
-            self.event(Event::Unregistered { account: id });
+            self.tell_unregistered(id);
             return self.account_gone(id);
         }
         let status = response.status();
@@ -226,6 +300,10 @@ impl Agent {
                 account.state = State::Registered;
                 account.failures = 0;
                 account.flow = Some(path);
+                account.registered_by = Some(way);
+                if account.line.is_some() {
+                    account.service_route = service_route(response);
+                }
                 let first = !std::mem::replace(&mut account.told, true);
                 self.s
                     .schedule
@@ -233,7 +311,9 @@ impl Agent {
                 self.s
                     .schedule
                     .set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
-                if first {
+                if first && is_of_line(id) {
+                    self.trunk_is_up(id);
+                } else if first {
                     let raw = blotted(response.raw());
                     self.event(Event::Registered {
                         account: id,
@@ -261,14 +341,14 @@ impl Agent {
                     self.on_register_failed(id, crate::responses::failure_of(response), now);
                 }
             }
+            401 | 403 | 404 | 407 if is_of_line(id) => {
+                // The operator may mend it at the other end: asked again, but seldom.
+                self.register_later(id, crate::responses::failure_of(response), REFUSED_S, now);
+            }
             401 | 403 | 404 | 407 => {
                 // With credentials refused, or without any to give: asking again would lock the user out.
                 let failure = crate::responses::failure_of(response);
-                self.event(Event::RegistrationFailed {
-                    account: id,
-                    failure,
-                    retry_s: None,
-                });
+                self.tell_registration_failed(id, failure, None);
                 self.account_gone(id);
             }
             _ => {
@@ -293,15 +373,11 @@ impl Agent {
         };
         account.request = None;
         if !account.is_live() {
-            self.event(Event::Unregistered { account: id });
+            self.tell_unregistered(id);
             return self.account_gone(id);
         }
-        if matches!(failure.cause, Cause::BadRequest | Cause::NotAllowed) {
-            self.event(Event::RegistrationFailed {
-                account: id,
-                failure,
-                retry_s: None,
-            });
+        if !is_of_line(id) && matches!(failure.cause, Cause::BadRequest | Cause::NotAllowed) {
+            self.tell_registration_failed(id, failure, None);
             return self.account_gone(id);
         }
         self.register_later(id, failure, 0, now);
@@ -313,9 +389,14 @@ impl Agent {
         let Some(account) = self.s.accounts.get_mut(&id) else {
             return;
         };
-        let doubled = FIRST_RETRY * 2u32.saturating_pow(account.failures.min(5));
+        let (doublings, longest) = if is_of_line(id) {
+            (account.failures.min(9), LONGEST_LINE_RETRY)
+        } else {
+            (account.failures.min(5), LONGEST_RETRY)
+        };
+        let doubled = FIRST_RETRY * 2u32.saturating_pow(doublings);
         let wait = doubled
-            .min(LONGEST_RETRY)
+            .min(longest)
             .max(Duration::from_secs(at_least_s.into()));
         let wait = wait + wait * u32::try_from(spread).unwrap_or(0) / 1000;
         account.failures = account.failures.saturating_add(1);
@@ -325,11 +406,7 @@ impl Agent {
         self.s.schedule.set(Due::Account(id), Some(now + wait));
         self.s.schedule.set(Due::AccountKeepAlive(id), None);
         let retry_s = u32::try_from(wait.as_secs_f32().ceil() as u64).unwrap_or(u32::MAX);
-        self.event(Event::RegistrationFailed {
-            account: id,
-            failure,
-            retry_s: Some(retry_s),
-        });
+        self.tell_registration_failed(id, failure, Some(retry_s));
     }
 
     pub(crate) fn on_account_due(&mut self, id: AccountId, now: Instant) {
@@ -365,6 +442,34 @@ impl Agent {
                 .set(Due::AccountKeepAlive(id), Some(now + KEEP_ALIVE));
         }
     }
+}
+
+/// Why, in one line.
+pub(crate) fn words(failure: &Failure) -> String {
+    match failure.status {
+        0 => failure.reason.clone(),
+        status => format!("{status} {}", failure.reason),
+    }
+}
+
+/// The Service-Route of a 2xx in its order; none where it is no loose route of SIP URIs (RFC 3608 §5).
+fn service_route(response: &Message<'_>) -> Vec<Vec<u8>> {
+    let mut routes = Vec::new();
+    for (_, name, value) in response.fields() {
+        if !name.eq_ignore_ascii_case(b"Service-Route") {
+            continue;
+        }
+        let value = unfold(value);
+        for element in split_list(&value) {
+            let uri = NameAddr::parse(element).and_then(|route| Uri::parse(route.uri));
+            let loose = uri.is_ok_and(|uri| uri.sip().is_some_and(|s| s.param("lr").is_some()));
+            if !loose || routes.len() >= MAX_ROUTES {
+                return Vec::new();
+            }
+            routes.push(element.to_vec());
+        }
+    }
+    routes
 }
 
 /// Half of a short time, all but half a minute of a long one, and never later than in an hour, whatever was granted.
@@ -464,7 +569,7 @@ pub(crate) fn next_hop(spec: &AccountSpec) -> Vec<u8> {
     }
 }
 
-fn check_spec(spec: &AccountSpec) -> Result<(), String> {
+pub(crate) fn check_spec(spec: &AccountSpec) -> Result<(), String> {
     if spec.domain.is_empty() {
         return Err("no SIP domain".into());
     }

@@ -1,7 +1,7 @@
 //! Provisional responses that arrive for certain (RFC 3262): PRACK for theirs, RSeq and repetition for ours.
 
 use crate::agent::{Agent, Due};
-use crate::api::{Cause, End, Event, Failure, ForkId, InviteId, OfferId};
+use crate::api::{Cause, End, Event, Failure, ForkId, InviteId, NO_ACCOUNT, OfferId};
 use crate::invite::{Phase, TheirOffer};
 use crate::limits::MAX_WAITING_PROGRESS;
 use crate::net::Path;
@@ -144,7 +144,12 @@ impl Agent {
         sdp: Option<Vec<u8>>,
         now: Instant,
     ) {
-        let policy = self.config.reliable_provisional;
+        let account = self
+            .s
+            .invites
+            .get(&invite)
+            .map_or(NO_ACCOUNT, |i| i.account);
+        let policy = self.reliable_provisional(account);
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return;
         };

@@ -2,20 +2,18 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Cause, Failure, ForkId, InviteId, ReferId};
+use crate::finding::Lookup;
 use crate::invite::Phase as InvitePhase;
-use crate::limits::{
-    MAX_DATAGRAM, MAX_DIGEST_ROUNDS, MAX_DIGEST_SESSIONS, MAX_QUEUED_PER_STREAM, MAX_REQUESTS,
-};
+use crate::limits::{MAX_DATAGRAM, MAX_QUEUED_PER_STREAM, MAX_REQUESTS};
 use crate::lines::TrunkSpec;
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
 use crate::registration::next_hop;
 use crate::reliable::ReliableProvisional;
-use crate::targets::Lookup;
 use crate::tls::{TlsOpen, host_of};
 use crate::validate::SUPPORTED;
 use serde::{Deserialize, Serialize};
-use signaling_sip::digest::{self, Proof};
-use signaling_sip::message::{Message, Method, NameAddr, WriteFault, Writer};
+use signaling_sip::digest::Proof;
+use signaling_sip::message::{Method, NameAddr, WriteFault, Writer};
 use signaling_sip::time::Instant;
 use signaling_sip::transaction::{ClientInvite, ClientNonInvite, Turn};
 use std::collections::VecDeque;
@@ -50,6 +48,12 @@ pub(crate) enum Purpose {
     Refer(InviteId, ReferId),
     Notify(InviteId, ReferId),
     Info(InviteId),
+    /// An OPTIONS that asks whether a server of a trunk is there. Without an address it has yet to be looked up.
+    Probe {
+        account: AccountId,
+        server: Vec<u8>,
+        to: Option<Hop>,
+    },
 }
 
 /// In a draft's headers where it is not the usual 70.
@@ -81,6 +85,18 @@ pub(crate) struct Request {
     pub draft: Draft,
     pub hops: VecDeque<Hop>,
     pub hop: Option<Hop>,
+    /// The URI that the addresses were found by …
+    #[serde(default)]
+    pub way: Vec<u8>,
+    /// … and those that are tried when none of them serves.
+    #[serde(default)]
+    pub ways: VecDeque<Vec<u8>>,
+    /// How long one address may say nothing; 0: as long as its transaction lasts.
+    #[serde(default)]
+    pub attempt_ms: u32,
+    /// A provisional response came: it was passed on to somebody.
+    #[serde(default)]
+    pub provisional: bool,
     /// The host of the URI that it is sent to, as certificates are to show it.
     #[serde(default)]
     pub host: String,
@@ -89,8 +105,8 @@ pub(crate) struct Request {
     #[serde(default)]
     pub flow: Option<Path>,
     /// Realms that were answered with a nonce given in this very exchange, and the nonce.
-    answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
-    rounds: u8,
+    pub answered: Vec<(bool, Vec<u8>, Vec<u8>)>,
+    pub rounds: u8,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,6 +124,9 @@ pub(crate) struct ClientTransaction {
     pub purpose: Purpose,
     /// The head of an INVITE: what its ACK, its CANCEL and its dialogs are made from.
     pub head: Vec<u8>,
+    /// Its INVITE went on to another server meanwhile; a call that it still makes is ended.
+    #[serde(default)]
+    pub abandoned: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,34 +168,96 @@ impl Agent {
         next_hop: &[u8],
         now: Instant,
     ) -> u64 {
+        self.request_by(purpose, account, draft, vec![next_hop.to_vec()], 0, now)
+    }
+
+    /// The same by the first of `ways` that answers, each given `attempt_ms` for each of its addresses (RFC 3263
+    /// §4.3).
+    pub(crate) fn request_by(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        ways: Vec<Vec<u8>>,
+        attempt_ms: u32,
+        now: Instant,
+    ) -> u64 {
+        let full = self.s.requests.len() >= MAX_REQUESTS;
+        let number = self.add_request(purpose, account, draft, ways.into(), attempt_ms);
+        let flow = self.s.requests.get(&number).and_then(|r| r.flow);
+        if full {
+            self.fail(number, Cause::Overloaded, "too many requests", now);
+        } else if let Some(flow) = flow {
+            self.send_over_flow(number, flow, now);
+        } else {
+            let failure = Failure {
+                cause: Cause::Unreachable,
+                reason: "no server to send to".into(),
+                ..Failure::default()
+            };
+            self.fail_with(number, failure, now);
+        }
+        number
+    }
+
+    fn add_request(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        ways: VecDeque<Vec<u8>>,
+        attempt_ms: u32,
+    ) -> u64 {
         let number = self.draw();
         let flow = self.flow_for(&purpose).filter(|flow| self.is_open(*flow));
         let phase = Phase::Sent {
             branch: String::new(),
         };
-        let hops = VecDeque::new();
         let request = Request {
             purpose,
             account,
             draft,
-            hops,
+            hops: VecDeque::new(),
             hop: None,
+            way: Vec::new(),
+            ways,
+            attempt_ms,
+            provisional: false,
             host: String::new(),
             phase,
             flow,
             answered: Vec::new(),
             rounds: 0,
         };
-        let full = self.s.requests.len() >= MAX_REQUESTS;
         self.s.requests.insert(number, request);
-        if full {
-            self.fail(number, Cause::Overloaded, "too many requests", now);
-        } else if let Some(flow) = flow {
-            self.send_over_flow(number, flow, now);
-        } else {
-            self.resolve(number, next_hop, now);
-        }
         number
+    }
+
+    /// The same to one address.
+    pub(crate) fn request_to(
+        &mut self,
+        purpose: Purpose,
+        account: AccountId,
+        draft: Draft,
+        hop: Hop,
+        attempt_ms: u32,
+        now: Instant,
+    ) {
+        let way = match &purpose {
+            Purpose::Probe { server, .. } => server.clone(),
+            _ => Vec::new(),
+        };
+        let number = self.add_request(purpose, account, draft, VecDeque::new(), attempt_ms);
+        if let Some(entry) = self.s.requests.get_mut(&number) {
+            entry.way = way;
+            entry.hops.push_back(hop);
+        }
+        let failure = Failure {
+            cause: Cause::Unreachable,
+            reason: "the address cannot be reached".into(),
+            ..Failure::default()
+        };
+        self.try_next_hop(number, failure, now);
     }
 
     /// The flow that a request is bound to, where its peer is reached by one (RFC 5626 §5.3).
@@ -192,7 +273,10 @@ impl Agent {
             | Purpose::Refer(invite, _)
             | Purpose::Notify(invite, _)
             | Purpose::Info(invite) => main(invite)?,
-            Purpose::Register(_) | Purpose::Invite(_) | Purpose::Cancel(_) => return None,
+            Purpose::Register(_)
+            | Purpose::Invite(_)
+            | Purpose::Cancel(_)
+            | Purpose::Probe { .. } => return None,
         };
         let entry = self.s.invites.get(&invite)?;
         let fork = entry.forks.iter().find(|f| f.id == fork)?;
@@ -235,14 +319,36 @@ impl Agent {
         self.fail_with(request, failure, now);
     }
 
-    fn fail_with(&mut self, request: u64, failure: Failure, now: Instant) {
+    /// This way leads nowhere: the next one, or the end of it.
+    pub(crate) fn fail_with(&mut self, request: u64, failure: Failure, now: Instant) {
+        let for_all = matches!(failure.cause, Cause::BadRequest | Cause::Overloaded);
+        let given_up = self.is_given_up(request);
+        let Some(entry) = self.s.requests.get_mut(&request) else {
+            return;
+        };
+        if !for_all
+            && !given_up
+            && let Some(way) = entry.ways.pop_front()
+        {
+            entry.way.clone_from(&way);
+            entry.hop = None;
+            self.begin_attempt(request, now);
+            return self.resolve(request, &way, now);
+        }
         if let Some(purpose) = self.drop_request(request) {
             self.on_failure(&purpose, failure, now);
         }
     }
 
+    /// The INVITE of a call that is hung up meanwhile: nobody else is to be rung for it.
+    fn is_given_up(&self, request: u64) -> bool {
+        let purpose = self.s.requests.get(&request).map(|r| &r.purpose);
+        matches!(purpose, Some(Purpose::Invite(invite)) if self.is_hung_up(*invite))
+    }
+
     pub(crate) fn drop_request(&mut self, request: u64) -> Option<Purpose> {
         self.s.schedule.set(Due::Request(request), None);
+        self.s.schedule.set(Due::Attempt(request), None);
         let entry = self.s.requests.remove(&request)?;
         Some(entry.purpose)
     }
@@ -263,13 +369,19 @@ impl Agent {
 
     pub(crate) fn try_next_hop(&mut self, request: u64, mut failure: Failure, now: Instant) {
         loop {
+            let given_up = self.is_given_up(request);
             let Some(entry) = self.s.requests.get_mut(&request) else {
                 return;
             };
-            let Some(hop) = entry.hops.pop_front() else {
+            let Some(hop) = entry.hops.pop_front().filter(|_| !given_up) else {
                 return self.fail_with(request, failure, now);
             };
+            // TCP and UDP of one server are one attempt.
+            let other = entry.hop.is_some_and(|before| before.remote != hop.remote);
             entry.hop = Some(hop);
+            if other || !self.s.schedule.has(&Due::Attempt(request)) {
+                self.begin_attempt(request, now);
+            }
             let Some(listener) = self.listener_of_request(request, hop.transport, hop.remote.ip())
             else {
                 if hop.transport == Transport::Tls {
@@ -388,7 +500,14 @@ impl Agent {
             .accounts
             .get(&entry.account)
             .filter(|account| by_address && account.peers.contains(&remote))
-            .and_then(|account| host_of(&next_hop(&account.spec)));
+            .and_then(|account| {
+                let at = |hops: &[Hop]| hops.iter().any(|hop| hop.remote.ip() == remote);
+                let mut found = account.found.iter();
+                match found.find(|(_, hops)| at(hops)) {
+                    Some((server, _)) => host_of(server),
+                    None => host_of(&next_hop(&account.spec)),
+                }
+            });
         let server_name = match given.filter(|name| !name.is_empty()) {
             Some(given) => given.to_ascii_lowercase(),
             None => own.unwrap_or_else(|| entry.host.clone()),
@@ -464,6 +583,7 @@ impl Agent {
             request,
             purpose,
             head,
+            abandoned: false,
         };
         self.s
             .schedule
@@ -483,6 +603,8 @@ impl Agent {
         let draft = &entry.draft;
         let mut credentials: Vec<(&'static str, Vec<u8>)> = Vec::new();
         let away = self.is_away(&entry.purpose) || self.is_strange(request);
+        // Nobody is asked to let an OPTIONS in: any answer is a sign of life.
+        let away = away || matches!(entry.purpose, Purpose::Probe { .. });
         if let Some(account) = self.s.accounts.get_mut(&entry.account)
             && draft.method != Method::Ack
             && !away
@@ -545,7 +667,7 @@ impl Agent {
             // No Accept: SDP is what its absence means (RFC 3261 §20.1), and a datagram has little room.
             writer
                 .text("Allow", ALLOW)
-                .text("Supported", &self.supported(draft));
+                .text("Supported", &self.supported(entry.account, draft));
             for (name, value) in self.session_request(&entry.purpose) {
                 writer.text(name, &value);
             }
@@ -560,96 +682,13 @@ impl Agent {
 
     /// Without an offer of ours a reliable response would bring theirs, and its PRACK would have to bring an answer
     /// that nobody has yet: such an INVITE waits for the 2xx.
-    fn supported(&self, draft: &Draft) -> String {
-        let reliably = self.config.reliable_provisional != ReliableProvisional::Off;
+    fn supported(&self, account: AccountId, draft: &Draft) -> String {
+        let reliably = self.reliable_provisional(account) != ReliableProvisional::Off;
         let has_offer = draft.method != Method::Invite || !draft.sdp.is_empty();
         let tags = SUPPORTED.iter().copied();
         tags.filter(|tag| *tag != "100rel" || reliably && has_offer)
             .collect::<Vec<_>>()
             .join(", ")
-    }
-
-    /// A request inside a dialog goes where the peer's Contact leads, straight where no proxy has put itself on the way:
-    /// credentials are for the account's own servers alone.
-    fn is_strange(&self, request: u64) -> bool {
-        let Some(entry) = self.s.requests.get(&request) else {
-            return false;
-        };
-        let begins = matches!(entry.purpose, Purpose::Register(_) | Purpose::Invite(_));
-        let routed = !entry.draft.routes.is_empty();
-        let (Some(hop), false) = (&entry.hop, begins || routed) else {
-            return false;
-        };
-        let ip = hop.remote.ip().to_canonical();
-        self.s
-            .accounts
-            .get(&entry.account)
-            .is_some_and(|account| !account.peers.iter().any(|peer| peer.to_canonical() == ip))
-    }
-
-    /// Answers a 401 or 407; false if there is nothing better to answer with.
-    pub(crate) fn authorize(&mut self, request: u64, response: &Message<'_>, now: Instant) -> bool {
-        let purpose = self.s.requests.get(&request).map(|r| &r.purpose);
-        if purpose.is_some_and(|purpose| self.is_away(purpose)) || self.is_strange(request) {
-            return false;
-        }
-        let Some(entry) = self.s.requests.get_mut(&request) else {
-            return false;
-        };
-        let Some(account) = self.s.accounts.get_mut(&entry.account) else {
-            return false;
-        };
-        let challenges = digest::choose(digest::challenges(response));
-        if challenges.is_empty()
-            || account.spec.password.is_empty()
-            || entry.rounds >= MAX_DIGEST_ROUNDS
-        {
-            return false;
-        }
-        let registers = entry.draft.method == Method::Register;
-        let mut anything_new = false;
-        for challenge in challenges {
-            let mut before = entry
-                .answered
-                .iter()
-                .filter(|(proxy, realm, _)| (*proxy, realm) == (challenge.proxy, &challenge.realm));
-            // A nonce of this very exchange was refused: the credentials are wrong. Unless it has grown old in the
-            // meantime and there is a fresh one.
-            let refused = if challenge.stale {
-                before.any(|(_, _, nonce)| *nonce == challenge.nonce)
-            } else {
-                before.next().is_some()
-            };
-            if refused {
-                continue;
-            }
-            let key = (
-                challenge.proxy,
-                challenge.realm.clone(),
-                challenge.nonce.clone(),
-            );
-            anything_new = true;
-            entry.answered.push(key);
-            account.digest.retain(|(r, s)| {
-                *r != registers
-                    || s.challenge.proxy != challenge.proxy
-                    || s.challenge.realm != challenge.realm
-            });
-            if account.digest.len() >= MAX_DIGEST_SESSIONS {
-                account.digest.remove(0);
-            }
-            let cnonce = self.s.dice.hex(16);
-            account
-                .digest
-                .push((registers, digest::Session::new(challenge, cnonce)));
-        }
-        if !anything_new {
-            account.digest.retain(|(r, _)| *r != registers);
-            return false;
-        }
-        entry.rounds += 1;
-        self.send_again(request, now);
-        true
     }
 
     /// The same to the same address, as a request of its own.
@@ -686,16 +725,6 @@ impl Agent {
         self.try_next_hop(request, failure, now);
     }
 
-    /// A look-up took too long.
-    pub(crate) fn on_request_due(&mut self, request: u64, now: Instant) {
-        self.fail(
-            request,
-            Cause::Unreachable,
-            "name look-up took too long",
-            now,
-        );
-    }
-
     pub(crate) fn on_client_timeout(&mut self, branch: &str, now: Instant) {
         let Some(tx) = self.s.client.get_mut(branch) else {
             return;
@@ -727,7 +756,7 @@ impl Agent {
                 waits
             }
         };
-        if let (false, Purpose::Invite(invite)) = (waits, &tx.purpose) {
+        if let (false, false, Purpose::Invite(invite)) = (waits, tx.abandoned, &tx.purpose) {
             // The answer may still come over a connection of the peer's making, but not for ever.
             let (invite, soon) = (*invite, now + AFTER_FLOW_LOST);
             if self
@@ -751,6 +780,7 @@ impl Agent {
             return;
         };
         let (path, request, purpose) = (tx.path, tx.request, tx.purpose.clone());
+        let abandoned = tx.abandoned;
         self.s
             .schedule
             .set(Due::Client(branch.to_string()), tx.next_timeout());
@@ -767,7 +797,7 @@ impl Agent {
             self.s.schedule.set(Due::Client(branch.to_string()), None);
             self.s.client.remove(branch);
         }
-        if turn.timed_out {
+        if turn.timed_out && !abandoned {
             let failure = Failure {
                 cause: Cause::Timeout,
                 status: 0,
@@ -789,6 +819,7 @@ impl Agent {
 
 fn entry_sent(requests: &mut std::collections::BTreeMap<u64, Request>, request: u64, branch: &str) {
     if let Some(entry) = requests.get_mut(&request) {
+        entry.provisional = false;
         entry.phase = Phase::Sent {
             branch: branch.to_string(),
         };

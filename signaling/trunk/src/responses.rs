@@ -48,9 +48,24 @@ impl Agent {
         }
         let (path, request, purpose, head) =
             (tx.path, tx.request, tx.purpose.clone(), tx.head.clone());
+        let abandoned = tx.abandoned;
         self.s
             .schedule
             .set(Due::Client(branch.clone()), tx.next_timeout());
+        if abandoned {
+            if let (true, Purpose::Invite(invite)) = (turn.deliver, &purpose) {
+                self.on_late_response(*invite, &branch, response, &head, now);
+            }
+            let turn = Turn {
+                deliver: false,
+                ..turn
+            };
+            return self.after_client_turn(&branch, turn, now);
+        }
+        if !matches!(purpose, Purpose::Cancel(_)) {
+            self.s.schedule.set(Due::Attempt(request), None);
+            self.heard_from(request, path, now);
+        }
         if turn.deliver {
             self.deliver(response, path, request, purpose, &head, now);
         }
@@ -76,6 +91,9 @@ impl Agent {
         let status = response.status();
         let source = path.remote();
         if status < 200 {
+            if let Some(entry) = self.s.requests.get_mut(&request) {
+                entry.provisional = true;
+            }
             match purpose {
                 Purpose::Invite(invite) => {
                     self.on_provisional(invite, 0, response, head, source, now)
@@ -124,14 +142,22 @@ impl Agent {
             .s
             .requests
             .get(&request)
-            .is_some_and(|r| !r.hops.is_empty());
+            .is_some_and(|r| !r.hops.is_empty() || !r.ways.is_empty());
         if !given_up && status == 503 && more_hops {
             let failure = failure_of(response);
             return self.try_next_hop(request, failure, now);
         }
+        let way = self
+            .s
+            .requests
+            .get_mut(&request)
+            .map(|r| std::mem::take(&mut r.way));
+        let way = way.unwrap_or_default();
         self.drop_request(request);
         match purpose {
-            Purpose::Register(account) => self.on_register_response(account, response, path, now),
+            Purpose::Register(account) => {
+                self.on_register_response(account, response, path, way, now);
+            }
             Purpose::Invite(invite) => self.on_invite_final(invite, 0, response, head, source, now),
             Purpose::Ring(invite, ring) => {
                 self.on_ring_final(invite, ring, response, head, source, now)
@@ -145,6 +171,11 @@ impl Agent {
             Purpose::Refer(invite, refer) => self.on_refer_final(invite, refer, response, now),
             Purpose::Notify(invite, refer) => self.on_notify_done(invite, refer, status < 300, now),
             Purpose::Info(invite) => self.on_info_final(invite, response, now),
+            Purpose::Probe {
+                account, server, ..
+            } => {
+                self.on_probe_answered(account, &server, path, now);
+            }
             // A caller whose PRACK was refused can only wait: the callee ends it if it must (RFC 3262 §3).
             Purpose::Prack(..) | Purpose::Cancel(_) | Purpose::Ack { .. } => {}
         }
@@ -163,6 +194,11 @@ impl Agent {
             Purpose::Refer(invite, refer) => self.on_refer_failed(*invite, *refer, failure),
             Purpose::Notify(invite, refer) => self.on_notify_done(*invite, *refer, false, now),
             Purpose::Info(invite) => self.on_info_failed(*invite, failure),
+            Purpose::Probe {
+                account,
+                server,
+                to,
+            } => self.on_probe_failed(*account, server, *to, &failure),
             Purpose::Prack(..) | Purpose::Cancel(_) => {}
         }
     }

@@ -31,6 +31,10 @@ impl<K: Ord + Clone> Schedule<K> {
         }
     }
 
+    pub fn has(&self, key: &K) -> bool {
+        self.at.contains_key(key)
+    }
+
     pub fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }

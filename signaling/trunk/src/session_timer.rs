@@ -4,7 +4,7 @@
 //! half of it; the other ends the call when none came. Any re-INVITE or UPDATE counts.
 
 use crate::agent::{Agent, Due};
-use crate::api::{Cause, End, Failure, InviteId};
+use crate::api::{Cause, End, Failure, InviteId, NO_ACCOUNT};
 use crate::invite::{Invite, Phase};
 use crate::limits::{LEAST_SESSION_S, MAX_SESSION_ROUNDS, MAX_SESSION_S};
 use crate::requests::Purpose;
@@ -50,6 +50,7 @@ impl Agent {
             Purpose::Invite(invite) | Purpose::Ring(invite, _) => (invite, true),
             Purpose::Reinvite(invite) | Purpose::Refresh(invite) => (invite, false),
             Purpose::Register(_)
+            | Purpose::Probe { .. }
             | Purpose::Cancel(_)
             | Purpose::Bye(..)
             | Purpose::Prack(..)
@@ -58,13 +59,14 @@ impl Agent {
             | Purpose::Info(_)
             | Purpose::Ack { .. } => return Vec::new(),
         };
-        let Some(timer) = self.s.invites.get(invite).map(|i| &i.timer) else {
+        let Some(entry) = self.s.invites.get(invite) else {
             return Vec::new();
         };
+        let timer = &entry.timer;
         let least = self.config.min_se_s.max(MIN_SE_S).max(timer.min_se_s);
         let expires = if initial {
             // Who refreshes is for the callee to say (RFC 4028 §7.1).
-            match self.config.session_expires_s {
+            match self.session_expires_s(entry.account) {
                 0 => return Vec::new(),
                 wanted => wanted.max(least).to_string(),
             }
@@ -135,7 +137,12 @@ impl Agent {
         request: &Message<'_>,
         now: Instant,
     ) -> Vec<(&'static str, Vec<u8>)> {
-        let wanted = self.config.session_expires_s;
+        let account = self
+            .s
+            .invites
+            .get(&invite)
+            .map_or(NO_ACCOUNT, |i| i.account);
+        let wanted = self.session_expires_s(account);
         let own_least = self.config.min_se_s.max(MIN_SE_S);
         let Some(entry) = self.s.invites.get_mut(&invite) else {
             return Vec::new();

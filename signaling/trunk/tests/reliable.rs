@@ -146,10 +146,10 @@ fn a_prack_is_authorized_and_goes_over_the_recorded_route() {
     let (to, prack) = desk.sent.remove(0);
     assert_eq!(to, "192.0.2.3:5060".parse().unwrap());
     assert_eq!(header(&prack, "Route"), "<sip:192.0.2.3;lr>");
-    let challenge = "Proxy-Authenticate: Digest realm=\"p\", nonce=\"1\"\r\n";
+    let challenge = "Proxy-Authenticate: Digest realm=\"r\", nonce=\"1\"\r\n";
     desk.answer(&prack, "407 Proxy Authentication Required", challenge, "");
     let prack = desk.taken();
-    assert!(header(&prack, "Proxy-Authorization").contains("realm=\"p\""));
+    assert!(header(&prack, "Proxy-Authorization").contains("realm=\"r\""));
     assert_eq!(header(&prack, "CSeq"), "3 PRACK");
 }
 

@@ -38,13 +38,20 @@ fn opened(desk: &mut Desk) -> Vec<(StreamId, SocketAddr, Option<TlsOpen>)> {
     opened.collect()
 }
 
+/// What is asked of the name server, which knows nothing of NAPTR.
 fn asked(desk: &mut Desk) -> Vec<(u64, Question)> {
     let others = std::mem::take(&mut desk.others);
     let asked = others.into_iter().filter_map(|output| match output {
         Output::Ask { query, question } => Some((query, question)),
         _ => None,
     });
-    asked.collect()
+    let (pointers, asked): (Vec<_>, Vec<_>) =
+        asked.partition(|(_, question)| matches!(question, Question::Pointers { .. }));
+    for (query, _) in pointers {
+        let answer = Answer::Nothing;
+        desk.step(Input::Answer { query, answer });
+    }
+    asked
 }
 
 fn named(name: &str) -> TlsOpen {

@@ -1,6 +1,7 @@
 //! A PBX and its phone in one: registrar, callee and caller, written apart from our own SIP so that it is a
 //! second opinion. It knows only UDP, and no more of RFC 3261 than a plain phone needs.
 
+mod holding;
 mod inside;
 
 pub use inside::{Inside, Referee};
@@ -15,6 +16,34 @@ const GIVE_UP: Duration = Duration::from_secs(32);
 
 const SDP: &str = "v=0\r\no=phone 1 1 IN IP4 127.0.0.2\r\ns=-\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0 101\r\n\
 a=rtpmap:101 telephone-event/8000\r\n";
+
+/// How the phone shows itself.
+#[derive(Clone, Debug)]
+pub struct Looks {
+    pub user: String,
+    pub display: String,
+    pub host: String,
+    /// Whom it calls.
+    pub calls: String,
+    pub sdp: String,
+    /// Header lines of all that it says, and of its INVITEs.
+    pub headers: String,
+    pub of_invites: String,
+}
+
+impl Default for Looks {
+    fn default() -> Looks {
+        Looks {
+            user: "1002".into(),
+            display: "Bob".into(),
+            host: "pbx".into(),
+            calls: "<sip:1001@pbx>".into(),
+            sdp: SDP.into(),
+            headers: String::new(),
+            of_invites: String::new(),
+        }
+    }
+}
 
 /// What the phone does with a call that comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +100,8 @@ pub struct Call {
     /// Their INVITE, whose headers each response repeats.
     invite: String,
     cancel_when_ringing: bool,
+    /// It was hung up before anybody answered: an answer that crosses the CANCEL gets a BYE.
+    gives_up: bool,
     /// What is repeated until something comes for it.
     repeat: Option<Repeat>,
     answer_at: Option<Instant>,
@@ -89,6 +120,7 @@ pub struct Phone {
     pub address: SocketAddr,
     pub gateway: SocketAddr,
     pub manner: Manner,
+    pub looks: Looks,
     /// Contact of the gateway's account, once it has registered.
     pub contact: Option<String>,
     pub calls: BTreeMap<String, Call>,
@@ -101,6 +133,10 @@ pub struct Phone {
     /// After the NOTIFY that its own REFER was carried out it says BYE, so long after.
     pub leaves_after: Option<Duration>,
     next: u32,
+    /// Branches of re-INVITEs that are on their way, by call.
+    asks_to_hold: BTreeMap<String, String>,
+    /// Directions of re-INVITEs that came, by call.
+    pub was_told: BTreeMap<String, Vec<String>>,
     /// Requests other than INVITE and BYE, by branch, repeated until a response comes.
     requests: BTreeMap<String, Repeat>,
     /// What was answered already, by the request's Via.
@@ -114,6 +150,7 @@ impl Phone {
             address,
             gateway,
             manner,
+            looks: Looks::default(),
             contact: None,
             calls: BTreeMap::new(),
             out: Vec::new(),
@@ -127,6 +164,8 @@ impl Phone {
             },
             leaves_after: None,
             next: 1,
+            asks_to_hold: BTreeMap::new(),
+            was_told: BTreeMap::new(),
             requests: BTreeMap::new(),
             answered: BTreeMap::new(),
             later: Vec::new(),
@@ -351,6 +390,7 @@ impl Phone {
             cseq: 1,
             invite: text,
             cancel_when_ringing: false,
+            gives_up: false,
             repeat: None,
             answer_at: match self.manner {
                 Manner::Answers(after) => Some(now + after),
@@ -368,10 +408,12 @@ impl Phone {
 
     /// A re-INVITE: taken, unless something else is under way.
     fn invited_again(&mut self, text: String, id: String, now: Instant) {
+        self.note_direction(&text, &id);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        if call.state != State::Talking || call.repeat.is_some() {
+        let asks = self.asks_to_hold.contains_key(&id);
+        if call.state != State::Talking || call.repeat.is_some() || asks {
             let state = call.state;
             let (status, reason) = match state {
                 State::Talking => (491, "Request Pending"),
@@ -379,7 +421,17 @@ impl Phone {
             };
             return self.respond(&text, status, reason, "");
         }
-        let answer = response(&text, 200, "OK", &call.ours, self.address, "", SDP);
+        let sdp = self.looks.sdp.clone();
+        let answer = response(
+            &text,
+            200,
+            "OK",
+            &call.ours,
+            self.address,
+            &self.looks,
+            "",
+            &sdp,
+        );
         call.invite = text;
         call.last_response = answer.clone();
         call.repeat = Some(Repeat {
@@ -401,6 +453,7 @@ impl Phone {
             "Ringing",
             &call.ours,
             self.address,
+            &self.looks,
             "",
             "",
         );
@@ -413,13 +466,18 @@ impl Phone {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let body = if status == 200 { SDP } else { "" };
+        let body = if status == 200 {
+            self.looks.sdp.as_str()
+        } else {
+            ""
+        };
         let text = response(
             &call.invite,
             status,
             reason,
             &call.ours,
             self.address,
+            &self.looks,
             "",
             body,
         );
@@ -453,6 +511,7 @@ impl Phone {
             reason,
             &to,
             self.address,
+            &self.looks,
             more,
             "",
         ));
@@ -466,17 +525,27 @@ impl Phone {
     fn call_with(&mut self, headers: &str, now: Instant) -> Option<String> {
         let target = self.contact.clone()?;
         self.next += 1;
-        let id = format!("phone-{}@pbx", self.next);
+        let Looks {
+            user,
+            display,
+            host,
+            calls,
+            sdp,
+            of_invites,
+            ..
+        } = self.looks.clone();
+        let id = format!("phone-{}@{host}", self.next);
         let call = Call {
             state: State::Calling,
             talked: false,
             id: id.clone(),
-            ours: format!("\"Bob\" <sip:1002@pbx>;tag={}", self.tag()),
-            theirs: "<sip:1001@pbx>".to_owned(),
+            ours: format!("\"{display}\" <sip:{user}@{host}>;tag={}", self.tag()),
+            theirs: calls,
             target,
             cseq: 1,
             invite: String::new(),
             cancel_when_ringing: false,
+            gives_up: false,
             repeat: None,
             answer_at: None,
             last_response: String::new(),
@@ -485,8 +554,8 @@ impl Phone {
             &call,
             "INVITE",
             call.cseq,
-            headers,
-            SDP,
+            &format!("{headers}{of_invites}"),
+            &sdp,
             &self.branch(&call, "INVITE"),
         );
         self.begin(call, text, now);
@@ -507,6 +576,13 @@ impl Phone {
             State::Ringing => self.finally(id, 480, "Temporarily Unavailable", now),
             // CANCEL may go only after a provisional response (RFC 3261 §9.1).
             State::Calling => {
+                call.gives_up = true;
+                // Nothing is repeated any more: one has come.
+                if call.repeat.is_none() && !call.cancel_when_ringing {
+                    let branch = self.branch(&call, "INVITE");
+                    let text = self.request(&call, "CANCEL", call.cseq, "", &branch);
+                    return self.begin(call, text, now);
+                }
                 call.cancel_when_ringing = true;
                 self.calls.insert(id.to_owned(), call);
             }
@@ -570,6 +646,8 @@ impl Phone {
                     self.out.push(cancel);
                 }
             }
+        } else if self.is_about_hold(&call, text, &cseq, status) {
+            return;
         } else if cseq.ends_with("INVITE") && status < 300 {
             call.theirs = header(text, "To");
             let contact = header(text, "Contact");
@@ -586,7 +664,7 @@ impl Phone {
                 call.talked = true;
                 call.repeat = None;
             }
-            if call.cancel_when_ringing {
+            if std::mem::take(&mut call.gives_up) {
                 call.cancel_when_ringing = false;
                 self.calls.insert(id.to_owned(), call);
                 return self.hang_up(id, now);
@@ -687,6 +765,11 @@ impl Phone {
             ..
         } = call;
         let address = self.address;
+        let Looks {
+            user,
+            headers: always,
+            ..
+        } = &self.looks;
         let kind = if body.is_empty() || headers.contains("Content-Type") {
             ""
         } else {
@@ -694,8 +777,8 @@ impl Phone {
         };
         format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
-             From: {ours}\r\nTo: {theirs}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:1002@{address}>\r\n\
-             {headers}{kind}Content-Length: {}\r\n\r\n{body}",
+             From: {ours}\r\nTo: {theirs}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:{user}@{address}>\r\n\
+             {always}{headers}{kind}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
     }
@@ -715,12 +798,14 @@ impl Phone {
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "the parts of a response")]
 fn response(
     request: &str,
     status: u16,
     reason: &str,
     to: &str,
     address: SocketAddr,
+    looks: &Looks,
     more: &str,
     body: &str,
 ) -> String {
@@ -739,13 +824,14 @@ fn response(
     };
     let makes_dialog = cseq.ends_with("INVITE") || cseq.ends_with("REFER");
     let contact = if makes_dialog && status < 300 {
-        format!("Contact: <sip:1002@{address}>\r\n")
+        format!("Contact: <sip:{}@{address}>\r\n", looks.user)
     } else {
         String::new()
     };
     format!(
-        "SIP/2.0 {status} {reason}\r\n{vias}From: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq}\r\n{contact}{more}{kind}\
+        "SIP/2.0 {status} {reason}\r\n{vias}From: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq}\r\n{contact}{}{more}{kind}\
          Content-Length: {}\r\n\r\n{body}",
+        looks.headers,
         body.len()
     )
 }

@@ -150,7 +150,7 @@ impl Switchboard {
             }
         };
         self.timers.cancel(Timer::NoAnswer(bridge.key.0));
-        for ticket in &bridge.tickets {
+        for ticket in bridge.tickets.iter().chain(&bridge.line_ticket) {
             self.ledger.answered(*ticket, now);
         }
         bridge.stage = Stage::Established;

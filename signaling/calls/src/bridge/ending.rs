@@ -147,7 +147,7 @@ impl Switchboard {
         match end {
             End::Failed(failure) if calls => {
                 let goes_on = bridge.route.leads_on(failure.status);
-                if !(goes_on && self.try_next(bridge)) {
+                if !(goes_on && self.try_next(bridge, now)) {
                     self.end_bridge(bridge, Finish::refused(failure), now);
                 }
             }
@@ -256,7 +256,7 @@ impl Switchboard {
         bridge.joined = None;
         self.timers.cancel(Timer::NoAnswer(key.0));
         self.timers.set(Timer::Forget(key.0), now + FORGET);
-        for ticket in bridge.tickets.drain(..) {
+        for ticket in bridge.tickets.drain(..).chain(bridge.line_ticket.take()) {
             self.ledger.ended(ticket, now);
         }
         let status = match finish.sip_status {

@@ -21,7 +21,7 @@ use crate::switchboard::Switchboard;
 use media_control::Event as Media;
 use signaling_plan::Route;
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Command as Trunk, Event, Refusal};
+use signaling_trunk::api::{Command as Trunk, Event};
 use state::Stage;
 
 impl Switchboard {
@@ -53,16 +53,6 @@ impl Switchboard {
                 headers,
                 line: Some(by.line.clone()),
             };
-            // As routing does before it asks for a bridge.
-            if let Err(refused) = self.has_room(route.emergency, now) {
-                let invite = arrival.invite;
-                let status = Some(Refusal {
-                    status: refused.sip_status.unwrap_or(503),
-                    reason: refused.info,
-                    retry_after_s: None,
-                });
-                return self.trunk(invite.0, Trunk::Hangup { invite, status });
-            }
             self.bridge(arrival, *by, route, now);
         }
     }

@@ -10,8 +10,6 @@ use crate::negotiate::{
 };
 use crate::switchboard::Switchboard;
 use media_control::{Codec, Command as Media, Direction, Format, RemoteTransport};
-use signaling_plan::MediaProfile;
-use signaling_trunk::api::Line;
 use std::net::SocketAddr;
 
 /// What we offer a side: what the other one speaks first. A codec that this dialog has a number for keeps it
@@ -125,14 +123,6 @@ impl Side {
 }
 
 impl Switchboard {
-    /// What a line wants of sound.
-    pub(crate) fn sound_of(&self, line: &Line) -> MediaProfile {
-        match line {
-            Line::Trunk(name) => self.plan.trunk_media.get(name).cloned().unwrap_or_default(),
-            Line::Phone(_) => self.plan.phone_media.clone(),
-        }
-    }
-
     /// Tells media what a side's description says and what it is sent, unless that was said before.
     pub(crate) fn connect_side(&mut self, key: CallKey, side: &mut Side, prefers: Option<&Codec>) {
         let (Some(theirs), Some(source)) = (&side.sip.description, side.sip.source) else {

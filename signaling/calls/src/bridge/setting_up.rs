@@ -2,8 +2,9 @@
 
 use super::ending::Finish;
 use super::passing::{passing, value};
-use super::state::{Bridge, CallingParty, Side, Stage};
+use super::state::{Bridge, CallingParty, Side, Stage, line_of};
 use crate::addresses;
+use crate::admission::Refused;
 use crate::admission::cut;
 use crate::call::{CallKey, LATER_LEGS, NUMBERS_PER_CALL, SipLeg};
 use crate::incoming::Arrival;
@@ -12,12 +13,19 @@ use crate::negotiate::{SipLocal, read_offer};
 use crate::switchboard::Switchboard;
 use crate::timers::Timer;
 use media_control::{Command as Media, LegId, LocalTransport};
-use signaling_plan::Route;
+use signaling_plan::{Route, Scope, Ticket};
 use signaling_sip::time::Instant;
 use signaling_trunk::api::{
-    ByLine, Command as Trunk, Identity, InviteOptions, NO_ACCOUNT, Refusal, Target,
+    ByLine, Command as Trunk, Identity, InviteOptions, Line, NO_ACCOUNT, Refusal, Target,
 };
 use std::time::Duration;
+
+/// An attempt that can be made.
+struct Way {
+    attempt: usize,
+    line: Line,
+    ticket: Option<Ticket>,
+}
 
 impl Switchboard {
     /// Calls what the route says, for a caller that is no page.
@@ -45,16 +53,42 @@ impl Switchboard {
         if arrival.replaces.is_some() {
             return Err(refusal(603));
         }
-        let profile = self.sound_of(&by.line);
+        if self.shutting_down || !self.media_up {
+            return Err(refusal(503));
+        }
+        let refused = |why: Refused| Refusal {
+            retry_after_s: why.retry_after_s,
+            ..refusal(why.sip_status.unwrap_or(503))
+        };
+        self.has_room(route.emergency, now).map_err(refused)?;
+        let profile = self.profile_of(&by.line);
         let read = |sdp| read_offer(sdp, &profile);
         let description = arrival.sdp.as_deref().map(read).transpose();
         let description = description.map_err(|error| {
             tracing::info!(invite = arrival.invite.0, %error, "an offer that cannot be served");
             refusal(488)
         })?;
-        let Some((attempt, to)) = Bridge::line_from(&route, 0) else {
-            return Err(refusal(480));
+        let Way {
+            attempt,
+            line: to,
+            ticket,
+        } = self.next_line(&route, 0, now)?;
+        let from = match &by.line {
+            Line::Trunk(name) => Scope::Trunk(name.clone()),
+            Line::Phone(user) => Scope::Account(user.clone()),
         };
+        let source = Scope::Source(crate::callers::source(arrival.source.ip()));
+        let booked = match self.book(&[from, source], route.emergency, now) {
+            Ok(booked) => booked,
+            Err(why) => {
+                self.give_back(ticket.into_iter().collect(), now);
+                return Err(refused(why));
+            }
+        };
+        let alarm = route
+            .emergency
+            .then(|| self.alarm(&arrival.from.user, &route.number, now));
+
         let key = self.new_key();
         let sip = SipLeg::new(key.caller_leg(), arrival.invite, None);
         let mut sip = sip.with_profile(profile);
@@ -64,7 +98,7 @@ impl Switchboard {
         let mut caller = Side::new(by.line, sip);
         caller.learn_will();
         let sip = SipLeg::new(key.first_far_leg(), key.invite(), None);
-        let sip = sip.with_profile(self.sound_of(&to));
+        let sip = sip.with_profile(self.profile_of(&to));
         let callee = Side::new(to, sip);
         let ring_s = match route.ring_s {
             0 => NO_ANSWER_OUTGOING,
@@ -83,7 +117,8 @@ impl Switchboard {
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
-            tickets: self.booked.remove(&arrival.invite).unwrap_or_default(),
+            tickets: booked.into_iter().chain(alarm).collect(),
+            line_ticket: ticket,
             started: now,
             answered: None,
             past_stats: Vec::new(),
@@ -184,18 +219,27 @@ impl Switchboard {
     }
 
     /// The next attempt, with a leg of its own.
-    pub(crate) fn try_next(&mut self, bridge: &mut Bridge) -> bool {
-        let Some((attempt, line)) = Bridge::line_from(&bridge.route, bridge.attempt + 1) else {
-            return false;
-        };
+    pub(crate) fn try_next(&mut self, bridge: &mut Bridge, now: Instant) -> bool {
+        if let Some(ticket) = bridge.line_ticket.take() {
+            self.ledger.ended(ticket, now);
+        }
         if bridge.invites > LATER_LEGS {
             return false;
         }
+        let Ok(Way {
+            attempt,
+            line,
+            ticket,
+        }) = self.next_line(&bridge.route, bridge.attempt + 1, now)
+        else {
+            return false;
+        };
+        bridge.line_ticket = ticket;
         let nth = bridge.invites;
         bridge.invites += 1;
         bridge.attempt = attempt;
         let (leg, invite) = (bridge.key.later_leg(nth), bridge.key.later_invite(nth));
-        let sip = SipLeg::new(leg, invite, None).with_profile(self.sound_of(&line));
+        let sip = SipLeg::new(leg, invite, None).with_profile(self.profile_of(&line));
         let callee = Side::new(line, sip);
         self.part_sides(bridge);
         let mut before = std::mem::replace(&mut bridge.callee, callee);
@@ -203,6 +247,34 @@ impl Switchboard {
         bridge.past.push(before);
         self.make_bridge_leg(bridge.key, &bridge.callee);
         true
+    }
+
+    /// The next attempt, from `at` on, that calls a line which may be used now, booked.
+    fn next_line(&mut self, route: &Route, at: usize, now: Instant) -> Result<Way, Refusal> {
+        let mut refusal = Refusal {
+            status: 480,
+            reason: super::ending::phrase(480).to_owned(),
+            ..Refusal::default()
+        };
+        for (attempt, line) in (at..).zip(route.attempts.iter().skip(at).map(line_of)) {
+            let Some(line) = line else { continue };
+            let scopes = self.line_scopes(&line, &route.number);
+            match self.book(&scopes, route.emergency, now) {
+                Ok(ticket) => {
+                    return Ok(Way {
+                        attempt,
+                        line,
+                        ticket,
+                    });
+                }
+                Err(refused) => {
+                    refusal.status = refused.sip_status.unwrap_or(503);
+                    refusal.reason = super::ending::phrase(refusal.status).to_owned();
+                    refusal.retry_after_s = refused.retry_after_s;
+                }
+            }
+        }
+        Err(refusal)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A bridge: its two sides and where it stands.
 
 use crate::call::{CallKey, Ended, SipLeg, Standing};
+use crate::hunting::diversion;
 use crate::negotiate::{codecs, pictures};
 use media_control::{Direction, Format, LegId, LegStats};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,9 @@ pub(crate) struct Bridge {
     pub stage: Stage,
     /// The callee's leg that the caller's is joined with.
     pub joined: Option<LegId>,
+    /// What the caller is booked under, and the line of the attempt at hand.
     pub tickets: Vec<Ticket>,
+    pub line_ticket: Option<Ticket>,
     pub started: Instant,
     pub answered: Option<Instant>,
     pub past_stats: Vec<LegStats>,
@@ -121,12 +124,6 @@ impl Bridge {
         self.stage == Stage::Ending && self.sides().all(Side::is_done)
     }
 
-    /// The next attempt that calls a line, from `at` on.
-    pub fn line_from(route: &Route, at: usize) -> Option<(usize, Line)> {
-        let mut attempts = route.attempts.iter().enumerate().skip(at);
-        attempts.find_map(|(index, attempt)| Some((index, line_of(attempt)?)))
-    }
-
     /// How the caller is shown to an attempt's line.
     ///
     /// What the plan says comes first. Else a number that came in by a trunk, and a phone's name towards another
@@ -143,7 +140,7 @@ impl Bridge {
             from_user,
             asserted_user: plan.asserted_user.clone(),
             privacy: plan.privacy.clone().or(self.from.privacy.clone()),
-            diversion: plan.diversion.iter().cloned().collect(),
+            diversion: plan.diversion.iter().map(|n| diversion(n)).collect(),
         }
     }
 }

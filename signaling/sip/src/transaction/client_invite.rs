@@ -113,6 +113,16 @@ impl ClientInvite {
         self.state = State::Terminated;
     }
 
+    /// It is not sent again; a response may come all the same, until timer B.
+    pub fn stop_repeating(&mut self) {
+        self.timers.stop(Timer::A);
+    }
+
+    /// A final response that has not come by then is not waited for (RFC 3261 §9.1: 64 T1 after a CANCEL).
+    pub fn end_by(&mut self, at: Instant) {
+        self.timers.set(Timer::B, at);
+    }
+
     /// The INVITE while it may still be cancelled or repeated, or the ACK of its refusal.
     pub fn repeats(&self) -> &[u8] {
         &self.repeats

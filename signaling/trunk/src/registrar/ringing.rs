@@ -6,6 +6,7 @@ use crate::agent::{Agent, Due};
 use crate::api::{
     Cause, End, Event, Failure, ForkId, Header, InviteId, InviteOptions, Line, Target,
 };
+use crate::identity::{identity_headers, of_line};
 use crate::invite::{Invite, Phase};
 use crate::limits::MAX_RINGING;
 use crate::net::{Path, Transport, unmapped};
@@ -176,14 +177,17 @@ impl Agent {
         };
         let mut from = addr_spec(&from_display, &caller)?;
         from.extend_from_slice(format!(";tag={tag}").as_bytes());
-        let mut headers = [checked_headers(headers)?, option_headers(&options)?].concat();
-        if let Some(privacy) = &identity.privacy {
-            headers.push(("Privacy".into(), privacy.clone().into_bytes()));
-        }
-        for diversion in &identity.diversion {
-            NameAddr::parse(diversion.as_bytes())?;
-            headers.push(("Diversion".into(), diversion.clone().into_bytes()));
-        }
+        let line = options.line.as_ref();
+        let mut trunks = self.s.lines.trunks.iter();
+        let trusted =
+            trunks.any(|t| t.trusted && line.is_some_and(|l| *l == Line::Trunk(t.name.clone())));
+        let asserted = |user: &str| address(user.as_bytes(), &realm);
+        let headers = [
+            checked_headers(of_line(headers, identity, trusted), true)?,
+            identity_headers(asserted, &from_display, identity, trusted)?,
+            option_headers(&options)?,
+        ]
+        .concat();
         let contact = (self.s.dice.hex(8), Vec::new());
         Ok(Draft {
             method: Method::Invite,
@@ -467,7 +471,7 @@ impl Agent {
         };
         let branch = ring.transaction.clone().filter(|_| !ring.cancelled);
         if let Some(branch) = branch
-            && self.cancel_branch(invite, &branch, now)
+            && self.cancel_transaction(invite, &branch, now)
             && let Some(ring) = self.ring(invite, id)
         {
             ring.cancelled = true;

@@ -1,5 +1,7 @@
-//! Certificates that the gateway makes for itself at the first start and keeps: the one that browsers see on
-//! wss, and the one of DTLS towards browsers, which is the whole cluster's.
+//! Certificates of ours: those that browsers see on wss and SIP peers on TLS ([`shown`]), and the one of DTLS towards
+//! browsers, which is the whole cluster's. What the operator does not give is made at the first start and kept.
+
+pub mod shown;
 
 use crate::files::{self, FileError};
 use rcgen::{
@@ -8,10 +10,14 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use shown::{Shown, Source};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A certificate with its key, both DER. The key is PKCS #8.
 pub struct CertifiedKey {
@@ -33,57 +39,49 @@ impl fmt::Debug for CertifiedKey {
 ///
 /// Our own is for `localhost`, this box's name and its addresses. It is kept when these change: browsers
 /// have been told to trust it, and they warn of a self-signed certificate in any case.
-pub fn wss(
-    given: Option<&(std::path::PathBuf, std::path::PathBuf)>,
-    data_dir: &Path,
-    host_name: Option<&str>,
-    addresses: &[IpAddr],
-) -> Result<rustls::ServerConfig, FileError> {
-    let (certificate, key) = match given {
-        Some((certificate, key)) => (certificate.clone(), key.clone()),
-        None => {
-            let (certificate, key) = (data_dir.join("wss.pem"), data_dir.join("wss.key"));
-            let mut names: Vec<String> = vec!["localhost".to_owned()];
-            names.extend(host_name.map(str::to_owned));
-            names.extend(addresses.iter().map(IpAddr::to_string));
-            make_once(data_dir, &certificate, &key, "Trunkgate", names)?;
-            (certificate, key)
-        }
-    };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(files::read_text(&certificate)?.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|e| FileError::unusable(&certificate, e))?;
-    if chain.is_empty() {
-        return Err(FileError::unusable(
-            &certificate,
-            "it holds no certificate in PEM",
-        ));
-    }
-    let private = PrivateKeyDer::from_pem_slice(files::read_text(&key)?.as_bytes())
-        .map_err(|_| FileError::unusable(&key, "it holds no private key in PEM"))?;
+pub fn wss(shown: Arc<Shown>) -> Result<rustls::ServerConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| FileError::unusable(&certificate, e))?
+        .map_err(|error| error.to_string())?
         .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|e| {
-            FileError::unusable(
-                &key,
-                format!("it does not go with {}: {e}", certificate.display()),
-            )
-        })?;
+        .with_cert_resolver(shown);
     // WebSocket needs HTTP/1.1; nothing else is offered.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The operator's files, or our own for whatever this box is called.
+pub fn source(
+    given: Option<&(PathBuf, PathBuf)>,
+    stem: &'static str,
+    data_dir: &Path,
+    host_name: Option<&str>,
+    addresses: &[IpAddr],
+) -> Source {
+    match given {
+        Some((certificate, key)) => Source::Given {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        },
+        None => {
+            let mut names: Vec<String> = vec!["localhost".to_owned()];
+            names.extend(host_name.map(str::to_owned));
+            names.extend(addresses.iter().map(IpAddr::to_string));
+            Source::Own {
+                dir: data_dir.to_owned(),
+                stem,
+                names,
+            }
+        }
+    }
 }
 
 /// For DTLS towards browsers, ECDSA P-256: every node of a cluster shows the same, so that a leg can move.
 pub fn dtls(link_dir: &Path) -> Result<CertifiedKey, FileError> {
     let (certificate, key) = (link_dir.join("dtls.pem"), link_dir.join("dtls.key"));
     // RFC 8827 §6.5: the name says nothing about anybody.
-    make_once(link_dir, &certificate, &key, "WebRTC", Vec::new())?;
+    make_own(link_dir, &certificate, &key, "WebRTC", &[], false)?;
     let chain = CertificateDer::from_pem_slice(files::read_text(&certificate)?.as_bytes())
         .map_err(|e| FileError::unusable(&certificate, e))?;
     let private = PrivateKeyDer::from_pem_slice(files::read_text(&key)?.as_bytes())
@@ -94,26 +92,31 @@ pub fn dtls(link_dir: &Path) -> Result<CertifiedKey, FileError> {
     })
 }
 
-fn make_once(
+/// Makes both files where one is missing, or `anew`. With names it is for servers, and so for a limited time.
+fn make_own(
     dir: &Path,
     certificate: &Path,
     key: &Path,
     name: &str,
-    alternative: Vec<String>,
+    alternative: &[String],
+    anew: bool,
 ) -> Result<(), FileError> {
     let _alone = files::lock_dir(dir)?;
-    if certificate.exists() && key.exists() {
+    if certificate.exists() && key.exists() && !anew {
         return Ok(());
     }
     let failed = |e: rcgen::Error| FileError::unusable(certificate, e);
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-    let mut params = CertificateParams::new(alternative).map_err(failed)?;
+    let mut params = CertificateParams::new(alternative.to_vec()).map_err(failed)?;
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // DTLS peers are clients and servers alike, and the fingerprint says all.
     if !params.subject_alt_names.is_empty() {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // Apple's systems take none of a server that lasts longer than 825 days, whoever trusts it.
+        params.not_before = (SystemTime::now() - DAY).into();
+        params.not_after = params.not_before + 824 * DAY;
     }
     let made = params.self_signed(&pair).map_err(failed)?;
     files::write_private(key, pair.serialize_pem().as_bytes())?;
@@ -156,20 +159,32 @@ mod tests {
         assert!(!format!("{first:?}").contains("key"));
     }
 
+    fn load(
+        given: Option<&(PathBuf, PathBuf)>,
+        dir: &Path,
+        host: Option<&str>,
+        addresses: &[IpAddr],
+    ) -> Result<Arc<Shown>, FileError> {
+        Shown::load(
+            "signaling.certificate",
+            source(given, "wss", dir, host, addresses),
+        )
+    }
+
     #[test]
     fn wss_has_a_certificate_without_anybody_doing_anything() {
         let dir = test_dir();
         let addresses = ["192.0.2.1".parse().unwrap(), "::1".parse().unwrap()];
-        wss(None, dir.path(), Some("gate"), &addresses).unwrap();
+        wss(load(None, dir.path(), Some("gate"), &addresses).unwrap()).unwrap();
         let made = std::fs::read(dir.path().join("wss.pem")).unwrap();
-        wss(None, dir.path(), Some("renamed"), &[]).unwrap();
+        load(None, dir.path(), Some("renamed"), &[]).unwrap();
         assert_eq!(std::fs::read(dir.path().join("wss.pem")).unwrap(), made);
     }
 
     #[test]
     fn files_that_do_not_serve_are_named() {
         let dir = test_dir();
-        wss(None, dir.path(), None, &[]).unwrap();
+        load(None, dir.path(), None, &[]).unwrap();
         dtls(dir.path()).unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("empty.pem"), "").unwrap();
@@ -191,7 +206,7 @@ mod tests {
                 "dtls.key is of no use: it does not go with",
             ),
         ] {
-            let error = wss(Some(&(path(certificate), path(key))), dir.path(), None, &[])
+            let error = load(Some(&(path(certificate), path(key))), dir.path(), None, &[])
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(named), "{error}");

@@ -1,0 +1,220 @@
+//! The file of phones: read whole, replaced whole, looked at for changes.
+
+use super::book::Book;
+use crate::files::{self, FileError};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing::{error, info};
+
+const FILE: &str = "phones.toml";
+/// How often a running gateway looks whether the file is another one.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    pub fn new(data_dir: &Path) -> Store {
+        Store {
+            dir: data_dir.to_owned(),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+
+    /// Nobody where there is no file.
+    pub fn load(&self) -> Result<Book, FileError> {
+        let path = self.path();
+        let there = path.try_exists();
+        let there = there.map_err(|error| FileError::Read {
+            path: path.clone(),
+            error,
+        })?;
+        if !there {
+            return Ok(Book::default());
+        }
+        Book::read(&files::read_text(&path)?).map_err(|why| FileError::unusable(&path, why))
+    }
+
+    /// Changes the file while nobody else does.
+    ///
+    /// # Errors
+    /// A sentence for the operator; then nothing has changed.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Book) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let sentence = |error: FileError| format!("{error}.");
+        files::make_private_dir(&self.dir).map_err(sentence)?;
+        // The folder itself: a lock's file of another user's would be in the gateway's way.
+        let lock = File::open(&self.dir).and_then(|dir| dir.lock().map(|()| dir));
+        let lock =
+            lock.map_err(|error| format!("{} cannot be locked: {error}.", self.dir.display()))?;
+        let mut book = self.load().map_err(sentence)?;
+        let told = change(&mut book)?;
+        let path = self.path();
+        let text = book
+            .write()
+            .map_err(|why| format!("{}: {why}.", path.display()))?;
+        files::write_private_for(&self.dir, &path, text.as_bytes()).map_err(sentence)?;
+        drop(lock);
+        Ok(told)
+    }
+
+    /// Calls `tell` with each later state of the file, until it says false. A file that cannot be used changes nothing
+    /// and is told once.
+    pub async fn watch(self, mut tell: impl FnMut(&Book) -> bool + Send) {
+        // The first look tells, so that nothing is missed between the start and now.
+        let mut seen = None;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            let now = Some(stamp(&self.path()));
+            if now == seen {
+                continue;
+            }
+            let first = seen.is_none();
+            seen = now;
+            match self.load() {
+                Ok(book) => {
+                    if !first {
+                        info!("phones: {} may register", book.phones().len());
+                    }
+                    if !tell(&book) {
+                        return;
+                    }
+                }
+                Err(error) => error!(%error, "the phones stay as they were"),
+            }
+        }
+    }
+}
+
+/// What tells one file from another of the same name.
+fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let metadata = path.metadata().ok()?;
+    Some((
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::test_dir;
+    use crate::phones::Record;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn phone(user: &str) -> Record {
+        let mut record = Record::new(user);
+        record.set_password("office", "geheim").unwrap();
+        record
+    }
+
+    #[test]
+    fn the_file_of_phones_is_its_owners_alone_and_holds_no_password() {
+        let dir = test_dir();
+        let store = Store::new(&dir.path().join("data"));
+        store
+            .change(|book| book.add("office".into(), phone("alice")))
+            .unwrap();
+        let mode = store.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = std::fs::read_to_string(store.path()).unwrap();
+        assert!(!text.contains("geheim"));
+        let (realm, specs) = store.load().unwrap().specs();
+        assert_eq!((realm.as_str(), specs.len()), ("office", 1));
+        assert_eq!(specs[0].ha1_sha512_256.len(), 64);
+        let again = store.change(|book| book.add("office".into(), phone("alice")));
+        assert!(again.unwrap_err().contains("update phone alice"));
+    }
+
+    #[test]
+    fn another_realm_is_refused_with_a_sentence_that_says_what_to_do() {
+        let dir = test_dir();
+        let store = Store::new(dir.path());
+        assert!(
+            crate::phones::load(dir.path(), "other").is_ok(),
+            "nobody yet"
+        );
+        store
+            .change(|book| book.add("office".into(), phone("alice")))
+            .unwrap();
+        assert!(crate::phones::load(dir.path(), "").is_ok());
+        assert!(crate::phones::load(dir.path(), "office").is_ok());
+        let told = crate::phones::load(dir.path(), "other").unwrap_err();
+        for part in [
+            "registrar.realm is \"other\"",
+            "Set registrar.realm back to \"office\"",
+            "trunkgate remove phone",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        store.change(|book| book.remove("alice")).unwrap();
+        assert!(
+            crate::phones::load(dir.path(), "other").is_ok(),
+            "free again"
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_spoiled_by_hand_is_told_without_its_hashes() {
+        let dir = test_dir();
+        let store = Store::new(dir.path());
+        store
+            .change(|book| book.add("office".into(), phone("alice")))
+            .unwrap();
+        let text = std::fs::read_to_string(store.path()).unwrap();
+        let hash = phone("alice");
+        let hash = Book::default()
+            .add("office".into(), hash)
+            .map(|()| {
+                text.split("ha1_md5 = \"")
+                    .nth(1)
+                    .unwrap()
+                    .get(..32)
+                    .unwrap()
+            })
+            .unwrap();
+        for spoiled in [
+            text.replace(hash, &hash[..31]),
+            text.replace("ha1_md5", "ha1_md4"),
+            text.replace("alice", "al ice"),
+            text.replace("realm = \"office\"", "realm = \"off ice\""),
+        ] {
+            std::fs::write(store.path(), spoiled).unwrap();
+            let told = match store.load() {
+                Err(error) => error.to_string(),
+                Ok(_) => panic!("it was taken"),
+            };
+            assert!(!told.contains(&hash[..31]), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_running_gateway_takes_up_a_phone_that_was_added() {
+        let dir = test_dir();
+        let store = Store::new(dir.path());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(
+            store
+                .clone()
+                .watch(move |book| tell.send(book.phones().len()).is_ok()),
+        );
+        assert_eq!(told.recv().await, Some(0));
+        store
+            .change(|book| book.add("office".into(), phone("alice")))
+            .unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+        assert_eq!(next.unwrap(), Some(1));
+    }
+}
