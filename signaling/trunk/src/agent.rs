@@ -174,6 +174,8 @@ pub(crate) enum Due {
     Referral(InviteId, ReferId),
     /// The first contact of a phone runs out.
     Phone(String),
+    /// The way to a phone behind a NAT is kept open.
+    PhoneKeepAlive(String),
 }
 
 /// What a snapshot holds.
@@ -342,6 +344,7 @@ impl Agent {
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
                 Due::Phone(user) => self.on_phone_due(&user, now),
+                Due::PhoneKeepAlive(user) => self.keep_phone_reachable(&user, now),
             }
         }
     }
