@@ -81,7 +81,15 @@ impl Switchboard {
         now: Instant,
     ) -> Result<Option<Ticket>, Refused> {
         if emergency {
-            return Ok(self.ledger.begin(scopes, now).ok());
+            let (ticket, alarm) = self.ledger.begin_emergency(scopes, now);
+            if alarm {
+                let (at_once, _) = self.ledger.emergencies();
+                tracing::error!(
+                    at_once,
+                    "more emergency calls at once than emergency.alarm_after"
+                );
+            }
+            return Ok(Some(ticket));
         }
         match self.ledger.begin(scopes, now) {
             Ok(ticket) => Ok(Some(ticket)),
@@ -100,7 +108,7 @@ impl Switchboard {
     pub(crate) fn alarm(&mut self, caller: &str, number: &str, now: Instant) -> Ticket {
         self.emergency_calls += 1;
         tracing::warn!(caller, number, "an emergency call");
-        let (ticket, too_many) = self.ledger.begin_emergency(now);
+        let (ticket, too_many) = self.ledger.begin_emergency(&[], now);
         if too_many {
             let at_once = self.ledger.emergencies().0;
             tracing::error!(
@@ -119,7 +127,10 @@ impl Switchboard {
         now: Instant,
     ) -> Result<(), Refused> {
         let scopes = self.line_scopes(line, &plan.number);
-        plan.line_ticket = self.book(&scopes, plan.emergency, now)?;
+        plan.line_ticket = match plan.emergency {
+            true => Some(self.ledger.begin_anyway(&scopes, now)),
+            false => self.book(&scopes, false, now)?,
+        };
         Ok(())
     }
 
