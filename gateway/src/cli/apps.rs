@@ -1,7 +1,7 @@
 //! The commands for applications, words and order as in WCS (protocol §6), with options of our own beside them.
 
 use super::{SettingArguments, Where, phones};
-use crate::apps::{Record, Store, all_methods};
+use crate::apps::{Book, Record, Store, all_methods};
 use crate::config::Arguments;
 use clap::{Args, Subcommand, ValueEnum};
 use signaling_backend::RawSip;
@@ -68,6 +68,9 @@ pub enum Remove {
     App {
         #[arg(value_name = "name")]
         name: String,
+        /// Also one that was there from the start.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -109,6 +112,9 @@ pub enum App {
     Remove {
         #[arg(value_name = "name")]
         name: String,
+        /// Also one that was there from the start.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -280,7 +286,7 @@ impl From<App> for Command {
             App::Show { name, place } => Command::Show(Show::App { name, place }),
             App::Add(add) => Command::Add(Add::App(add)),
             App::Update(update) => Command::Update(Update::App(update)),
-            App::Remove { name, place } => Command::Remove(Remove::App { name, place }),
+            App::Remove { name, yes, place } => Command::Remove(Remove::App { name, yes, place }),
         }
     }
 }
@@ -325,6 +331,13 @@ impl Command {
     pub fn run(self, data_dir: &Path, rules: &phones::Rules) -> Result<String, String> {
         let store = Store::new(data_dir);
         let load = || store.load().map_err(|error| format!("{error}."));
+        if matches!(self, Command::Show(_)) && self.needs_settings() && !data_dir.is_dir() {
+            let dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+            return Err(format!(
+                "There is no folder {} (data_dir), so no gateway has run with it: say --config or --set data_dir=DIR as the gateway has it.",
+                dir.display()
+            ));
+        }
         match self {
             Command::Show(Show::Apps { details: false, .. }) => Ok(table(load()?.apps())),
             Command::Show(Show::Apps { details: true, .. }) => {
@@ -352,7 +365,12 @@ impl Command {
             Command::Remove(Remove::Phone { user, .. }) => phones::remove(&user, data_dir),
             Command::Add(Add::App(add)) => add.run(&store),
             Command::Update(Update::App(update)) => update.run(&store),
-            Command::Remove(Remove::App { name, .. }) => {
+            Command::Remove(Remove::App { name, yes, .. }) => {
+                if !yes && Book::default().by_name(&name).is_ok() {
+                    return Err(format!(
+                        "{name} was there from the start, and pages that name no application of yours use it. To remove it all the same: trunkgate remove app {name} --yes"
+                    ));
+                }
                 store.change(|book| book.remove(&name))?;
                 Ok(format!(
                     "Application {name} is removed: new pages with its appKey are refused; those that are connected keep its hooks until they leave.\n{}",
@@ -392,6 +410,12 @@ impl AddApp {
 
 impl UpdateApp {
     fn run(self, store: &Store) -> Result<String, String> {
+        if self.key.is_none() && self.url.is_none() && self.rest.is_empty() {
+            return Err(format!(
+                "Nothing is given that {} should have instead; `trunkgate update app --help` lists what can be changed.",
+                self.name
+            ));
+        }
         let change = self.rest.change()?;
         let (key, url, name) = (self.key, self.url, self.name);
         store.change(|book| {
@@ -410,6 +434,33 @@ impl UpdateApp {
 }
 
 impl Options {
+    fn is_empty(&self) -> bool {
+        let texts = [
+            &self.rest_user,
+            &self.owner,
+            &self.main_class,
+            &self.callback_class,
+        ];
+        let secrets = [&self.rest_password, &self.hook_secret];
+        let files = [
+            &self.rest_password_file,
+            &self.hook_secret_file,
+            &self.rest_client_config,
+        ];
+        let numbers = [
+            self.max_sessions,
+            self.connections_per_second,
+            self.messages_per_second,
+        ];
+        texts.iter().all(|text| text.is_none())
+            && secrets.iter().all(|secret| secret.is_none())
+            && files.iter().all(|file| file.is_none())
+            && numbers.iter().all(Option::is_none)
+            && self.origin.is_empty()
+            && self.password_over_http.is_none()
+            && self.sip_message_raw.is_none()
+    }
+
     /// What these options change, once the files are read.
     fn change(self) -> Result<impl FnOnce(&mut Record), String> {
         let secret = |text: Option<HiddenText>, file: &Option<PathBuf>| match (text, file) {
@@ -942,6 +993,24 @@ mod tests {
     }
 
     #[test]
+    fn a_data_dir_that_is_not_there_is_told_instead_of_what_it_might_hold() {
+        let dir = test_dir();
+        let told = run(&dir.path().join("elsewhere"), &["show", "apps"]).unwrap_err();
+        assert!(
+            told.contains("elsewhere (data_dir)") && told.contains("--config"),
+            "{told}"
+        );
+        assert!(run(&dir.path().join("elsewhere"), &["show", "rest-methods"]).is_ok());
+    }
+
+    #[test]
+    fn an_application_from_the_start_is_removed_by_who_insists() {
+        let dir = test_dir();
+        run(dir.path(), &["app", "remove", "defaultApp", "--yes"]).unwrap();
+        assert!(run(dir.path(), &["show", "app", "defaultApp"]).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
         let dir = test_dir();
         let dir = dir.path();
@@ -968,6 +1037,8 @@ mod tests {
                 "show rest-methods",
             ),
             (&["remove", "app", "nobody"], "show apps"),
+            (&["remove", "app", "defaultApp"], "defaultApp --yes"),
+            (&["update", "app", "defaultApp"], "Nothing is given"),
             (&["update", "app", "-p", "geheim", "defaultApp"], "-u"),
             (
                 &["add", "app", "a", "a", "", "--hook-secret-file", "/nowhere"],

@@ -429,7 +429,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 }
 
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
-    let listeners = sip.map_or(&[][..], |sip| &sip.listen);
+    let listeners = sip.map(|sip| sip.listen.as_slice());
     let trunks = trunks::read_trunks(reader, listeners);
     let registrar = read_registrar(reader);
     let digests = reader.list(
