@@ -81,7 +81,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<Option<Ticket>, Refused> {
         if emergency {
-            return Ok(self.ledger.begin(scopes, now).ok());
+            return Ok(Some(self.ledger.begin_anyway(scopes, now)));
         }
         match self.ledger.begin(scopes, now) {
             Ok(ticket) => Ok(Some(ticket)),
@@ -100,7 +100,7 @@ impl Switchboard {
     pub(crate) fn alarm(&mut self, caller: &str, number: &str, now: Instant) -> Ticket {
         self.emergency_calls += 1;
         tracing::warn!(caller, number, "an emergency call");
-        let (ticket, too_many) = self.ledger.begin_emergency(now);
+        let (ticket, too_many) = self.ledger.begin_emergency(&[], now);
         if too_many {
             let at_once = self.ledger.emergencies().0;
             tracing::error!(

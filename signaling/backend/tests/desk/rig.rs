@@ -548,6 +548,7 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
             rtp: vec!["198.51.100.2:20000".parse().unwrap()],
             sdes: Vec::new(),
             video: Vec::new(),
+            ice: None,
         },
         LegSpec::Source(_) => LocalTransport::Source,
     }
