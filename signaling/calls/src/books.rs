@@ -1,7 +1,6 @@
 //! What calls are booked under while they last: the ledger's tickets, and the limits of the whole gateway.
 
 use crate::admission::Refused;
-use crate::api::SessionId;
 use crate::call::CallKey;
 use crate::hunting::ByPlan;
 use crate::switchboard::Switchboard;
@@ -100,7 +99,7 @@ impl Switchboard {
     pub(crate) fn alarm(&mut self, caller: &str, number: &str, now: Instant) -> Ticket {
         self.emergency_calls += 1;
         tracing::warn!(caller, number, "an emergency call");
-        let (ticket, too_many) = self.ledger.begin_emergency(&[], now);
+        let (ticket, too_many) = self.ledger.begin_emergency(now);
         if too_many {
             let at_once = self.ledger.emergencies().0;
             tracing::error!(
@@ -113,7 +112,6 @@ impl Switchboard {
 
     pub(crate) fn take_line(
         &mut self,
-        _session: SessionId,
         line: &Line,
         plan: &mut ByPlan,
         now: Instant,
