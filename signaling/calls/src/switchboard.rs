@@ -83,6 +83,8 @@ pub struct Counts {
     pub registered: usize,
     /// Calls to emergency numbers so far.
     pub emergency_calls: u64,
+    /// Of these, such as began while more went on at once than the operator's alarm allows.
+    pub emergency_alarms: u64,
     /// Calls refused so far for a limit.
     pub refused_calls: u64,
 }
@@ -146,6 +148,7 @@ impl Switchboard {
             bridges: self.live_bridges(),
             echo_calls: self.echo_calls(),
             emergency_calls: self.emergency_calls,
+            emergency_alarms: self.ledger.emergencies().1,
             refused_calls: self.refused_calls,
             registered: self
                 .sessions
