@@ -268,6 +268,9 @@ pub fn signaling(
                 InbandDtmf::Auto => signaling_calls::InbandDtmf::Auto,
                 InbandDtmf::Off => signaling_calls::InbandDtmf::Off,
             },
+            max_calls: config.calls.max_calls,
+            calls_per_second: config.calls.max_calls_per_second,
+            emergency_reserve: config.calls.emergency_reserve,
             max_echo_calls: config.calls.max_echo_calls,
             max_echo_seconds: u32::try_from(config.calls.max_echo.as_secs()).unwrap_or(u32::MAX),
             ringback: match config.calls.ringback {
@@ -424,6 +427,39 @@ fn signaling_metrics(metrics: &Metrics, status: &Status) {
         "Sessions whose SIP account is registered.",
         status.counts.registered,
     );
+    for (name, help, n) in [
+        (
+            "trunkgate_emergency_calls_total",
+            "Calls to emergency numbers.",
+            status.counts.emergency_calls,
+        ),
+        (
+            "trunkgate_emergency_alarms_total",
+            "Emergency calls above emergency.alarm_after at once.",
+            status.counts.emergency_alarms,
+        ),
+        (
+            "trunkgate_refused_calls_total",
+            "Calls refused for a limit.",
+            status.counts.refused_calls,
+        ),
+    ] {
+        metrics.counter(name, help, &[]).set(count(n));
+    }
+    metrics
+        .counter(
+            "trunkgate_emergency_calls_total",
+            "Calls to emergency numbers.",
+            &[],
+        )
+        .set(count(status.counts.emergency_calls));
+    metrics
+        .counter(
+            "trunkgate_calls_refused_total",
+            "Calls refused for a limit.",
+            &[],
+        )
+        .set(count(status.counts.refused_calls));
     metrics
         .counter(
             "trunkgate_slow_sockets_total",

@@ -1,7 +1,7 @@
 //! `trunkgate`: arguments, settings, start the roles, wait for the signal to stop.
 
 use clap::Parser;
-use gateway::cli::{CommandLine, Task, apps, phones::Rules};
+use gateway::cli::{CommandLine, Task, apps, phones::Rules, reload};
 use gateway::config::{Config, Surroundings};
 use gateway::start;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 /// What was asked for cannot be: a setting is wrong, a port is taken.
 const WRONG_SETTINGS: u8 = 2;
-/// A command about applications that cannot be carried out; nothing has changed.
+/// A command that cannot be carried out, and nothing has changed; or there is no way for a number.
 const NOT_DONE: u8 = 1;
 
 fn main() -> ExitCode {
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         }
         task => task,
     };
-    let config = match Config::load(&arguments, &around) {
+    let (config, kept) = match Config::load_and_keep(&arguments, &around) {
         Ok(config) => config,
         Err(complaints) => {
             complaints
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         }
     };
     match task {
-        Task::Run => match start::run(&config) {
+        Task::Run => match start::run(&config, kept) {
             Ok(()) => ExitCode::SUCCESS,
             Err(complaints) => give_up(&complaints),
         },
@@ -46,14 +46,40 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Task::Apps(command) => carry_out(*command, &config.data_dir, &config.dial.phone_rules()),
+        Task::Route(command) => match command.run(&config) {
+            Ok(told) => {
+                print(&told.text);
+                match told.found {
+                    true => ExitCode::SUCCESS,
+                    false => ExitCode::from(NOT_DONE),
+                }
+            }
+            Err(sentence) => give_up(&[sentence]),
+        },
+        Task::Reload => match reload::reload(&config) {
+            Ok(told) => {
+                print(&told);
+                ExitCode::SUCCESS
+            }
+            Err(sentences) => {
+                sentences
+                    .iter()
+                    .for_each(|sentence| eprintln!("{sentence}"));
+                ExitCode::from(NOT_DONE)
+            }
+        },
     }
+}
+
+/// Nobody may be reading any more, as behind `| head`.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn carry_out(command: apps::Command, data_dir: &Path, rules: &Rules) -> ExitCode {
     match command.run(data_dir, rules) {
         Ok(told) => {
-            // Nobody may be reading any more, as behind `| head`.
-            let _ = std::io::stdout().write_all(told.as_bytes());
+            print(&told);
             ExitCode::SUCCESS
         }
         Err(sentence) => {

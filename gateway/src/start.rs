@@ -2,7 +2,7 @@
 //! the signal to stop.
 
 use crate::admin::{self, Pages, Readiness};
-use crate::config::{Config, Role};
+use crate::config::{Config, Kept, Role};
 use crate::metrics::Metrics;
 use crate::opened::Opened;
 use crate::operated::Operated;
@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// Sentences for the operator: what the settings ask for and cannot be had.
-pub fn run(config: &Config) -> Result<(), Vec<String>> {
+pub fn run(config: &Config, kept: Kept) -> Result<(), Vec<String>> {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // Another subscriber can only be there in a test.
@@ -36,19 +36,19 @@ pub fn run(config: &Config) -> Result<(), Vec<String>> {
         .enable_all()
         .build()
         .map_err(|error| vec![format!("The process cannot start its threads: {error}.")])?;
-    let ended = runtime.block_on(live(config));
+    let ended = runtime.block_on(live(config, kept));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(config: &Config) -> Result<(), Vec<String>> {
+async fn live(config: &Config, kept: Kept) -> Result<(), Vec<String>> {
     // Before anything can be interrupted: a signal that comes early must not be the system's default.
     let mut signals =
         Signals::new().map_err(|error| vec![format!("Signals cannot be listened to: {error}.")])?;
     let mut opened = Opened::open(config)?;
-    let operated = Operated::new(config).map_err(|sentence| vec![sentence])?;
-    operated.watch_phones(config);
+    let operated = Operated::new(config, kept).map_err(|sentence| vec![sentence])?;
+    let operated = Arc::new(operated);
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
     info!(
         "trunkgate {} starts as {}",
@@ -71,7 +71,8 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
             status.lock().is_ok_and(|status| status.ready)
         });
     }
-    start_admin(admin, config, &metrics, &readiness, &running);
+    tokio::spawn(operated.clone().watch_files());
+    start_admin(admin, config, &metrics, &readiness, &running, &operated);
     readiness.set("roles", true);
     for (name, watch) in &running.links {
         if config.roles.contains(&Role::Signaling) {
@@ -82,15 +83,21 @@ async fn live(config: &Config) -> Result<(), Vec<String>> {
     wait_for_links(&readiness).await;
     tell(config, &listening);
 
-    let first = tokio::select! {
-        signal = signals.next() => signal,
-        () = running.role_ended() => return Err(vec!["A part of the gateway has ended that never should; see the log.".to_owned()]),
+    let first = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                // What is wrong is in the log; nobody waits for an answer.
+                Told::Reload => drop(operated.reload_and_log()),
+                Told::End(signal) => break signal,
+            },
+            () = running.role_ended() => return Err(vec!["A part of the gateway has ended that never should; see the log.".to_owned()]),
+        }
     };
     info!("{first}: ending calls");
     readiness.set("roles", false);
     tokio::select! {
         () = running.stop() => info!("all has ended"),
-        second = signals.next() => info!("{second} again: ending at once"),
+        second = signals.end() => info!("{second} again: ending at once"),
     }
     Ok(())
 }
@@ -113,6 +120,7 @@ fn start_admin(
     metrics: &Arc<Metrics>,
     readiness: &Readiness,
     running: &Running,
+    operated: &Arc<Operated>,
 ) {
     let begun = Instant::now();
     let links = running.links.clone();
@@ -147,10 +155,34 @@ fn start_admin(
         status: Arc::new(status),
     };
     let own: Vec<_> = config.interfaces.iter().map(|(ip, _)| *ip).collect();
-    let router = admin::router(&config.admin, &own, pages, axum::Router::new());
+    let router = admin::router(&config.admin, &own, pages, reload_page(operated.clone()));
     for listener in listeners {
         tokio::spawn(admin::serve(listener, router.clone()));
     }
+}
+
+/// `POST /reload`: what became of it, as JSON.
+fn reload_page(operated: Arc<Operated>) -> axum::Router {
+    use axum::http::StatusCode;
+    let reload = move || {
+        let operated = operated.clone();
+        async move {
+            // It reads files.
+            let taken = tokio::task::spawn_blocking(move || operated.reload_and_log()).await;
+            match taken {
+                Ok(Ok(taken)) => (StatusCode::OK, axum::Json(serde_json::json!(taken))),
+                Ok(Err(complaints)) => (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    axum::Json(serde_json::json!({ "complaints": complaints })),
+                ),
+                Err(_) => (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    axum::Json(serde_json::json!({ "complaints": ["The gateway is ending."] })),
+                ),
+            }
+        }
+    };
+    axum::Router::new().route("/reload", axum::routing::post(reload))
 }
 
 /// Lines for machines, then sentences for people, then `ready`. Nobody may be reading.
@@ -204,6 +236,7 @@ fn welcome(config: &Config, listening: &[Listening]) -> Vec<String> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -211,13 +244,29 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Told::End("SIGTERM"),
+            _ = self.interrupt.recv() => Told::End("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
+
+    async fn end(&mut self) -> &'static str {
+        loop {
+            if let Told::End(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+}
+
+enum Told {
+    End(&'static str),
+    /// The lines and rules are to be read again.
+    Reload,
 }

@@ -31,7 +31,7 @@ define({ ...cells[0], direction: "in", transport: "tcp" });
 function define(cell) {
   const { page, phone, road, direction, transport } = cell;
   const who = direction === "out" ? "the page calls the phone" : "the phone calls the page";
-  const over = transport === "tcp" ? " over SIP TCP" : "";
+  const over = transport === "udp" ? "" : ` over SIP ${transport.toUpperCase()}`;
   callIn("chromium", `${who}, ${page} to ${phone} ${road}${over}, and both hear each other for 20 s`, cell);
 }
 
@@ -51,7 +51,8 @@ export function callIn(browser, name, cell) {
 async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, road, direction, transport }, attempt) {
   const world = t.world;
   const pbx = await world.pbx();
-  const gateway = await world.gateway(policy);
+  const secure = transport === "tls";
+  const gateway = await world.gateway(policy, secure ? overTls(pbx) : {});
   const before = gateway.records.length;
   const login = pbx.user();
   const page = await TestPage.open(await world.browser(browser), await world.site());
@@ -59,7 +60,9 @@ async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, ro
   await page.microphone(PAGE);
   await page.connect(gateway.ws, pbx.sip(login, { transport }));
   await page.expect("session", "REGISTERED");
-  const phone = await Phone.start(pbx, { play: await world.wav(PHONE.hz, 60, PHONE.db), ...CODECS[phoneCodec] });
+  const phone = await Phone.start(pbx, {
+    play: await world.wav(PHONE.hz, 60, PHONE.db), ...CODECS[phoneCodec], ...(secure ? { transport } : {}),
+  });
   t.after(() => phone.stop());
 
   if (direction === "out") {
@@ -86,6 +89,7 @@ async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, ro
   const dump = phone.heard();
   const said = phone.said();
   await world.secretsOf(page);
+  const vias = JSON.stringify(await page.received()).match(/SIP\/2\.0\/\w+/g) ?? [];
   const record = await gateway.recordAfter(before);
   await page.close();
   await phone.stop();
@@ -105,9 +109,13 @@ async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, ro
     const wanted = `audio/${CODECS[pageCodec].name}`.toLowerCase();
     if (stats?.[way]?.toLowerCase() !== wanted) wrong.push(`the page ${way} ${stats?.[way]}, not ${wanted}`);
   }
+  if (secure && (!vias.length || vias.some((via) => via !== "SIP/2.0/TLS"))) wrong.push(`the page was told of ${vias.join(", ") || "no Via at all"}`);
   if (record && !JSON.stringify(record).includes(`"${road}"`)) wrong.push(`the gateway's record does not say "${road}"`);
   return { wrong, record };
 }
+
+/** A gateway that speaks TLS and believes this PBX. */
+export const overTls = (pbx) => ({ "sip.listen": '["udp:127.0.0.1:0", "tcp:127.0.0.1:0", "tls:127.0.0.1:0"]', "sip.ca": JSON.stringify(pbx.ca) });
 
 /** Keeps "a gap" in front: that is how a gap is told from all else. */
 const withOwner = (who, complaint) => `${complaint} (as the ${who} hears it)`;

@@ -2,6 +2,8 @@
 
 pub mod apps;
 pub mod phones;
+pub mod reload;
+pub mod route;
 
 use crate::config::{Arguments, Role};
 use clap::{Args, Parser, Subcommand};
@@ -23,13 +25,15 @@ Examples:
       An application whose backend is asked what its pages may do.
   trunkgate add phone 201
       A phone that may register here; its password is drawn and shown.
+  trunkgate route explain \"030 123456\" --from app:shop --config trunkgate.toml
+      By which trunk that number would be called, and why.
 
 Settings are described in deploy/trunkgate.toml, which comes with the program: each key with its default, unit
 and reason. In --set and the environment the value is TOML; what is not TOML is a text.";
 
 /// SIP-to-WebRTC gateway: browsers call telephones, telephones call browsers.
 #[derive(Debug, Parser)]
-#[command(name = "trunkgate", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "trunkgate", version, after_help = EXAMPLES)]
 pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Action>,
@@ -56,6 +60,13 @@ enum Action {
     /// Takes an application or a phone away, or turns hooks off.
     #[command(subcommand)]
     Remove(apps::Remove),
+    /// Asks the dial plan.
+    #[command(subcommand)]
+    Route(route::Command),
+    /// Has the running gateway read its lines and rules again (trunks, phones, numbers, routes, limits), calls going on.
+    ///
+    /// It is asked by admin.listen with admin.token; SIGHUP does the same. A file with a mistake changes nothing.
+    Reload(Where),
     /// Applications, by the other order of words: app add, app update, app remove, app show, app list.
     #[command(subcommand)]
     App(apps::App),
@@ -85,6 +96,16 @@ pub struct Where {
     set: Vec<String>,
 }
 
+impl From<&Where> for SettingArguments {
+    fn from(place: &Where) -> SettingArguments {
+        SettingArguments {
+            config: place.config.clone(),
+            set: place.set.clone(),
+            roles: Vec::new(),
+        }
+    }
+}
+
 impl From<SettingArguments> for Arguments {
     fn from(given: SettingArguments) -> Arguments {
         Arguments {
@@ -99,15 +120,30 @@ impl From<SettingArguments> for Arguments {
 pub enum Task {
     Run,
     CheckConfig,
+    Route(route::Command),
+    Reload,
     Apps(Box<apps::Command>),
 }
 
 impl CommandLine {
     pub fn task(self) -> (Task, Arguments) {
-        let command = match self.command {
-            None => return (Task::Run, self.settings.into()),
+        let before: Arguments = self.settings.into();
+        let (task, after) = Self::of_command(self.command);
+        (task, before.overruled_by(after))
+    }
+
+    fn of_command(command: Option<Action>) -> (Task, Arguments) {
+        let command = match command {
+            None => return (Task::Run, Arguments::default()),
             Some(Action::Run(given)) => return (Task::Run, given.into()),
             Some(Action::CheckConfig(given)) => return (Task::CheckConfig, given.into()),
+            Some(Action::Route(command)) => {
+                let arguments = command.arguments();
+                return (Task::Route(command), arguments);
+            }
+            Some(Action::Reload(place)) => {
+                return (Task::Reload, SettingArguments::from(&place).into());
+            }
             Some(Action::Show(show)) => apps::Command::Show(show),
             Some(Action::Add(add)) => apps::Command::Add(add),
             Some(Action::Update(update)) => apps::Command::Update(update),
@@ -139,6 +175,17 @@ mod tests {
         }
         let (task, _) = parse("trunkgate check-config --set a=1").unwrap();
         assert!(matches!(task, Task::CheckConfig));
+    }
+
+    #[test]
+    fn settings_may_stand_before_the_command_too() {
+        let (task, arguments) =
+            parse("trunkgate --config a.toml --set b=1 show apps --set c=2").unwrap();
+        assert!(matches!(task, Task::Apps(_)));
+        assert_eq!(arguments.file, Some("a.toml".into()));
+        assert_eq!(arguments.set, ["b=1", "c=2"]);
+        let (_, arguments) = parse("trunkgate --config a.toml run --config b.toml").unwrap();
+        assert_eq!(arguments.file, Some("b.toml".into()));
     }
 
     #[test]

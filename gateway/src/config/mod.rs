@@ -40,6 +40,21 @@ pub struct Arguments {
     pub roles: Vec<Role>,
 }
 
+impl Arguments {
+    /// Those that come later on the command line win.
+    pub fn overruled_by(mut self, later: Arguments) -> Arguments {
+        self.set.extend(later.set);
+        Arguments {
+            file: later.file.or(self.file),
+            set: self.set,
+            roles: match later.roles.is_empty() {
+                true => self.roles,
+                false => later.roles,
+            },
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub roles: BTreeSet<Role>,
@@ -143,6 +158,10 @@ pub enum InbandDtmf {
 pub struct Calls {
     pub codec_policy: CodecPolicy,
     pub inband_dtmf: InbandDtmf,
+    /// Calls at once, new ones per second (0: no limit), and emergency calls beyond the first.
+    pub max_calls: usize,
+    pub max_calls_per_second: u32,
+    pub emergency_reserve: usize,
     pub max_echo_calls: usize,
     pub max_echo: Duration,
     pub ringback: Ringback,
@@ -252,7 +271,73 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
 }
 
+/// What a configuration was read from, so that it can be read again while the gateway runs.
+pub struct Kept {
+    arguments: Arguments,
+    around: Surroundings,
+    written: source::Settings,
+}
+
+impl Kept {
+    /// Reads everything anew: the file and those that it names, with the environment and the command line of the start.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn again(&self) -> Result<(Config, Kept), Vec<String>> {
+        Config::load_and_keep(&self.arguments, &self.around)
+    }
+
+    /// The settings outside the lines and rules that are others in `next`.
+    pub fn differences(&self, next: &Kept) -> Vec<String> {
+        const TAKEN_UP: [&str; 9] = [
+            "trunk.",
+            "phones.",
+            "accounts.",
+            "numbers.",
+            "route[",
+            "inbound[",
+            "emergency.",
+            "limits.",
+            "registrar.",
+        ];
+        let names = self.written.keys().chain(next.written.keys());
+        let names: BTreeSet<&String> = names.collect();
+        let value = |kept: &Kept, name: &str| kept.written.get(name).map(|s| s.value.clone());
+        names
+            .into_iter()
+            .filter(|name| !TAKEN_UP.iter().any(|begin| name.starts_with(begin)))
+            .filter(|name| value(self, name) != value(next, name))
+            .cloned()
+            .collect()
+    }
+}
+
 impl Config {
+    /// Reads everything and keeps how.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn load_and_keep(
+        arguments: &Arguments,
+        around: &Surroundings,
+    ) -> Result<(Config, Kept), Vec<String>> {
+        let (settings, complaints) = collect(arguments, around);
+        let kept = Kept {
+            arguments: arguments.clone(),
+            around: around.clone(),
+            written: settings.clone(),
+        };
+        let (config, _) = Self::from_settings(settings, complaints, arguments, around)?;
+        Ok((config, kept))
+    }
+
+    /// Whether everything but the lines and rules is the same.
+    pub fn same_but_dial(&self, other: &Config) -> bool {
+        let mut other = other.clone();
+        other.dial.clone_from(&self.dial);
+        *self == other
+    }
+
     /// Reads everything. The error is all that is wrong, a sentence each.
     pub fn load(arguments: &Arguments, around: &Surroundings) -> Result<Config, Vec<String>> {
         Self::load_and_name(arguments, around).map(|(config, _)| config)
@@ -262,18 +347,16 @@ impl Config {
         arguments: &Arguments,
         around: &Surroundings,
     ) -> Result<(Config, Vec<String>), Vec<String>> {
-        let mut settings = source::Settings::new();
-        let mut complaints = Vec::new();
-        if let Some(path) = &arguments.file {
-            match files::read_text(path) {
-                Ok(text) => source::add_file(&mut settings, path, &text, &mut complaints),
-                Err(error) => complaints.push(format!("--config: {error}.")),
-            }
-        }
-        source::add_environment(&mut settings, around.variables.clone());
-        for argument in &arguments.set {
-            source::add_argument(&mut settings, argument, &mut complaints);
-        }
+        let (settings, complaints) = collect(arguments, around);
+        Self::from_settings(settings, complaints, arguments, around)
+    }
+
+    fn from_settings(
+        settings: source::Settings,
+        complaints: Vec<String>,
+        arguments: &Arguments,
+        around: &Surroundings,
+    ) -> Result<(Config, Vec<String>), Vec<String>> {
         let mut reader = Reader::new(settings, complaints, around.variables.clone());
         let config = read_all(&mut reader, arguments, around);
         let names = reader.names();
@@ -283,6 +366,23 @@ impl Config {
             _ => Err(complaints),
         }
     }
+}
+
+/// File, environment and command line in one table, the later over the earlier, and what could not be read.
+fn collect(arguments: &Arguments, around: &Surroundings) -> (source::Settings, Vec<String>) {
+    let mut settings = source::Settings::new();
+    let mut complaints = Vec::new();
+    if let Some(path) = &arguments.file {
+        match files::read_text(path) {
+            Ok(text) => source::add_file(&mut settings, path, &text, &mut complaints),
+            Err(error) => complaints.push(format!("--config: {error}.")),
+        }
+    }
+    source::add_environment(&mut settings, around.variables.clone());
+    for argument in &arguments.set {
+        source::add_argument(&mut settings, argument, &mut complaints);
+    }
+    (settings, complaints)
 }
 
 /// Every setting is asked for before any `?`, so that all complaints are heard.
@@ -525,6 +625,9 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
             _ => Err("is neither \"auto\" nor \"off\"".to_owned()),
         },
     );
+    let max_calls = reader.integer("calls.max_calls", 5_000, 1..=100_000, "");
+    let per_second = reader.integer("calls.max_calls_per_second", 0, 0..=100_000, "");
+    let emergency_reserve = reader.integer("calls.emergency_reserve", 20, 0..=10_000, "");
     let max_echo_calls = reader.integer("calls.max_echo_calls", 16, 0..=100_000, "");
     let max_echo = reader.integer("calls.max_echo_seconds", 180, 1..=86_400, " seconds");
     let ringback = reader.text("calls.ringback", "eu", Shown::Plainly, |text| match text {
@@ -551,6 +654,9 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
     Some(Calls {
         codec_policy: codec_policy?,
         inband_dtmf: inband_dtmf?,
+        max_calls: usize::try_from(max_calls?).ok()?,
+        max_calls_per_second: u32::try_from(per_second?).ok()?,
+        emergency_reserve: usize::try_from(emergency_reserve?).ok()?,
         max_echo_calls: usize::try_from(max_echo_calls?).ok()?,
         max_echo: seconds(max_echo?)?,
         ringback: ringback?,

@@ -1,16 +1,11 @@
-//! The file of phones: read whole, replaced whole, looked at for changes.
+//! The file of phones: read whole, replaced whole.
 
 use super::book::Book;
 use crate::files::{self, FileError};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tracing::{error, info};
 
 const FILE: &str = "phones.toml";
-/// How often a running gateway looks whether the file is another one.
-const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -66,45 +61,6 @@ impl Store {
         drop(lock);
         Ok(told)
     }
-
-    /// Calls `tell` with each later state of the file, until it says false. A file that cannot be used changes nothing
-    /// and is told once.
-    pub async fn watch(self, mut tell: impl FnMut(&Book) -> bool + Send) {
-        // The first look tells, so that nothing is missed between the start and now.
-        let mut seen = None;
-        let mut look = tokio::time::interval(LOOK);
-        loop {
-            look.tick().await;
-            let now = Some(stamp(&self.path()));
-            if now == seen {
-                continue;
-            }
-            let first = seen.is_none();
-            seen = now;
-            match self.load() {
-                Ok(book) => {
-                    if !first {
-                        info!("phones: {} may register", book.phones().len());
-                    }
-                    if !tell(&book) {
-                        return;
-                    }
-                }
-                Err(error) => error!(%error, "the phones stay as they were"),
-            }
-        }
-    }
-}
-
-/// What tells one file from another of the same name.
-fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
-    let metadata = path.metadata().ok()?;
-    Some((
-        metadata.ino(),
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-    ))
 }
 
 #[cfg(test)]
@@ -198,23 +154,5 @@ mod tests {
             };
             assert!(!told.contains(&hash[..31]), "{told}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_running_gateway_takes_up_a_phone_that_was_added() {
-        let dir = test_dir();
-        let store = Store::new(dir.path());
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(
-            store
-                .clone()
-                .watch(move |book| tell.send(book.phones().len()).is_ok()),
-        );
-        assert_eq!(told.recv().await, Some(0));
-        store
-            .change(|book| book.add("office".into(), phone("alice")))
-            .unwrap();
-        let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
-        assert_eq!(next.unwrap(), Some(1));
     }
 }

@@ -61,6 +61,9 @@ pub struct Switchboard {
     pub(crate) emergency_calls: u64,
     #[serde(default)]
     pub(crate) refused_calls: u64,
+    /// Whether it was said that keys go over signalling in the clear.
+    #[serde(default)]
+    pub(crate) told_of_clear_keys: bool,
     pub(crate) media_up: bool,
     pub(crate) trunk_up: bool,
     pub(crate) shutting_down: bool,
@@ -80,6 +83,8 @@ pub struct Counts {
     pub registered: usize,
     /// Calls to emergency numbers so far.
     pub emergency_calls: u64,
+    /// Of these, such as began while more went on at once than the operator's alarm allows.
+    pub emergency_alarms: u64,
     /// Calls refused so far for a limit.
     pub refused_calls: u64,
 }
@@ -106,6 +111,7 @@ impl Switchboard {
             call_rate: CallRate::default(),
             emergency_calls: 0,
             refused_calls: 0,
+            told_of_clear_keys: false,
             media_up: false,
             trunk_up: false,
             shutting_down: false,
@@ -142,6 +148,7 @@ impl Switchboard {
             bridges: self.live_bridges(),
             echo_calls: self.echo_calls(),
             emergency_calls: self.emergency_calls,
+            emergency_alarms: self.ledger.emergencies().1,
             refused_calls: self.refused_calls,
             registered: self
                 .sessions

@@ -152,7 +152,7 @@ impl Ledger {
             }
         }
         self.make_room(&scopes)?;
-        Ok(self.book(scopes, false, now))
+        Ok(self.book(scopes, now))
     }
 
     /// An emergency call begins: it is counted and never refused. `true`: with it there are more at once than the
@@ -161,7 +161,22 @@ impl Ledger {
         self.emergencies = self.emergencies.saturating_add(1);
         let alarm = self.alarm_after > 0 && self.emergencies > self.alarm_after;
         self.alarms += u64::from(alarm);
-        (self.book(Vec::new(), true, now), alarm)
+        let ticket = self.begin_anyway(&[], now);
+        if let Some(booking) = self.tickets.get_mut(&ticket) {
+            booking.emergency = true;
+        }
+        (ticket, alarm)
+    }
+
+    /// What an emergency call uses besides, its caller and its line: counted, whatever the limits say.
+    pub fn begin_anyway(&mut self, scopes: &[Scope], now: Instant) -> Ticket {
+        let mut scopes = self.with_prefixes(scopes);
+        scopes.sort();
+        scopes.dedup();
+        if self.make_room(&scopes).is_err() {
+            scopes.clear();
+        }
+        self.book(scopes, now)
     }
 
     /// Emergency calls that go on, and how many began above the alarm.
@@ -265,7 +280,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn book(&mut self, scopes: Vec<Scope>, emergency: bool, now: Instant) -> Ticket {
+    fn book(&mut self, scopes: Vec<Scope>, now: Instant) -> Ticket {
         for scope in &scopes {
             let book = self.books.entry(scope.clone()).or_default();
             if book.running == 0 {
@@ -279,7 +294,7 @@ impl Ledger {
         let booking = Booking {
             scopes,
             answered: None,
-            emergency,
+            emergency: false,
         };
         self.tickets.insert(ticket, booking);
         ticket
@@ -485,8 +500,12 @@ mod tests {
 
     #[test]
     fn emergency_calls_raise_an_alarm_above_their_limit_and_are_never_refused() {
+        let used_up = [Scope::Trunk("t".into())];
         let mut books = Ledger::default();
-        books.set_limits(&[], 2);
+        books.set_limits(&[limit(used_up[0].clone(), 1, 1, 1)], 2);
+        let other = books.begin(&used_up, at(0)).unwrap();
+        assert!(books.begin(&used_up, at(0)).is_err());
+        let line = books.begin_anyway(&used_up, at(0));
         let tickets: Vec<_> = (0..5).map(|_| books.begin_emergency(at(0))).collect();
         let alarms: Vec<bool> = tickets.iter().map(|(_, alarm)| *alarm).collect();
         assert_eq!(alarms, [false, false, true, true, true]);
@@ -495,6 +514,10 @@ mod tests {
             books.ended(ticket, at(1));
         }
         assert_eq!(books.emergencies(), (0, 3));
+        books.ended(other, at(1));
+        assert!(books.begin(&used_up, at(9)).is_err(), "the line is in use");
+        books.ended(line, at(9));
+        assert!(books.begin(&used_up, at(9)).is_ok());
     }
 
     #[test]

@@ -389,7 +389,7 @@ impl Plan {
             })
             .collect();
         for (at, attempt) in attempts.iter().enumerate() {
-            steps.push(format!("{}. {attempt}", at + 1));
+            steps.push(format!("Way {}: {attempt}", at + 1));
         }
         Ok(attempts)
     }
@@ -463,7 +463,7 @@ impl Plan {
             return Err(no_way(503, "No trunk is there for emergency calls"));
         }
         for (at, attempt) in attempts.iter().enumerate() {
-            steps.push(format!("{}. {attempt}", at + 1));
+            steps.push(format!("Way {}: {attempt}", at + 1));
         }
         Ok(Route {
             name: "emergency".to_owned(),

@@ -1,11 +1,12 @@
-//! Look-ups for the trunk: A, AAAA and SRV, bounded in time.
+//! Look-ups for the trunk: A, AAAA, SRV and NAPTR, bounded in time. The resolver keeps answers for as long as they
+//! say that they hold.
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use signaling_trunk::net::unmapped;
-use signaling_trunk::targets::{Answer, Question, Service};
+use signaling_trunk::targets::{Answer, Pointer, Question, Service};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ impl Dns {
             match question {
                 Question::Addresses { name } => self.addresses(name).await,
                 Question::Services { name } => self.services(name).await,
+                Question::Pointers { name } => self.pointers(name).await,
             }
         };
         let answer = tokio::time::timeout(PATIENCE, answer).await.ok().flatten();
@@ -72,6 +74,30 @@ impl Dns {
                 _ => None,
             });
         Some(Answer::Services(services.take(MAX_RECORDS).collect()))
+    }
+
+    async fn pointers(&self, name: &str) -> Option<Answer> {
+        let found = self
+            .0
+            .lookup(absolute(name), RecordType::NAPTR)
+            .await
+            .ok()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let pointers = found
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::NAPTR(naptr) => Some(Pointer {
+                    order: naptr.order,
+                    preference: naptr.preference,
+                    flags: text(&naptr.flags),
+                    service: text(&naptr.services),
+                    regexp: text(&naptr.regexp),
+                    replacement: naptr.replacement.to_ascii(),
+                }),
+                _ => None,
+            });
+        Some(Answer::Pointers(pointers.take(MAX_RECORDS).collect()))
     }
 }
 

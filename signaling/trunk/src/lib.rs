@@ -11,6 +11,7 @@ mod attempts;
 mod credentials;
 mod dice;
 mod early;
+mod finding;
 pub mod guard;
 mod hangup;
 mod identity;

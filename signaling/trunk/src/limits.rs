@@ -81,6 +81,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Look-ups of one request, all together.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer about NAPTR is waited for, once all others are in.
+pub const POINTER_PATIENCE: Duration = Duration::from_millis(500);
 /// Line ends are sent this often to keep NAT bindings and connections alive (RFC 5626 §3.5).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// An INVITE may ring this long (RFC 3261 §16.6: more than 3 minutes).

@@ -2,13 +2,13 @@
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Cause, Failure, ForkId, InviteId, ReferId};
+use crate::finding::Lookup;
 use crate::invite::Phase as InvitePhase;
 use crate::limits::{MAX_DATAGRAM, MAX_QUEUED_PER_STREAM, MAX_REQUESTS};
 use crate::lines::TrunkSpec;
 use crate::net::{Hop, Listener, Path, StreamId, Transport, listener_for};
 use crate::registration::next_hop;
 use crate::reliable::ReliableProvisional;
-use crate::targets::Lookup;
 use crate::tls::{TlsOpen, host_of};
 use crate::validate::SUPPORTED;
 use serde::{Deserialize, Serialize};
@@ -723,16 +723,6 @@ impl Agent {
         };
         self.let_rest_as_dead(request, now);
         self.try_next_hop(request, failure, now);
-    }
-
-    /// A look-up took too long.
-    pub(crate) fn on_request_due(&mut self, request: u64, now: Instant) {
-        self.fail(
-            request,
-            Cause::Unreachable,
-            "name look-up took too long",
-            now,
-        );
     }
 
     pub(crate) fn on_client_timeout(&mut self, branch: &str, now: Instant) {

@@ -1,12 +1,12 @@
-//! From a URI to addresses (RFC 3263): numbers, explicit ports, SRV with weights, A and AAAA. NAPTR is
-//! left out: its answers are nearly always the SRV names that we ask for anyhow.
+//! From a URI to addresses (RFC 3263), and which of them may be sent to. Names are looked up by `finding`.
 
-use crate::agent::{Agent, Due, Output};
-use crate::allowed::{is_allowed, is_ours};
+use crate::agent::{Agent, Due};
+use crate::allowed::{is_allowed, is_never, is_ours};
 use crate::api::{Cause, Failure};
-use crate::limits::{LOOKUP_TIMEOUT, MAX_HOPS, MAX_LOOKUPS, MAX_NAMES};
+use crate::finding::Wanted;
+use crate::limits::MAX_HOPS;
 use crate::net::{Hop, Transport};
-use crate::requests::{Phase, Purpose};
+use crate::requests::Purpose;
 use crate::tls::name_of;
 use crate::trunks::is_of_line;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Question {
     /// A and AAAA of a name.
     Addresses { name: String },
+    /// NAPTR of a domain.
+    Pointers { name: String },
     /// SRV of a name like `_sip._udp.pbx.example`.
     Services { name: String },
 }
@@ -26,6 +28,7 @@ pub enum Question {
 pub enum Answer {
     Addresses(Vec<IpAddr>),
     Services(Vec<Service>),
+    Pointers(Vec<Pointer>),
     /// No such name, or no answer in time.
     Nothing,
 }
@@ -38,18 +41,15 @@ pub struct Service {
     pub target: String,
 }
 
-/// Where one request's look-up stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Lookup {
-    host: String,
-    transport: Option<Transport>,
-    /// Names in the order in which they are to be tried.
-    names: Vec<(Transport, String, u16)>,
-    services: Vec<(Transport, Service)>,
-    addresses: Vec<(String, Vec<IpAddr>)>,
-    waiting: Vec<(u64, Question)>,
-    /// The SRV answers are in; addresses are asked for.
-    second: bool,
+/// A NAPTR record (RFC 3403 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    pub order: u16,
+    pub preference: u16,
+    pub flags: String,
+    pub service: String,
+    pub regexp: String,
+    pub replacement: String,
 }
 
 impl Agent {
@@ -88,163 +88,38 @@ impl Agent {
                 };
                 self.take_hops(request, &ip.to_string(), vec![hop], now);
             }
-            Host::Name(name) => self.look_up(request, name, port, transport, now),
-        }
-    }
-
-    fn look_up(
-        &mut self,
-        request: u64,
-        host: String,
-        port: Option<u16>,
-        transport: Option<Transport>,
-        now: Instant,
-    ) {
-        if self.s.queries.len() >= MAX_LOOKUPS {
-            return self.fail(request, Cause::Overloaded, "too many look-ups", now);
-        }
-        let mut lookup = Lookup {
-            host: host.clone(),
-            transport,
-            names: Vec::new(),
-            services: Vec::new(),
-            addresses: Vec::new(),
-            waiting: Vec::new(),
-            second: false,
-        };
-        let mut questions = Vec::new();
-        if let Some(port) = port {
-            // An explicit port means no SRV (RFC 3263 §4.2).
-            lookup.second = true;
-            lookup
-                .names
-                .push((transport.unwrap_or(Transport::Udp), host.clone(), port));
-            questions.push(Question::Addresses { name: host });
-        } else {
-            let services: &[&str] = match transport {
-                None => &["_sip._udp", "_sip._tcp"],
-                Some(Transport::Udp) => &["_sip._udp"],
-                Some(Transport::Tcp) => &["_sip._tcp"],
-                Some(Transport::Tls) => &["_sips._tcp"],
-            };
-            questions.extend(services.iter().map(|service| Question::Services {
-                name: format!("{service}.{host}"),
-            }));
-        }
-        self.ask(request, lookup, questions, now);
-    }
-
-    fn ask(&mut self, request: u64, mut lookup: Lookup, questions: Vec<Question>, now: Instant) {
-        for question in questions {
-            let query = self.draw();
-            lookup.waiting.push((query, question.clone()));
-            self.s.queries.insert(query, request);
-            self.push(Output::Ask { query, question });
-        }
-        if let Some(entry) = self.s.requests.get_mut(&request) {
-            entry.phase = Phase::Looking(Box::new(lookup));
-            self.s
-                .schedule
-                .set(Due::Request(request), Some(now + LOOKUP_TIMEOUT));
-        }
-    }
-
-    pub(crate) fn on_answer(&mut self, query: u64, answer: Answer, now: Instant) {
-        let Some(request) = self.s.queries.remove(&query) else {
-            return;
-        };
-        let Some(entry) = self.s.requests.get_mut(&request) else {
-            return;
-        };
-        let Phase::Looking(lookup) = &mut entry.phase else {
-            return;
-        };
-        let Some(at) = lookup.waiting.iter().position(|(q, _)| *q == query) else {
-            return;
-        };
-        let (_, question) = lookup.waiting.swap_remove(at);
-        match (question, answer) {
-            (Question::Services { name }, Answer::Services(services)) => {
-                let transport = if name.starts_with("_sips._tcp.") {
-                    Transport::Tls
-                } else if name.starts_with("_sip._tcp.") {
-                    Transport::Tcp
-                } else {
-                    Transport::Udp
+            Host::Name(host) => {
+                let wanted = Wanted {
+                    host,
+                    port,
+                    transport,
+                    explicit: uri.param("transport").is_some(),
                 };
-                // A target of "." says that the service is not there (RFC 2782).
-                let usable = services
-                    .into_iter()
-                    .filter(|s| !s.target.trim_end_matches('.').is_empty());
-                lookup.services.extend(usable.map(|s| (transport, s)));
+                self.look_up(request, wanted, now);
             }
-            (Question::Addresses { name }, Answer::Addresses(ips)) => {
-                lookup.addresses.push((name, ips))
-            }
-            (_, _) => {}
         }
-        if !lookup.waiting.is_empty() {
-            return;
-        }
-        let mut lookup = std::mem::replace(&mut **lookup, Lookup::nothing());
-        if lookup.second {
-            let host = lookup.host.clone();
-            let hops = lookup.hops();
-            return self.take_hops(request, &host, hops, now);
-        }
-        lookup.second = true;
-        let services = std::mem::take(&mut lookup.services);
-        lookup.names = self.order(services);
-        if lookup.names.is_empty() {
-            let transport = lookup.transport.unwrap_or(Transport::Udp);
-            lookup
-                .names
-                .push((transport, lookup.host.clone(), transport.port()));
-        }
-        let mut names: Vec<String> = lookup
-            .names
-            .iter()
-            .map(|(_, name, _)| name.clone())
-            .collect();
-        names.sort();
-        names.dedup();
-        let questions = names
-            .into_iter()
-            .take(MAX_NAMES)
-            .map(|name| Question::Addresses { name })
-            .collect();
-        self.ask(request, lookup, questions, now);
     }
 
-    /// By priority; within one by weighted lot (RFC 2782). UDP before TCP where both are offered.
-    fn order(&mut self, mut services: Vec<(Transport, Service)>) -> Vec<(Transport, String, u16)> {
-        services.truncate(MAX_HOPS);
-        let mut ordered = Vec::new();
-        services.sort_by_key(|(transport, s)| (*transport, s.priority));
-        while let Some((transport, priority)) = services.first().map(|(t, s)| (*t, s.priority)) {
-            let group = services
-                .iter()
-                .take_while(|(t, s)| *t == transport && s.priority == priority);
-            let weights: Vec<u64> = group.map(|(_, s)| u64::from(s.weight)).collect();
-            let total: u64 = weights.iter().sum();
-            let mut lot = self.s.dice.below(total + 1);
-            let mut chosen = 0;
-            for (at, weight) in weights.iter().enumerate() {
-                chosen = at;
-                if lot <= *weight {
-                    break;
-                }
-                lot -= weight;
-            }
-            let (transport, service) = services.remove(chosen);
-            let target = service.target.trim_end_matches('.').to_ascii_lowercase();
-            ordered.push((transport, target, service.port));
+    /// Whether a request goes to a server of a trunk, which the operator wrote into the settings, or inside a call to
+    /// where that trunk's requests come from: neither need be among `sip.allowed_targets`.
+    fn named_by_operator(&self, request: u64, hops: &[Hop]) -> bool {
+        let Some(entry) = self.s.requests.get(&request) else {
+            return false;
+        };
+        let Some(account) = self.s.accounts.get(&entry.account) else {
+            return false;
+        };
+        if account.line.is_none() || self.is_away(&entry.purpose) {
+            return false;
         }
-        ordered
+        let own = |hop: &Hop| {
+            account.peers.contains(&hop.remote.ip()) || self.is_source_of(entry.account, hop.remote)
+        };
+        account.servers.contains(&entry.way) || !hops.is_empty() && hops.iter().all(own)
     }
 
     /// Keeps what may be sent to, and starts with the first.
-    fn take_hops(&mut self, request: u64, name: &str, mut hops: Vec<Hop>, now: Instant) {
+    pub(crate) fn take_hops(&mut self, request: u64, name: &str, mut hops: Vec<Hop>, now: Instant) {
         if hops.is_empty() {
             return self.fail(request, Cause::Unreachable, "no address found", now);
         }
@@ -258,8 +133,18 @@ impl Agent {
                 hop.remote,
             )
         });
+        let named = self.named_by_operator(request, &hops);
+        let config = &self.config;
         hops.retain(|hop| {
-            is_allowed(
+            let own = named && !is_never(hop.remote.ip()) && hop.remote.port() != 0;
+            let own = own
+                && !is_ours(
+                    &config.interfaces,
+                    &config.listeners,
+                    &config.others,
+                    hop.remote,
+                );
+            own || is_allowed(
                 &config.allowed,
                 &config.interfaces,
                 &config.listeners,
@@ -331,42 +216,6 @@ impl Agent {
     }
 }
 
-impl Lookup {
-    fn nothing() -> Lookup {
-        Lookup {
-            host: String::new(),
-            transport: None,
-            names: Vec::new(),
-            services: Vec::new(),
-            addresses: Vec::new(),
-            waiting: Vec::new(),
-            second: true,
-        }
-    }
-
-    fn hops(&self) -> Vec<Hop> {
-        let mut hops = Vec::new();
-        for (transport, name, port) in &self.names {
-            let ips = self
-                .addresses
-                .iter()
-                .filter(|(n, _)| n == name)
-                .flat_map(|(_, ips)| ips);
-            for ip in ips {
-                let remote = SocketAddr::new(*ip, *port);
-                hops.push(Hop {
-                    transport: *transport,
-                    remote,
-                    whatever_length: false,
-                });
-            }
-        }
-        hops
-    }
-}
-
-/// `secure`: the URI, or what is asked for by way of it, is `sips:`; then `transport=tcp` is TLS over TCP as well
-/// (RFC 3261 §26.2.2).
 fn transport_of(uri: &SipUri, secure: bool) -> Result<Option<Transport>, &'static str> {
     let asked = uri
         .param("transport")

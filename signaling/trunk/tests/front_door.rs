@@ -410,6 +410,12 @@ fn names_are_looked_up_by_srv_and_then_by_address() {
         query: questions[1].0,
         answer: Answer::Nothing,
     });
+    let name = "pbx.test".into();
+    assert_eq!(questions[2].1, Question::Pointers { name });
+    desk.step(Input::Answer {
+        query: questions[2].0,
+        answer: Answer::Nothing,
+    });
     let questions = asked(&mut desk);
     assert_eq!(questions.len(), 2);
     for (query, question) in questions {

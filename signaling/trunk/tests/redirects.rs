@@ -47,7 +47,7 @@ fn resolve(desk: &mut Desk, addresses: &[[u8; 4]]) {
                     };
                     Answer::Services(addresses.iter().map(|a| service(a[3])).collect())
                 }
-                Question::Services { .. } => Answer::Nothing,
+                Question::Services { .. } | Question::Pointers { .. } => Answer::Nothing,
                 Question::Addresses { name } => {
                     let of = |a: &&[u8; 4]| name.starts_with(&format!("{}.", a[3]));
                     let found = addresses.iter().filter(of).map(|a| (*a).into());

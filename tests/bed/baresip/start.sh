@@ -42,7 +42,11 @@ sed -e "s|@ADDR@|$TESTBED_ADDR|g" -e "s|@SIP_PORT@|${BARESIP_SIP_PORT:-0}|" -e "
 	-e "s|@SRATE@|$srate|" -e "s|@CHANNELS@|$channels|" -e "s|@REC@|$RUN/rec|" -e "s|@MODULES@|$mods|" \
 	-e "s|@CTRL_PORT@|$BARESIP_CTRL_PORT|g" -e "s|@RTP_PORTS@|${BARESIP_RTP_PORTS}|" \
 	-e "s|@EXTRA_MODULES@|$extra|" -e "s|@VIDEO@|$video|" "$here/config.in" >"$RUN/config"
-[ "$tr" = tls ] && printf 'sip_cafile\t\t%s\n' "$TESTBED_RUN/kamailio/ca.pem" >>"$RUN/config"
+if [ "$tr" = tls ]; then
+	# the PBX connects to its Contact for what it has to tell a caller: that needs a certificate of its own
+	cat "$TESTBED_RUN/kamailio/key.pem" "$TESTBED_RUN/kamailio/cert.pem" >"$RUN/tls.pem"
+	printf 'sip_cafile\t\t%s\nsip_certificate\t\t%s\n' "$TESTBED_RUN/kamailio/ca.pem" "$RUN/tls.pem" >>"$RUN/config"
+fi
 cat >"$RUN/accounts" <<A
 <sip:$name@$TESTBED_ADDR:$port;transport=$tr>;auth_user=$name;auth_pass=$PBX_PASSWORD;regint=${BARESIP_REGINT:-60};answermode=${BARESIP_ANSWER:-auto};audio_codecs=${BARESIP_CODECS:-PCMU/8000/1,PCMA/8000/1};call_transfer=yes$video_codecs${BARESIP_ACCOUNT:-}
 A

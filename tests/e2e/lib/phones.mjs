@@ -56,6 +56,9 @@ export class Pbx {
       Object.assign(this.env, { PBX_UAC_GATEWAY: uac.gateway, PBX_UAC_USER: uac.user, PBX_UAC_PASSWORD: uac.password, PBX_UAC_REALM: uac.realm });
     }
     this.port = Number(ports.PBX_SIP_PORT);
+    this.securePort = Number(ports.PBX_SIPS_PORT);
+    /** Who signed its certificate: made anew at each start. */
+    this.ca = join(folder, "kamailio", "ca.pem");
     this.domain = "pbx.test";
   }
   start() {
@@ -74,9 +77,13 @@ export class Pbx {
   user() {
     return String(this.next++);
   }
+  /** The port for a transport. */
+  at(transport) {
+    return transport === "tls" ? this.securePort : this.port;
+  }
   /** The SDK's sipOptions for an account. */
   sip(login, { transport = "udp", password = this.password } = {}) {
-    const proxy = transport === "udp" ? "127.0.0.1" : `sip:127.0.0.1:${this.port};transport=${transport}`;
+    const proxy = transport === "udp" ? "127.0.0.1" : `sip:127.0.0.1:${this.at(transport)};transport=${transport}`;
     return { login, authenticationName: login, password, domain: this.domain, outboundProxy: proxy, port: String(this.port), registerRequired: true };
   }
 }
@@ -88,6 +95,7 @@ export class Phone {
     const phone = new Phone();
     const ports = freePorts("CTRL", "RTP=100");
     phone.name = pbx.user();
+    phone.transport = transport;
     phone.folder = join(pbx.folder, `baresip-${phone.name}`);
     phone.env = {
       ...pbx.env, BARESIP_CTRL_PORT: ports.CTRL, BARESIP_RTP_PORTS: ports.RTP, BARESIP_PLAY: play, BARESIP_CODECS: codecs,
@@ -154,7 +162,8 @@ export class Phone {
   }
 
   dial(user, pbx) {
-    return this.command("dial", `sip:${user}@127.0.0.1:${pbx.port}`);
+    const parameter = this.transport === "tls" ? ";transport=tls" : "";
+    return this.command("dial", `sip:${user}@127.0.0.1:${pbx.at(this.transport)}${parameter}`);
   }
 
   /** The next picture that it decodes, as a PNG of that name, with the moment in which it was there. */

@@ -146,7 +146,7 @@ impl Switchboard {
         local: LocalTransport,
         now: Instant,
     ) {
-        let LocalTransport::Rtp { rtp, sdes, .. } = local else {
+        let LocalTransport::Rtp { rtp, sdes, ice, .. } = local else {
             return;
         };
         let Some(side) = bridge.sides_mut().find(|side| side.sip.leg == leg) else {
@@ -158,7 +158,7 @@ impl Switchboard {
         if side.sip.local.is_none() {
             let session_id = leg.0 + NUMBERS_PER_CALL;
             let profile = side.sip.profile.clone();
-            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes));
+            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes).with_ice(ice));
         }
         if bridge.is_coming_leg(leg) {
             return self.call_coming(bridge);

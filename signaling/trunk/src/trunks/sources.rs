@@ -5,12 +5,12 @@ use crate::api::{AccountId, ByLine, Line};
 use crate::identity::{asserted, called};
 use crate::inbound::Caller;
 use crate::lines::TrunkMode;
-use crate::net::{Path, unmapped};
+use crate::net::{Path, contains, unmapped};
 use crate::tls::admits;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Message, Uri};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// By prefix length (of IPv6, in which an IPv4 address has 96 more) and network.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -139,7 +139,20 @@ impl Agent {
                 return Some(*id);
             }
         }
-        None
+        self.trunk_by_certificate(path)
+    }
+
+    /// One that the operator knows by its certificate alone may come from anywhere.
+    fn trunk_by_certificate(&self, path: Path) -> Option<AccountId> {
+        let trunks = self.s.trunks.by_name.values();
+        let mut by_certificate = trunks.filter(|trunk| {
+            let spec = &trunk.spec;
+            let asks = spec.tls.as_ref().is_some_and(|tls| tls.client_certificate);
+            asks && spec.sources.is_empty() && spec.servers.is_empty()
+        });
+        by_certificate
+            .find(|trunk| self.may_call(trunk.account, path))
+            .map(|trunk| trunk.account)
     }
 
     /// Whether a trunk may send requests by this way at all.
@@ -154,6 +167,13 @@ impl Agent {
         };
         let peer = peer.and_then(|stream| stream.peer.as_ref());
         is_live && spec.mode != TrunkMode::Accept && admits(spec, peer).is_ok()
+    }
+
+    /// Whether the operator listed an address among the trunk's.
+    pub(crate) fn is_source_of(&self, id: AccountId, at: SocketAddr) -> bool {
+        let spec = self.trunk_of(id);
+        let mut sources = spec.into_iter().flat_map(|spec| &spec.sources);
+        sources.any(|(network, prefix)| contains(*network, *prefix, at.ip()))
     }
 
     /// The name of the trunk that an address belongs to.
