@@ -9,17 +9,14 @@ use signaling_plan::{Attempt, Destination, Identity as Shown, Route};
 use signaling_sip::time::Instant;
 use signaling_trunk::agent::{self, Agent};
 use signaling_trunk::allowed::Entry;
-use signaling_trunk::api::{
-    AccountId, AccountSpec, ByLine, Command, Event, Identity, Line, NO_ACCOUNT, Target,
-};
+use signaling_trunk::api::{Event, Line};
+use signaling_trunk::lines::{Lines, TrunkMode, TrunkSpec};
 use signaling_trunk::net::{Listener, Transport};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 pub const GATEWAY: &str = "203.0.113.5:5060";
-const LEFT: AccountId = AccountId(1);
-const RIGHT: AccountId = AccountId(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -142,25 +139,26 @@ impl Between {
                 .board
                 .handle(link(Link::Up { fresh: true }), world.now);
         }
-        for (account, name) in [(LEFT, "left"), (RIGHT, "right")] {
-            let proxy = match account {
-                LEFT => world.left.address,
-                _ => world.right.address,
-            };
-            let spec = AccountSpec {
-                login: format!("gateway-at-{name}"),
-                auth_name: String::new(),
-                password: format!("password-{name}"),
-                domain: format!("{name}.example"),
-                proxy: proxy.to_string(),
-                port: 0,
-                register: true,
-                display: String::new(),
-                contact_params: Vec::new(),
-            };
-            let open = Command::OpenAccount { account, spec };
-            world.agent.handle(agent::Input::Command(open), world.now);
-        }
+        let trunk = |name: &str, at: SocketAddr| TrunkSpec {
+            name: name.to_owned(),
+            mode: TrunkMode::Register,
+            servers: vec![at.to_string()],
+            domain: format!("{name}.example"),
+            login: format!("gateway-at-{name}"),
+            password: format!("password-{name}"),
+            probe_s: 0,
+            ..TrunkSpec::default()
+        };
+        let lines = Lines {
+            trunks: vec![
+                trunk("left", world.left.address),
+                trunk("right", world.right.address),
+            ],
+            ..Lines::default()
+        };
+        world
+            .agent
+            .handle(agent::Input::Lines(Box::new(lines)), world.now);
         world.settle();
         world
     }
@@ -253,7 +251,7 @@ impl Between {
             let mut to_agent = VecDeque::new();
             while let Some(output) = self.board.poll_output() {
                 match output {
-                    Output::Trunk { command, .. } => to_agent.push_back(by_account(command)),
+                    Output::Trunk { command, .. } => to_agent.push_back(command),
                     Output::Media { command, .. } => {
                         self.check(&command);
                         to_board.extend(media_does(command).map(Input::Media));
@@ -309,32 +307,15 @@ impl Between {
         }
     }
 
-    /// What comes in by one side's account is what came by that side's line.
+    /// What comes in by one side's line goes out by the other one's.
     fn tell(&mut self, event: Event) {
         let side = match &event {
-            Event::Registered { .. } => return,
-            Event::RegistrationFailed { failure, .. } => {
-                return self.trace.push(format!("not registered: {failure:?}"));
-            }
-            Event::Incoming { account: LEFT, .. } => Side::Left,
-            Event::Incoming { account: RIGHT, .. } => Side::Right,
+            Event::Incoming {
+                by_line: Some(by), ..
+            } if by.line == Side::Left.line() => Side::Left,
+            Event::Incoming { .. } => Side::Right,
             _ => return self.board.handle(Input::Trunk(event), self.now),
         };
-        let mut event = event;
-        if let Event::Incoming {
-            account,
-            to,
-            by_line,
-            ..
-        } = &mut event
-        {
-            *account = NO_ACCOUNT;
-            *by_line = Some(Box::new(ByLine {
-                line: side.line(),
-                called: to.clone(),
-                asserted: None::<Identity>,
-            }));
-        }
         let Line::Trunk(name) = side.other().line() else {
             return;
         };
@@ -398,36 +379,6 @@ impl Between {
             let key = (self.now + delay, self.flights);
             self.flying.insert(key, (side, to_phone, bytes.clone()));
         }
-    }
-}
-
-/// What is to go out by a side's line goes out by its account.
-fn by_account(command: Command) -> Command {
-    let Command::Invite {
-        invite,
-        target: Target::User { user, params },
-        from_display,
-        headers,
-        sdp,
-        mut options,
-        ..
-    } = command
-    else {
-        return command;
-    };
-    let line = options.line.take();
-    Command::Invite {
-        invite,
-        account: if line == Some(Side::Left.line()) {
-            LEFT
-        } else {
-            RIGHT
-        },
-        target: Target::User { user, params },
-        from_display,
-        headers,
-        sdp,
-        options,
     }
 }
 
