@@ -574,6 +574,45 @@ fn each_trunk_has_connections_of_its_own_by_its_own_rules_and_listener() {
 }
 
 #[test]
+fn inside_a_dialog_a_trunks_server_is_known_by_the_name_that_it_proved() {
+    let mut desk = Desk::with(config()).restored_at_each_step();
+    let by_name = TrunkSpec {
+        servers: vec!["sip:edge.host.test:5061;transport=tls".into()],
+        ..trunk("a", TlsSpec::default())
+    };
+    trunks(&mut desk, vec![by_name]);
+    found(&mut desk);
+    call_by(&mut desk, 2, "a");
+    let [(query, _)] = asked(&mut desk)[..] else {
+        panic!("one question")
+    };
+    desk.step(Input::Answer {
+        query,
+        answer: Answer::Addresses(vec!["192.0.2.1".parse().unwrap()]),
+    });
+    let wanted = TlsOpen {
+        profile: "a".into(),
+        server_name: "edge.host.test".into(),
+    };
+    let [(stream, _, ref tls)] = opened(&mut desk)[..] else {
+        panic!("one connection")
+    };
+    assert_eq!(*tls, Some(wanted.clone()));
+    desk.step(Input::StreamConnected { stream });
+    let invite = desk.taken();
+    let ok = "Contact: <sip:bob@192.0.2.1:5061;transport=tls>\r\n";
+    answered(&mut desk, stream, &invite, "200 OK", ok);
+    assert!(text(&desk.taken()).starts_with("ACK "));
+    assert!(opened(&mut desk).is_empty(), "the same connection serves");
+    desk.step(Input::StreamClosed { stream });
+    desk.command(Command::Hangup {
+        invite: InviteId(2),
+        status: None,
+    });
+    assert_eq!(opened(&mut desk)[0].2, Some(wanted));
+}
+
+#[test]
 fn the_calls_of_a_trunk_that_is_gone_keep_their_connection() {
     let mut desk = Desk::with(config());
     trunks(&mut desk, vec![trunk("a", TlsSpec::default())]);
