@@ -53,6 +53,7 @@ async function office(t, names) {
       await until("the gateway has taken the phone up", 10, () => gateway.lines.some((line) => /phones are others/.test(line)));
     },
     env: { ...process.env, TESTBED_RUN: folder, PBX_SIP_PORT: port, PBX_SIPS_PORT: "5061", PBX_PASSWORD: password, BARESIP_REGINT: "15" },
+    at: () => port,
     user: () => waiting.shift(),
   };
 }
