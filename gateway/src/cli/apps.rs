@@ -5,7 +5,7 @@ use crate::apps::{Book, Record, Store, all_methods};
 use crate::config::Arguments;
 use clap::{Args, Subcommand, ValueEnum};
 use signaling_backend::RawSip;
-use signaling_protocol::{HookKind, HookMethod};
+use signaling_protocol::{HookKind, HookMethod, LineIdentity};
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -203,6 +203,19 @@ struct Options {
     /// Messages per second of one session; 0 is the gateway's limit.
     #[arg(long, value_name = "N")]
     messages_per_second: Option<u32>,
+    /// Its sessions' telephone number (+4930123456, or an extension): they call from it and are called at it, without a
+    /// SIP account of their own; "" takes it away.
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<String>,
+    /// The name shown beside it.
+    #[arg(long, value_name = "TEXT")]
+    display: Option<String>,
+    /// Trunks that its sessions may use, by commas; "" is what the dial plan says.
+    #[arg(long, value_name = "TRUNK,…", value_delimiter = ',')]
+    trunks: Option<Vec<String>>,
+    /// Beginnings of numbers that its sessions may call (+49,+43); "" is what the dial plan says.
+    #[arg(long, value_name = "PREFIX,…", value_delimiter = ',')]
+    prefixes: Option<Vec<String>>,
     /// Policies for each hook (restClientConfig, JSON); - is the standard input, an empty file takes them away.
     #[arg(long, value_name = "FILE")]
     rest_client_config: Option<PathBuf>,
@@ -502,6 +515,16 @@ impl Options {
                     Raw::Default => None,
                 }),
             );
+            let listed = |list: Vec<String>| {
+                let list: Vec<String> = list.into_iter().filter(|text| !text.is_empty()).collect();
+                (!list.is_empty()).then_some(list)
+            };
+            let mut line = app.line.take().unwrap_or_default();
+            put(&mut line.number, self.number);
+            put(&mut line.display, self.display);
+            put(&mut line.trunks, self.trunks.map(listed));
+            put(&mut line.prefixes, self.prefixes.map(listed));
+            app.line = (line != LineIdentity::default()).then_some(line);
             put(&mut app.max_sessions, self.max_sessions);
             put(&mut app.connections_per_second, self.connections_per_second);
             put(&mut app.messages_per_second, self.messages_per_second);
@@ -663,6 +686,8 @@ fn details(app: &Record) -> String {
         Some(RawSip::StatusLine) => "status-line",
         Some(RawSip::Off) => "off",
     };
+    let line = app.line.clone().unwrap_or_default();
+    let list = |list: Option<Vec<String>>| list.unwrap_or_default().join(", ");
     let lines = [
         ("name", app.name.clone()),
         ("appKey", app.key.clone()),
@@ -682,6 +707,13 @@ fn details(app: &Record) -> String {
             if app.password_over_http { "yes" } else { "no" }.to_owned(),
         ),
         ("sipMessageRaw", raw.to_owned()),
+        ("number", or(&line.number, "none")),
+        ("display name", or(&line.display, "-")),
+        ("trunks", or(&list(line.trunks), "as the dial plan says")),
+        (
+            "prefixes",
+            or(&list(line.prefixes), "as the dial plan says"),
+        ),
         ("sessions at most", limit(app.max_sessions)),
         ("connections a second", limit(app.connections_per_second)),
         ("messages a second", limit(app.messages_per_second)),
@@ -722,6 +754,44 @@ mod tests {
         match line.task().0 {
             Task::Apps(command) => command.run(dir, &crate::cli::phones::Rules::default()),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_application_is_given_a_number_trunks_and_prefixes_and_loses_them_again() {
+        let dir = test_dir();
+        let dir = dir.path();
+        let add = ["add", "app", "shop", "shopKey", ""];
+        let line = [
+            "--number",
+            "+4930123456",
+            "--trunks",
+            "a,b",
+            "--prefixes",
+            "+49,+43",
+        ];
+        run(dir, &[&add[..], &line, &["--display", "Shop"]].concat()).unwrap();
+        let seen = |what: &str| {
+            let all = run(dir, &["show", "app", "shop"]).unwrap();
+            let line = all.lines().find(|line| line.starts_with(what)).unwrap();
+            line[what.len()..].trim().to_owned()
+        };
+        assert_eq!(seen("number"), "+4930123456");
+        assert_eq!(seen("display name"), "Shop");
+        assert_eq!(seen("trunks"), "a, b");
+        assert_eq!(seen("prefixes"), "+49, +43");
+        let apart = ["update", "app", "--number", "", "--prefixes", "", "shop"];
+        run(dir, &apart).unwrap();
+        assert_eq!(seen("number"), "none");
+        assert_eq!(seen("trunks"), "a, b");
+        assert_eq!(seen("prefixes"), "as the dial plan says");
+        for wrong in [
+            ["--number", "030-1"],
+            ["--prefixes", "49"],
+            ["--number", "+030"],
+        ] {
+            let line = ["update", "app", wrong[0], wrong[1], "shop"];
+            assert!(run(dir, &line).is_err(), "{wrong:?}");
         }
     }
 

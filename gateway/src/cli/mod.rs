@@ -23,10 +23,10 @@ Examples:
       Only the media role, for a gateway elsewhere.
   trunkgate add app shop shopKey https://shop.example/hooks
       An application whose backend is asked what its pages may do.
-  trunkgate route explain \"030 123456\" --from app:shop --config trunkgate.toml
-      By which trunk that number would be called, and why.
   trunkgate add phone 201
       A phone that may register here; its password is drawn and shown.
+  trunkgate route explain \"030 123456\" --from app:shop --config trunkgate.toml
+      By which trunk that number would be called, and why.
 
 Settings are described in deploy/trunkgate.toml, which comes with the program: each key with its default, unit
 and reason. In --set and the environment the value is TOML; what is not TOML is a text.";

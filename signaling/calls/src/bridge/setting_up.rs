@@ -145,7 +145,7 @@ impl Switchboard {
         local: LocalTransport,
         now: Instant,
     ) {
-        let LocalTransport::Rtp { rtp, sdes, .. } = local else {
+        let LocalTransport::Rtp { rtp, sdes, ice, .. } = local else {
             return;
         };
         let Some(side) = bridge.sides_mut().find(|side| side.sip.leg == leg) else {
@@ -157,7 +157,7 @@ impl Switchboard {
         if side.sip.local.is_none() {
             let session_id = leg.0 + NUMBERS_PER_CALL;
             let profile = side.sip.profile.clone();
-            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes));
+            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes).with_ice(ice));
         }
         let both = bridge.caller.sip.local.is_some() && bridge.callee.sip.local.is_some();
         let waits = matches!(bridge.stage, Stage::AwaitingLegs | Stage::Calling);

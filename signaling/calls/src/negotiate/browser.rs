@@ -366,6 +366,7 @@ fn media_line(
     for (index, candidate) in candidates.iter().enumerate() {
         let line = Candidate {
             foundation: u32::try_from(index).unwrap_or(0) + 1,
+            component: 1,
             tcp_passive: candidate.tcp,
             priority: candidate.priority,
             address: candidate.address,

@@ -5,6 +5,7 @@
 
 mod browser;
 pub mod codecs;
+mod ice;
 mod keys;
 mod lines;
 pub mod pictures;

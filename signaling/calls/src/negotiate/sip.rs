@@ -1,10 +1,11 @@
 //! The SIP side: RTP, plain or with keys, offered and answered as often as the dialog likes.
 
 use super::browser::{direction, direction_name, kind_name};
+use super::ice::{self, PeerIce};
 use super::{NegotiationError, codecs, keys, pictures};
 use media_control::{
-    Direction, Format, KeyFrameRequests, MediaKind, Remote, RemoteMedia, RemoteTransport, SdesKey,
-    VideoAddresses,
+    Direction, Format, IceCredentials, KeyFrameRequests, MediaKind, Remote, RemoteMedia,
+    RemoteTransport, SdesKey, VideoAddresses,
 };
 use serde::{Deserialize, Serialize};
 use signaling_plan::{MediaProfile, Srtp};
@@ -39,6 +40,9 @@ pub struct SipLocal {
     /// Sound is encrypted, by what was agreed last.
     #[serde(default)]
     pub keyed: bool,
+    /// What the leg answers checks with, where the line wants ICE.
+    #[serde(default)]
+    pub ice: Option<IceCredentials>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,7 +83,19 @@ impl SipLocal {
             keys: keys::own(&profile, drawn),
             profile,
             keyed: false,
+            ice: None,
         }
+    }
+
+    pub fn with_ice(self, ice: Option<IceCredentials>) -> SipLocal {
+        let ice = ice.filter(|_| self.profile.ice);
+        SipLocal { ice, ..self }
+    }
+
+    pub fn goes_by(&mut self, profile: &MediaProfile) {
+        self.keys = keys::own(profile, &self.keys);
+        self.ice.take_if(|_| !profile.ice);
+        self.profile = profile.clone();
     }
 
     /// Offers of ours bring keys.
@@ -143,6 +159,9 @@ pub struct SipDescription {
     /// It has keys, and none that the line can use.
     #[serde(default)]
     pub strange_keys: bool,
+    /// Where the line does ICE.
+    #[serde(default)]
+    pub ice: Option<PeerIce>,
 }
 
 impl std::fmt::Debug for SipDescription {
@@ -155,6 +174,7 @@ impl std::fmt::Debug for SipDescription {
             .field("ptime_ms", &self.ptime_ms)
             .field("pictures", &self.pictures)
             .field("keys", &self.keys)
+            .field("ice", &self.ice)
             .finish_non_exhaustive()
     }
 }
@@ -185,6 +205,11 @@ impl SipDescription {
                 signalling,
                 sdes: None,
                 video: None,
+                ice: self
+                    .ice
+                    .as_ref()
+                    .filter(|ice| ice.checks())
+                    .map(|ice| Box::new(ice.credentials.clone())),
             },
             media: vec![RemoteMedia {
                 kind: MediaKind::Audio,
@@ -378,7 +403,12 @@ fn read(bytes: &[u8], profile: &MediaProfile) -> Result<SipDescription, Negotiat
     let muxed = attribute::has(&media.attributes, "rtcp-mux");
     let secure = is_secure_rtp(&media.protocol);
     let strange_keys = attribute::has(&media.attributes, "crypto") && keys.is_empty();
-    let mut pictures = read_pictures(&description);
+    let ice = profile
+        .ice
+        .then(|| ice::read(media, &description, rtp))
+        .flatten();
+    // There is ICE for sound alone.
+    let mut pictures = read_pictures(&description).filter(|_| ice.is_none());
     // There are keys for sound alone. Where they are only a wish of the peer's, pictures are worth more.
     let wanted = secure || matches!(profile.srtp, Srtp::Offer | Srtp::Require);
     if wanted && !keys.is_empty() {
@@ -412,6 +442,7 @@ fn read(bytes: &[u8], profile: &MediaProfile) -> Result<SipDescription, Negotiat
         keys,
         secure,
         strange_keys,
+        ice,
     })
 }
 
@@ -507,11 +538,17 @@ pub fn offer_sip(local: &SipLocal, formats: &[Format], ours: Direction) -> Vec<u
         &[]
     };
     let ptime_ms = local.ptime_ms().unwrap_or(20);
-    let audio = |protocol: &str| audio_line(local, protocol, formats, ours, ptime_ms, keys);
+    let audio = |protocol: &str| {
+        let mut line = audio_line(local, protocol, formats, ours, ptime_ms, keys);
+        let own = local.ice.as_ref();
+        line.attributes
+            .extend(own.map_or_else(Vec::new, |own| ice::lines(own, local.address, false)));
+        line
+    };
     let usable = local
         .video
         .as_ref()
-        .filter(|video| video.is_usable() && keys.is_empty());
+        .filter(|video| video.is_usable() && keys.is_empty() && local.ice.is_none());
     let video = |protocol: &str, video: &SipVideoLocal| {
         let both = KeyFrameRequests {
             pli: true,
@@ -588,6 +625,16 @@ pub fn answer_sip(
                 if offer.muxed {
                     line.attributes.push(Attribute::flag("rtcp-mux"));
                 }
+                match (&offer.ice, &local.ice) {
+                    (Some(theirs), _) if theirs.mismatch => {
+                        line.attributes.push(Attribute::flag("ice-mismatch"));
+                    }
+                    (Some(_), Some(own)) => {
+                        let lines = ice::lines(own, local.address, offer.muxed);
+                        line.attributes.extend(lines);
+                    }
+                    (Some(_), None) | (None, _) => {}
+                }
                 line
             } else if let Some((offered, video, formats, direction)) =
                 shown.as_ref().filter(|(offered, ..)| offered.line == index)
@@ -619,6 +666,10 @@ fn description(local: &SipLocal, media: Vec<Media>) -> Description {
             .filter(move |(k, _)| *k == kind)
             .map(|(_, line)| line.clone())
     };
+    let does_ice = media
+        .iter()
+        .any(|line| attribute::has(&line.attributes, "ice-ufrag"));
+    let lite = does_ice.then(|| Attribute::flag("ice-lite"));
     Description {
         origin: Origin {
             username: "-".to_owned(),
@@ -629,11 +680,12 @@ fn description(local: &SipLocal, media: Vec<Media>) -> Description {
         name: "-".to_owned(),
         connection: Some(Connection::Address(local.address.ip())),
         bandwidth: of('b').collect(),
-        attributes: of('a')
-            .map(|line| match line.split_once(':') {
+        attributes: lite
+            .into_iter()
+            .chain(of('a').map(|line| match line.split_once(':') {
                 Some((name, value)) => Attribute::new(name, value),
                 None => Attribute::flag(&line),
-            })
+            }))
             .collect(),
         media,
     }

@@ -139,7 +139,20 @@ impl Agent {
                 return Some(*id);
             }
         }
-        None
+        self.trunk_by_certificate(path)
+    }
+
+    /// One that the operator knows by its certificate alone may come from anywhere.
+    fn trunk_by_certificate(&self, path: Path) -> Option<AccountId> {
+        let trunks = self.s.trunks.by_name.values();
+        let mut by_certificate = trunks.filter(|trunk| {
+            let spec = &trunk.spec;
+            let asks = spec.tls.as_ref().is_some_and(|tls| tls.client_certificate);
+            asks && spec.sources.is_empty() && spec.servers.is_empty()
+        });
+        by_certificate
+            .find(|trunk| self.may_call(trunk.account, path))
+            .map(|trunk| trunk.account)
     }
 
     /// Whether a trunk may send requests by this way at all.
