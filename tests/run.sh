@@ -207,6 +207,7 @@ group_e2e() {
 	step "the JSON client of the tests is right" tests/peers/.venv/bin/python tests/peers/json_client_test.py
 	step "the search for secrets finds what is planted" tests/e2e/no_secrets.sh --self-test
 	binary || { bad "the end-to-end tests have no binary"; return; }
+	step "svwar finds no user and svcrack no password" env LOAD_RUN="$run/scanners" python3 tests/load/scanners.py
 	counted "end to end" env E2E_RUN="$run/e2e" node tests/e2e/run.mjs
 	if [ "$(id -u)" = 0 ]; then
 		counted "end to end in a namespace" env E2E_RUN="$run/namespace" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox torture

@@ -6,6 +6,7 @@ use crate::files::{self, FileError};
 use crate::phones;
 use serde::Serialize;
 use signaling_plan::Plan;
+use signaling_sip::digest::Hash;
 use signaling_trunk::lines::{Lines, TlsSpec, TrunkSpec};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -251,7 +252,7 @@ fn lines(dial: &Dial, data_dir: &Path) -> Result<Lines, String> {
         });
     }
     lines.registrar.clone_from(&dial.registrar);
-    add_phones(&mut lines, data_dir)?;
+    add_phones(&mut lines, dial, data_dir)?;
     Ok(lines)
 }
 
@@ -259,8 +260,20 @@ fn lines(dial: &Dial, data_dir: &Path) -> Result<Lines, String> {
 ///
 /// # Errors
 /// A sentence that names the file.
-fn add_phones(lines: &mut Lines, data_dir: &Path) -> Result<(), String> {
+fn add_phones(lines: &mut Lines, dial: &Dial, data_dir: &Path) -> Result<(), String> {
     (lines.registrar.realm, lines.phones) = phones::load(data_dir, &lines.registrar.realm)?;
+    for phone in &mut lines.phones {
+        // Without its hash an algorithm is not offered.
+        for (hash, ha1) in [
+            (Hash::Md5, &mut phone.ha1_md5),
+            (Hash::Sha256, &mut phone.ha1_sha256),
+            (Hash::Sha512_256, &mut phone.ha1_sha512_256),
+        ] {
+            if !dial.digests.contains(&hash) {
+                ha1.clear();
+            }
+        }
+    }
     Ok(())
 }
 

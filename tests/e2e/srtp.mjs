@@ -92,6 +92,8 @@ async function talk(t, cell, attempt) {
   await phone.expect("CALL_CLOSED");
   await sleep(200);
   const [dump, said] = [phone.heard(), phone.said()];
+  const frames = await page.received();
+  const raw = frames.map((frame) => frame.data?.[0]?.sipMessageRaw ?? "").join("");
   await world.secretsOf(page);
   const record = await gateway.recordAfter(before);
   await page.close();
@@ -105,6 +107,7 @@ async function talk(t, cell, attempt) {
   else wrong.push(...complaints(phoneHears, { hz: PAGE.hz, sentDb: PAGE.db, seconds: SECONDS }).map((c) => `the phone hears ${c}`));
   const suite = record?.sip?.srtp ?? "";
   if (cell.encrypted !== /^A/.test(suite)) wrong.push(`the record says ${suite || "plain RTP"} of the phone's side`);
+  if (cell.ice && !/^a=ice-pwd:/m.test(raw)) wrong.push("baresip did no ICE");
   // baresip's first report may leave before it has its keys.
   if (record?.sip?.unauthentic > 2) wrong.push(`${record.sip.unauthentic} packets of the phone were not authentic`);
   return { wrong, record };

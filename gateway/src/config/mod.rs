@@ -22,6 +22,7 @@ use crate::phones::check_realm;
 use read::{Reader, Shown};
 use signaling_backend::RawSip;
 use signaling_plan::Plan;
+use signaling_sip::digest::Hash;
 use signaling_trunk::lines::{RegistrarSpec, TrunkMode};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -251,6 +252,8 @@ pub struct Dial {
     pub plan: Plan,
     /// The realm is empty where the file names none.
     pub registrar: RegistrarSpec,
+    /// What phones are challenged with.
+    pub digests: Vec<Hash>,
 }
 
 impl Dial {
@@ -429,11 +432,22 @@ fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map(|sip| sip.listen.as_slice());
     let trunks = trunks::read_trunks(reader, listeners);
     let registrar = read_registrar(reader);
+    let digests = reader.list(
+        "registrar.digest",
+        &["SHA-512-256", "SHA-256", "MD5"],
+        |text| {
+            let all = [Hash::Sha512_256, Hash::Sha256, Hash::Md5];
+            all.into_iter()
+                .find(|hash| hash.name().eq_ignore_ascii_case(text))
+                .ok_or_else(|| "is none of SHA-512-256, SHA-256 and MD5".to_owned())
+        },
+    );
     let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
     Some(Dial {
         trunks: trunks?,
         plan: plan?,
         registrar: registrar?,
+        digests: digests?,
     })
 }
 

@@ -1,7 +1,6 @@
 //! What calls are booked under while they last: the ledger's tickets, and the limits of the whole gateway.
 
 use crate::admission::Refused;
-use crate::api::SessionId;
 use crate::call::CallKey;
 use crate::hunting::ByPlan;
 use crate::switchboard::Switchboard;
@@ -113,7 +112,6 @@ impl Switchboard {
 
     pub(crate) fn take_line(
         &mut self,
-        _session: SessionId,
         line: &Line,
         plan: &mut ByPlan,
         now: Instant,

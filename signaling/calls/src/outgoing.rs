@@ -116,7 +116,7 @@ impl Switchboard {
                     extra,
                 };
                 let mut plan = ByPlan::new(route, what);
-                let (line, wish) = match self.next_way(call.session, &mut plan, now) {
+                let (line, wish) = match self.next_way(&mut plan, now) {
                     Ok(way) => way,
                     Err(refused) => {
                         if let Some(ticket) = ticket {
@@ -409,7 +409,7 @@ impl Switchboard {
             extra: wish.extra,
         };
         let mut plan = ByPlan::new(route, what);
-        let (line, wish) = self.next_way(session, &mut plan, now)?;
+        let (line, wish) = self.next_way(&mut plan, now)?;
         let profile = self.profile_of(&line);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());

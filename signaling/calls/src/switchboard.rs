@@ -228,6 +228,12 @@ impl Switchboard {
                 }
                 Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
                 Timer::Transfer(call) => self.transfer_is_due(CallKey(call), now),
+                Timer::Following(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_coming_timed_out(CallKey(call), now);
+                }
+                Timer::Replaced(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_asker_stays(CallKey(call), now);
+                }
                 Timer::Following(call) => self.following_timed_out(CallKey(call), now),
                 Timer::Replaced(call) => self.hang_up_replaced(CallKey(call)),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),

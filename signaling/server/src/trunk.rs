@@ -185,7 +185,7 @@ impl Shell {
                 command = commands.recv(), if farewell.is_none() => match command {
                     Some(command) => self.on_command(command),
                     None => {
-                        self.end_all();
+                        self.leave();
                         farewell = Some(tokio::time::Instant::now() + FAREWELL);
                     }
                 },
@@ -214,7 +214,7 @@ impl Shell {
                     self.agent.handle_timeout(now);
                 }
                 () = &mut shutdown, if farewell.is_none() => {
-                    self.end_all();
+                    self.leave();
                     farewell = Some(tokio::time::Instant::now() + FAREWELL);
                 }
             }
@@ -241,6 +241,11 @@ impl Shell {
             lost: self.sockets.lost(),
         };
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    fn leave(&mut self) {
+        let now = self.now();
+        self.agent.leave(now);
     }
 
     fn end_all(&mut self) {

@@ -174,6 +174,8 @@ pub(crate) enum Due {
     Referral(InviteId, ReferId),
     /// The first contact of a phone runs out.
     Phone(String),
+    /// The way to a phone behind a NAT is kept open.
+    PhoneKeepAlive(String),
 }
 
 /// What a snapshot holds.
@@ -342,6 +344,7 @@ impl Agent {
                 Due::Notify(invite, refer) => self.on_notify_due(invite, refer),
                 Due::Referral(invite, refer) => self.on_referral_due(invite, refer, now),
                 Due::Phone(user) => self.on_phone_due(&user, now),
+                Due::PhoneKeepAlive(user) => self.keep_phone_reachable(&user, now),
             }
         }
     }
@@ -364,6 +367,12 @@ impl Agent {
             s.client.len(),
             s.requests.len(),
         ]
+    }
+
+    /// The process is about to end: so do calls, and registrations of pages and trunks.
+    pub fn leave(&mut self, now: Instant) {
+        self.retain(&[], &[], now);
+        self.close_trunks(now);
     }
 
     /// Every call has ended and every account is unregistered: nothing is left to be polite about.
@@ -471,8 +480,9 @@ impl Agent {
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
-        self.close_misjudged(&before, now);
+        // A trunk that goes says so over the connection that it has.
         self.take_trunks(now);
+        self.close_misjudged(&before, now);
         self.take_phones(&before);
     }
 

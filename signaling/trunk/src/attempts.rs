@@ -61,7 +61,7 @@ impl Agent {
             return true;
         };
         match (&mut tx.machine, &tx.purpose) {
-            (Machine::Invite(machine), Purpose::Invite(invite)) => {
+            (Machine::Invite(machine), Purpose::Invite(invite) | Purpose::Ring(invite, _)) => {
                 if !machine.is_calling() {
                     return false;
                 }
@@ -85,7 +85,7 @@ impl Agent {
     /// A server that was given up says something about our INVITE.
     pub(crate) fn on_late_response(
         &mut self,
-        invite: InviteId,
+        (invite, ring): (InviteId, u32),
         branch: &str,
         response: &Message<'_>,
         head: &[u8],
@@ -102,7 +102,7 @@ impl Agent {
                     self.s.schedule.set(Due::Client(branch.into()), next);
                 }
             }
-            200..=299 => self.end_fork(invite, response, head, now),
+            200..=299 => self.end_fork((invite, ring), response, head, now),
             // Acknowledged by its transaction.
             _ => {}
         }
@@ -150,8 +150,14 @@ impl Agent {
     }
 
     /// A 2xx of a call that is not wanted: acknowledged and ended (RFC 3261 §13.2.2.4).
-    fn end_fork(&mut self, invite: InviteId, response: &Message<'_>, head: &[u8], now: Instant) {
-        let Some(id) = self.fork_of(invite, 0, response, head, true) else {
+    fn end_fork(
+        &mut self,
+        (invite, ring): (InviteId, u32),
+        response: &Message<'_>,
+        head: &[u8],
+        now: Instant,
+    ) {
+        let Some(id) = self.fork_of(invite, ring, response, head, true) else {
             return;
         };
         let fork = self.s.invites.get_mut(&invite).and_then(|i| i.fork(id));

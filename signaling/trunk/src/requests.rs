@@ -188,6 +188,7 @@ impl Agent {
         if full {
             self.fail(number, Cause::Overloaded, "too many requests", now);
         } else if let Some(flow) = flow {
+            self.begin_attempt(number, now);
             self.send_over_flow(number, flow, now);
         } else {
             let failure = Failure {
@@ -220,7 +221,11 @@ impl Agent {
             hops: VecDeque::new(),
             hop: None,
             way: Vec::new(),
-            ways,
+            // What the flow does not reach, nothing does.
+            ways: match flow {
+                Some(_) => VecDeque::new(),
+                None => ways,
+            },
             attempt_ms,
             provisional: false,
             host: String::new(),

@@ -53,8 +53,13 @@ impl Agent {
             .schedule
             .set(Due::Client(branch.clone()), tx.next_timeout());
         if abandoned {
-            if let (true, Purpose::Invite(invite)) = (turn.deliver, &purpose) {
-                self.on_late_response(*invite, &branch, response, &head, now);
+            let ring = match purpose {
+                Purpose::Invite(invite) => Some((invite, 0)),
+                Purpose::Ring(invite, ring) => Some((invite, ring)),
+                _ => None,
+            };
+            if let Some(ring) = ring.filter(|_| turn.deliver) {
+                self.on_late_response(ring, &branch, response, &head, now);
             }
             let turn = Turn {
                 deliver: false,

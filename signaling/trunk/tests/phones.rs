@@ -609,6 +609,46 @@ fn a_pbx_that_registers_is_its_trunk_and_is_called_by_the_number_wanted() {
 }
 
 #[test]
+fn a_pbx_with_two_contacts_is_tried_at_the_other_one_after_as_long_as_the_operator_set() {
+    let mut desk = Desk::new().restored_at_each_step();
+    with_pbx(&mut desk);
+    for from in ["192.0.2.60:5060", "192.0.2.61:5060"] {
+        Phone::new("pbx", from).registers(&mut desk);
+    }
+    desk.command(call_to(Line::Trunk("branch".into()), "+4989456"));
+    assert_eq!(desk.sent[0].0.to_string(), "192.0.2.61:5060");
+    let first = desk.taken();
+    desk.wait(4_000);
+    let sent = std::mem::take(&mut desk.sent);
+    let (to, second) = sent.last().unwrap();
+    assert_eq!(to.to_string(), "192.0.2.60:5060");
+    assert!(second.starts_with(b"INVITE sip:+4989456@192.0.2.60:5060"));
+    // The first one was only slow.
+    let contact = "Contact: <sip:pbx@192.0.2.61>\r\n";
+    answer(
+        &mut desk,
+        "192.0.2.61:5060",
+        "a",
+        &first,
+        "200 OK",
+        contact,
+        "v=0",
+    );
+    assert_eq!(desk.methods(), ["ACK", "BYE"]);
+    let contact = "Contact: <sip:pbx@192.0.2.60>\r\n";
+    answer(
+        &mut desk,
+        "192.0.2.60:5060",
+        "b",
+        second,
+        "200 OK",
+        contact,
+        "v=0 answer",
+    );
+    assert!(matches!(desk.events.last(), Some(Event::Answered { .. })));
+}
+
+#[test]
 fn the_requests_of_a_registered_phone_are_known_by_their_flow() {
     let mut desk = Desk::with_phones(&["alice", "bob"]);
     let mut alice = Phone::new("alice", DESK);

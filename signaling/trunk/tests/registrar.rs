@@ -430,7 +430,7 @@ fn ten_thousand_phones_are_held_and_refreshed() {
     let mut phones: Vec<Phone> = users
         .iter()
         .enumerate()
-        .map(|(n, user)| Phone::natted(user, &format!("198.51.100.{}:{}", n % 250, 10_000 + n)))
+        .map(|(n, user)| Phone::new(user, &format!("198.51.100.{}:{}", n % 250, 10_000 + n)))
         .collect();
     for round in 0..3 {
         for phone in &mut phones {
@@ -447,6 +447,29 @@ fn ten_thousand_phones_are_held_and_refreshed() {
     desk.wait(3_600_000);
     assert_eq!(desk.agent.bindings(), 0);
     assert_eq!(desk.agent.counts()[2], 0, "no transaction is left");
+}
+
+#[test]
+fn the_way_to_a_phone_behind_a_nat_is_kept_open_as_long_as_it_is_registered() {
+    let mut desk = Desk::with_phones(&["alice", "bob"]).restored_at_each_step();
+    Phone::natted("alice", PHONE).registers_with(
+        &mut desk,
+        "Contact: <sip:alice@10.0.0.5:5060>\r\nExpires: 300\r\n",
+    );
+    Phone::new("bob", "192.0.2.32:5060").registers(&mut desk);
+    desk.wait(310_000);
+    let kept: Vec<(String, Vec<u8>)> = desk
+        .sent
+        .drain(..)
+        .map(|(to, b)| (to.to_string(), b))
+        .collect();
+    assert_eq!(kept.len(), 11, "each 25 s");
+    for (to, bytes) in kept {
+        assert_eq!(
+            (to.as_str(), bytes.as_slice()),
+            (PHONE, b"\r\n\r\n".as_slice())
+        );
+    }
 }
 
 #[test]

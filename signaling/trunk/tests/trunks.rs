@@ -350,6 +350,18 @@ fn a_fresh_link_hears_of_lines_and_closes_none() {
 }
 
 #[test]
+fn a_process_that_ends_unregisters_its_trunks() {
+    let (mut desk, _) = registered(trunk(TrunkMode::Register), "");
+    assert!(!desk.agent.is_idle());
+    desk.agent.leave(desk.now);
+    desk.drain();
+    let register = desk.taken();
+    assert_eq!(header(&register, "Expires"), "0");
+    desk.answer(&register, "200 OK", "", "");
+    assert!(desk.agent.is_idle());
+}
+
+#[test]
 fn two_trunks_at_one_carrier_are_told_apart_by_contact_and_login() {
     let mut desk = Desk::new().restored_at_each_step();
     let second = TrunkSpec {

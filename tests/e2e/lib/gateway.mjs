@@ -16,7 +16,7 @@ export function freePorts(...wanted) {
 }
 
 /** The environment without TRUNKGATE_…: those are the gateway's settings, and the tests' own would be wrong ones. */
-const ownEnvironment = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TRUNKGATE_")));
+export const ownEnvironment = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TRUNKGATE_")));
 
 export class Gateway {
   /** `settings`: more keys, values as TOML; `more`: further arguments. */

@@ -358,7 +358,7 @@ fn media_line(
         Attribute::new("ice-pwd", pwd.clone()),
         Attribute::new("fingerprint", print.to_string()),
     ]);
-    super::sip::format_lines(&mut attributes, formats, line.narrow);
+    super::sip_write::format_lines(&mut attributes, formats, line.narrow);
     pictures::feedback_lines(&mut attributes, line.key_frame);
     if kind == MediaKind::Audio {
         attributes.push(Attribute::new("ptime", PTIME_MS.to_string()));

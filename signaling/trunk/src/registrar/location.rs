@@ -53,11 +53,23 @@ impl Binding {
             return true;
         }
         self.flow = None;
+        self.reg_id.is_none() && self.is_where_it_says()
+    }
+
+    /// The flow over UDP that nothing but our own packets keeps open.
+    pub fn mapped(&self) -> Option<Path> {
+        let flow = self.flow?;
+        let is_ours = !flow.is_reliable() && self.reg_id.is_none() && !self.is_where_it_says();
+        is_ours.then_some(flow)
+    }
+
+    /// Its Contact names the address that it came from.
+    fn is_where_it_says(&self) -> bool {
         let ip = host_of(&self.uri).and_then(|host| match host {
             Host::Ip(ip) => Some(unmapped(ip)),
             Host::Name(_) => None,
         });
-        self.reg_id.is_none() && ip == Some(unmapped(self.source.remote().ip()))
+        ip == Some(unmapped(self.source.remote().ip()))
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) use location::flow_of;
 
 use crate::agent::{Agent, Due};
 use crate::api::{AccountId, Event, Line};
+use crate::limits::KEEP_ALIVE;
 use crate::lines::{Lines, PhoneSpec, TrunkMode};
 use crate::net::{Path, StreamId, unmapped};
 use crate::trunks::LINES;
@@ -235,6 +236,21 @@ impl Agent {
             |bindings| bindings.retain(|b| b.until > now),
             "its registration ran out",
         );
+    }
+
+    /// Line ends to the contacts behind a NAT over UDP, whose mapping would else be forgotten long before the next
+    /// REGISTER. A client that does outbound does that by itself, and over a connection it is the client's part
+    /// (RFC 5626 §4.4).
+    pub(crate) fn keep_phone_reachable(&mut self, user: &str, now: Instant) {
+        let phone = self.s.registrar.phones.get(user);
+        let bindings = phone.into_iter().flat_map(|phone| &phone.bindings);
+        let flows: Vec<Path> = bindings.filter_map(Binding::mapped).collect();
+        let next = (!flows.is_empty()).then(|| now + KEEP_ALIVE);
+        let key = Due::PhoneKeepAlive(user.into());
+        self.s.schedule.set(key, next);
+        for flow in flows {
+            self.transmit(flow, b"\r\n\r\n".to_vec());
+        }
     }
 
     /// A connection is gone: whoever can be reached by it alone is not there any more; others are called at their

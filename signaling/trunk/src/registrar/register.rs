@@ -2,7 +2,8 @@
 
 use super::location::{Binding, MAX_CONTACT, flow_of, instance_of, is_same, params_of, user_of};
 use super::{MAX_CONTACTS, Phone};
-use crate::agent::Agent;
+use crate::agent::{Agent, Due};
+use crate::limits::KEEP_ALIVE;
 use crate::net::Path;
 use crate::validate::{Refusal, check_scheme};
 use signaling_sip::dialog::MAX_ROUTES;
@@ -101,6 +102,12 @@ impl Agent {
                 let next = changed(phone, &asked, in_order)?;
                 self.change_bindings(user, |bindings| *bindings = next, "it unregistered");
             }
+        }
+        let phone = self.s.registrar.phones.get(user);
+        let mut bindings = phone.into_iter().flat_map(|phone| &phone.bindings);
+        if bindings.any(|binding| binding.mapped().is_some()) {
+            let key = Due::PhoneKeepAlive(user.into());
+            self.s.schedule.set(key, Some(now + KEEP_ALIVE));
         }
         Ok(self.registered(message, user, outbound, now))
     }

@@ -27,6 +27,9 @@ pub(crate) struct Ringing {
     /// What all requests have in common.
     draft: Draft,
     rings: Vec<Ring>,
+    /// What a contact that says nothing may take; 0: as long as its transaction does.
+    #[serde(default)]
+    attempt_ms: u32,
     /// Of those that refused.
     best: Option<Failure>,
 }
@@ -122,6 +125,14 @@ impl Agent {
         if rings.is_empty() {
             return fail(self, away());
         }
+        let attempt_ms = match (wanted.options.attempt_ms, &wanted.options.line) {
+            (0, Some(Line::Trunk(name))) => {
+                let mut trunks = self.s.lines.trunks.iter();
+                let spec = trunks.find(|spec| spec.name == *name);
+                spec.map_or(0, |spec| spec.attempt_ms)
+            }
+            (asked, _) => asked,
+        };
         let tag = self.s.dice.hex(8);
         let late = wanted.sdp.is_empty();
         let callee = asked.unwrap_or_else(|| user.clone().into_bytes());
@@ -145,6 +156,7 @@ impl Agent {
             user,
             draft,
             rings,
+            attempt_ms,
             best: None,
         }));
         self.s.invites.insert(invite, entry);
@@ -226,7 +238,9 @@ impl Agent {
         let next_hop = first
             .and_then(|route| NameAddr::parse(route).ok())
             .map_or_else(|| ring.way.uri.clone(), |route| route.uri.to_vec());
-        let number = self.request(Purpose::Ring(invite, id), account, draft, &next_hop, now);
+        let attempt_ms = ringing.attempt_ms;
+        let purpose = Purpose::Ring(invite, id);
+        let number = self.request_by(purpose, account, draft, vec![next_hop], attempt_ms, now);
         if self.s.requests.contains_key(&number)
             && let Some(ring) = self.ring(invite, id)
         {

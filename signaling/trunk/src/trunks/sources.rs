@@ -1,7 +1,7 @@
 //! Which trunk an address belongs to: the longest prefix wins.
 
 use crate::agent::Agent;
-use crate::api::{AccountId, ByLine, Line};
+use crate::api::{AccountId, ByLine};
 use crate::identity::{asserted, called};
 use crate::inbound::Caller;
 use crate::lines::TrunkMode;
@@ -176,14 +176,9 @@ impl Agent {
         sources.any(|(network, prefix)| contains(*network, *prefix, at.ip()))
     }
 
-    /// The name of the trunk that an address belongs to.
-    #[expect(dead_code, reason = "for who counts what sources send")]
-    pub(crate) fn trunk_name_at(&self, ip: IpAddr) -> Option<&str> {
-        let id = self.s.trunks.sources.find(ip).next()?.first()?;
-        match self.s.accounts.get(id)?.line.as_ref()? {
-            Line::Trunk(name) => Some(name),
-            Line::Phone(_) => None,
-        }
+    /// Whether an address belongs to any trunk.
+    pub(crate) fn is_trunk_at(&self, ip: IpAddr) -> bool {
+        self.s.trunks.sources.find(ip).next().is_some()
     }
 }
 
