@@ -427,25 +427,13 @@ fn signaling_metrics(metrics: &Metrics, status: &Status) {
         "Sessions whose SIP account is registered.",
         status.counts.registered,
     );
-    for (name, help, n) in [
-        (
-            "trunkgate_emergency_calls_total",
-            "Calls to emergency numbers.",
-            status.counts.emergency_calls,
-        ),
-        (
+    metrics
+        .counter(
             "trunkgate_emergency_alarms_total",
             "Emergency calls above emergency.alarm_after at once.",
-            status.counts.emergency_alarms,
-        ),
-        (
-            "trunkgate_refused_calls_total",
-            "Calls refused for a limit.",
-            status.counts.refused_calls,
-        ),
-    ] {
-        metrics.counter(name, help, &[]).set(count(n));
-    }
+            &[],
+        )
+        .set(count(status.counts.emergency_alarms));
     metrics
         .counter(
             "trunkgate_emergency_calls_total",
