@@ -361,9 +361,9 @@ fn neither_a_trunk_nor_an_accounts_server_is_ever_banned_or_slowed() {
     ] {
         accept(&mut desk, stream, from);
         for n in 0..500 {
-            over(&mut desk, stream, &scan("INVITE", &n.to_string(), n));
+            over(&mut desk, stream, &scan("REFER", &n.to_string(), n));
         }
-        assert_eq!(statuses(&mut desk), [404; 500], "{from}");
+        assert_eq!(statuses(&mut desk), [403; 500], "{from}");
     }
     let figures = desk.agent.figures(desk.now);
     assert_eq!((figures.bans, figures.slowed, figures.dropped), (0, 0, 0));
