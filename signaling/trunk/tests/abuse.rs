@@ -361,11 +361,9 @@ fn neither_a_trunk_nor_an_accounts_server_is_ever_banned_or_slowed() {
     ] {
         accept(&mut desk, stream, from);
         for n in 0..500 {
-            over(&mut desk, stream, &scan("INVITE", &n.to_string(), n));
+            over(&mut desk, stream, &scan("REFER", &n.to_string(), n));
         }
-        // A trunk's are calls.
-        let answer = if from == "192.0.2.1:9" { 404 } else { 100 };
-        assert_eq!(statuses(&mut desk), [answer; 500], "{from}");
+        assert_eq!(statuses(&mut desk), [403; 500], "{from}");
     }
     let figures = desk.agent.figures(desk.now);
     assert_eq!((figures.bans, figures.slowed, figures.dropped), (0, 0, 0));
