@@ -94,7 +94,7 @@ APT=(
 	build-essential cmake pkg-config git curl python3 python3-venv iproute2 util-linux procps
 	kamailio kamailio-tls-modules kamailio-sqlite-modules kamailio-presence-modules kamailio-xml-modules
 	kamailio-extra-modules kamailio-utils-modules kamailio-websocket-modules sqlite3 openssl
-	baresip-core baresip-ffmpeg sox sip-tester tshark chromium firefox-esr pulseaudio fonts-dejavu-core
+	baresip-core baresip-ffmpeg sox sip-tester sipvicious tshark chromium firefox-esr pulseaudio fonts-dejavu-core
 )
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
@@ -163,6 +163,7 @@ group_rust() {
 	step "the doc tests pass" cargo test --workspace --locked --doc
 	step "ring is not in the tree" no_ring
 	step "the relay benchmark still compiles" cargo check --quiet --locked --manifest-path benches/relay/Cargo.toml --target-dir target
+	step "the SIP benchmark still compiles" cargo check --quiet --locked --manifest-path benches/sip/Cargo.toml --target-dir target
 }
 
 # cargo says "did not match any packages" when all is well; anything it prints of ring is a way in.
@@ -177,6 +178,7 @@ no_ring() {
 
 group_claims() {
 	step "the documents name what is there, and README its two commands first" python3 tests/docs.py
+	step "the table of claims in signaling/README.md is up to date" python3 tests/claims_table.py --check
 	if [ -f tests/claims.tsv ]; then counted "every test that claims.tsv names exists" python3 tests/claims.py; else bad "tests/claims.tsv is not there"; fi
 }
 
@@ -205,6 +207,7 @@ group_e2e() {
 	step "the JSON client of the tests is right" tests/peers/.venv/bin/python tests/peers/json_client_test.py
 	step "the search for secrets finds what is planted" tests/e2e/no_secrets.sh --self-test
 	binary || { bad "the end-to-end tests have no binary"; return; }
+	step "svwar finds no user and svcrack no password" env LOAD_RUN="$run/scanners" python3 tests/load/scanners.py
 	counted "end to end" env E2E_RUN="$run/e2e" node tests/e2e/run.mjs
 	if [ "$(id -u)" = 0 ]; then
 		counted "end to end in a namespace" env E2E_RUN="$run/namespace" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox torture

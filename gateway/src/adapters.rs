@@ -268,6 +268,9 @@ pub fn signaling(
                 InbandDtmf::Auto => signaling_calls::InbandDtmf::Auto,
                 InbandDtmf::Off => signaling_calls::InbandDtmf::Off,
             },
+            max_calls: config.calls.max_calls,
+            calls_per_second: config.calls.max_calls_per_second,
+            emergency_reserve: config.calls.emergency_reserve,
             max_echo_calls: config.calls.max_echo_calls,
             max_echo_seconds: u32::try_from(config.calls.max_echo.as_secs()).unwrap_or(u32::MAX),
             ringback: match config.calls.ringback {
@@ -280,6 +283,7 @@ pub fn signaling(
             busy_as_failed: config.calls.busy_as_failed,
             tell_hold_by_peer: config.calls.tell_hold_by_peer,
             page_headers: config.calls.page_headers.clone(),
+            bridge_headers: config.calls.bridge_headers.clone(),
             close_on_registration_failure: config.signaling.close_on_registration_failure,
             version: format!("trunkgate {}", env!("CARGO_PKG_VERSION")),
             // Below 2^53, so that any JSON reader keeps it, and far above the numbers of sessions.
@@ -442,6 +446,20 @@ fn signaling_metrics(metrics: &Metrics, status: &Status) {
     ] {
         metrics.counter(name, help, &[]).set(count(n));
     }
+    metrics
+        .counter(
+            "trunkgate_emergency_calls_total",
+            "Calls to emergency numbers.",
+            &[],
+        )
+        .set(count(status.counts.emergency_calls));
+    metrics
+        .counter(
+            "trunkgate_calls_refused_total",
+            "Calls refused for a limit.",
+            &[],
+        )
+        .set(count(status.counts.refused_calls));
     metrics
         .counter(
             "trunkgate_slow_sockets_total",

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// How often the files that lines are made of, other than the configuration, are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Operated {
     lines: watch::Sender<Lines>,
@@ -124,7 +124,8 @@ impl Operated {
 
     /// Looks after the files beside the configuration for ever: certificates that were renewed, phones that were added.
     pub async fn watch_files(self: Arc<Self>) {
-        let mut seen = self.stamps();
+        // The first look always tells, so that nothing is missed between the start and now.
+        let mut seen = BTreeMap::new();
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
@@ -180,7 +181,8 @@ fn files_of(dial: &Dial, data_dir: &Path) -> Vec<PathBuf> {
         let own = tls.certificate.iter().flat_map(|(chain, key)| [chain, key]);
         tls.roots.iter().chain(own).cloned()
     });
-    of_trunks.chain([data_dir.join(PHONES)]).collect()
+    let phones = phones::Store::new(data_dir).path();
+    of_trunks.chain([phones]).collect()
 }
 
 /// Names only: what changed in a trunk may be its password.
@@ -199,6 +201,9 @@ fn changes(old: &Dial, new: &Dial) -> Vec<String> {
         if !new.trunks.iter().any(|other| other.spec.name == *name) {
             told.push(format!("Trunk {name} is gone; its calls run to their end."));
         }
+    }
+    if old.registrar != new.registrar {
+        told.push("The registrar has changed.".to_owned());
     }
     let (old, new) = (&old.plan, &new.plan);
     if old.rules != new.rules {
@@ -232,9 +237,6 @@ fn changes(old: &Dial, new: &Dial) -> Vec<String> {
     }
     told
 }
-
-/// Who may register to us, in `data_dir`.
-const PHONES: &str = "phones.toml";
 
 /// All lines, with what stands in other files than the configuration.
 fn lines(dial: &Dial, data_dir: &Path) -> Result<Lines, String> {
@@ -295,4 +297,171 @@ fn tls_of(trunk: &str, files: &TlsFiles) -> Result<TlsSpec, String> {
         at_least_1_3: files.at_least_1_3,
         client_certificate: files.client_certificate,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Arguments, Surroundings};
+    use crate::files::{TestDir, test_dir};
+
+    const FILE: &str = r#"
+[numbers]
+country = "49"
+[trunk.a]
+servers = ["a.example"]
+[[route]]
+name = "all"
+match = "+*"
+to = "trunk:a"
+"#;
+
+    fn operated(dir: &TestDir, text: &str) -> Operated {
+        let file = dir.path().join("trunkgate.toml");
+        std::fs::write(&file, text).unwrap();
+        let arguments = Arguments {
+            file: Some(file),
+            set: vec![format!("data_dir={}", dir.path().display())],
+            roles: Vec::new(),
+        };
+        let around = Surroundings {
+            interfaces: vec![("127.0.0.1".parse().unwrap(), 8)],
+            ..Surroundings::default()
+        };
+        let (config, kept) = Config::load_and_keep(&arguments, &around).unwrap();
+        Operated::new(&config, kept).unwrap()
+    }
+
+    fn rewrite(dir: &TestDir, text: &str) {
+        std::fs::write(dir.path().join("trunkgate.toml"), text).unwrap();
+    }
+
+    #[test]
+    fn a_reload_tells_the_roles_the_lines_and_rules_that_have_changed() {
+        let dir = test_dir();
+        let operated = operated(&dir, FILE);
+        let (mut lines, mut plan) = (operated.lines(), operated.plan());
+        lines.borrow_and_update();
+        plan.borrow_and_update();
+        let taken = operated.reload().unwrap();
+        assert_eq!(taken, TakenUp::default());
+        assert!(!lines.has_changed().unwrap() && !plan.has_changed().unwrap());
+
+        rewrite(
+            &dir,
+            &format!(
+                "{FILE}[trunk.b]\nservers = \"b.example\"\n[emergency]\nnumbers = \"112\"\ntrunks = \"b\"\n"
+            ),
+        );
+        let taken = operated.reload().unwrap();
+        assert_eq!(
+            taken.changed,
+            ["Trunk b is new.", "The emergency numbers have changed."]
+        );
+        assert_eq!(lines.borrow_and_update().trunks.len(), 2);
+        assert!(plan.borrow_and_update().is_emergency("112"));
+
+        rewrite(&dir, &FILE.replace("a.example", "c.example"));
+        let taken = operated.reload().unwrap();
+        let gone = "Trunk b is gone; its calls run to their end.";
+        assert_eq!(taken.changed[..2], ["Trunk a has changed.", gone]);
+        assert_eq!(lines.borrow_and_update().trunks[0].servers, ["c.example"]);
+    }
+
+    #[test]
+    fn a_broken_file_changes_nothing_and_says_so() {
+        let dir = test_dir();
+        let operated = operated(&dir, FILE);
+        let plan = operated.plan();
+        for broken in [
+            FILE.replace("trunk:a", "trunk:b"),
+            format!("{FILE}[[["),
+            String::from("[trunk.a]\nservers = 3\n"),
+        ] {
+            rewrite(&dir, &broken);
+            let complaints = operated.reload().unwrap_err();
+            assert!(complaints[0].contains("line"), "{complaints:?}");
+            assert_eq!(plan.borrow().rules.len(), 1);
+            assert_eq!(operated.lines().borrow().trunks.len(), 1);
+        }
+        rewrite(
+            &dir,
+            &format!("{FILE}[trunk.b]\nservers = \"b\"\ntls_roots = \"/nowhere.pem\"\n"),
+        );
+        let complaints = operated.reload().unwrap_err();
+        assert!(
+            complaints[0].starts_with("trunk.b.tls_roots: /nowhere.pem cannot be read"),
+            "{complaints:?}"
+        );
+        assert_eq!(operated.lines().borrow().trunks.len(), 1);
+    }
+
+    #[test]
+    fn other_settings_are_told_to_need_a_restart_until_they_are_as_at_the_start() {
+        let dir = test_dir();
+        let operated = operated(&dir, FILE);
+        rewrite(
+            &dir,
+            &format!("[calls]\nringback = \"us\"\n[admin]\ntoken = \"geheim\"\n{FILE}"),
+        );
+        for _ in 0..2 {
+            let taken = operated.reload().unwrap();
+            assert_eq!(taken.needs_restart, ["admin.token", "calls.ringback"]);
+            assert!(!taken.sentences().concat().contains("geheim"));
+        }
+        rewrite(&dir, &format!("[calls]\nringback = \"eu\"\n{FILE}"));
+        assert!(
+            operated.reload().unwrap().needs_restart.is_empty(),
+            "the default, written down"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_was_renewed_is_taken_up_by_itself() {
+        let dir = test_dir();
+        let roots = dir.path().join("roots.pem");
+        std::fs::write(&roots, "old").unwrap();
+        let file = format!(
+            "[trunk.a]\nservers = \"a\"\ntls_roots = \"{}\"\n",
+            roots.display()
+        );
+        let operated = Arc::new(operated(&dir, &file));
+        let mut lines = operated.lines();
+        assert_eq!(
+            lines.borrow_and_update().trunks[0]
+                .tls
+                .as_ref()
+                .unwrap()
+                .roots_pem,
+            "old"
+        );
+        let watching = tokio::spawn(operated.watch_files());
+        std::fs::write(&roots, "renewed").unwrap();
+        let changed = tokio::time::timeout(Duration::from_secs(20), lines.changed()).await;
+        changed.unwrap().unwrap();
+        assert_eq!(
+            lines.borrow().trunks[0].tls.as_ref().unwrap().roots_pem,
+            "renewed"
+        );
+        watching.abort();
+    }
+
+    #[tokio::test]
+    async fn a_running_gateway_takes_up_a_phone_that_was_added() {
+        let dir = test_dir();
+        let operated = Arc::new(operated(&dir, FILE));
+        let mut lines = operated.lines();
+        assert!(lines.borrow_and_update().phones.is_empty());
+        let watching = tokio::spawn(operated.watch_files());
+        let mut phone = phones::Record::new("alice");
+        phone.set_password("office", "geheim").unwrap();
+        let store = phones::Store::new(dir.path());
+        store
+            .change(|book| book.add("office".into(), phone))
+            .unwrap();
+        let changed = tokio::time::timeout(Duration::from_secs(20), lines.changed()).await;
+        changed.unwrap().unwrap();
+        assert_eq!(lines.borrow().phones[0].user, "alice");
+        watching.abort();
+    }
 }

@@ -90,9 +90,18 @@ impl Running {
     }
 
     fn get(&self, path: &str, headers: &str) -> String {
+        self.ask("GET", path, headers)
+    }
+
+    fn post(&self, path: &str, headers: &str) -> String {
+        self.ask("POST", path, headers)
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str) -> String {
         let mut stream = std::net::TcpStream::connect(self.address("admin")).unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+        );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -271,5 +280,89 @@ fn a_file_of_applications_that_cannot_be_used_keeps_the_gateway_from_starting_an
     assert!(
         text.contains("apps.toml") && text.contains("appKey must be"),
         "{text}"
+    );
+}
+
+/// A port of loopback that hears what is sent to it.
+fn ear() -> (std::net::UdpSocket, u16) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+fn hears(socket: &std::net::UdpSocket, method: &str) -> String {
+    let until = Instant::now() + PATIENCE;
+    let mut buf = [0; 4096];
+    while Instant::now() < until {
+        let n = socket.recv(&mut buf).expect("something is heard");
+        let text = String::from_utf8_lossy(&buf[..n]).into_owned();
+        if text.starts_with(method) {
+            return text;
+        }
+    }
+    panic!("no {method} came");
+}
+
+#[test]
+fn a_reload_takes_up_a_trunk_without_a_restart_by_command_and_by_signal() {
+    let folder = Folder::new("reload");
+    let file = folder.0.join("trunkgate.toml");
+    let (first, first_port) = ear();
+    let (second, second_port) = ear();
+    let trunk = |name: &str, port: u16| {
+        format!(
+            "[trunk.{name}]\nmode = \"register\"\nservers = \"127.0.0.1:{port}\"\nlogin = \"{name}\"\npassword = \"geheim\"\n"
+        )
+    };
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[admin]\ntoken = \"sesam\"\n");
+    let name = file.to_str().unwrap().to_owned();
+    let running = Running::start(trunkgate(&folder, &["run", "--config", &name]));
+    let admin = format!("admin.listen={}", running.address("admin"));
+    let reload = || {
+        trunkgate(&folder, &["reload", "--config", &name, "--set", &admin])
+            .output()
+            .unwrap()
+    };
+
+    write(&format!(
+        "[admin]\ntoken = \"sesam\"\n{}",
+        trunk("one", first_port)
+    ));
+    let output = reload();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), told.as_str()),
+        (Some(0), "Trunk one is new.\n")
+    );
+    assert!(hears(&first, "REGISTER").contains("<sip:one@"));
+
+    // What is broken changes nothing, and what cannot be taken up is told.
+    write("[admin]\ntoken = \"sesam\"\n[trunk.one]\nmode = \"sideways\"\n");
+    let output = trunkgate(&folder, &["check-config", "--config", &name])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let answer = running.post("/reload", "Authorization: Bearer sesam\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 422") && answer.contains("sideways"),
+        "{answer}"
+    );
+    let closed = running.post("/reload", "");
+    assert!(closed.starts_with("HTTP/1.1 401"), "{closed}");
+
+    write(&format!(
+        "[admin]\ntoken = \"sesam\"\n[calls]\nringback = \"us\"\n{}{}",
+        trunk("one", first_port),
+        trunk("two", second_port)
+    ));
+    running.signal("-HUP");
+    assert!(hears(&second, "REGISTER").contains("<sip:two@"));
+    let output = reload();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("Needs a restart, and stays as it was until then: calls.ringback."),
+        "{told}"
     );
 }

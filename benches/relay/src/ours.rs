@@ -100,8 +100,7 @@ impl Target for Ours {
         let plain = LegSpec::Rtp {
             face: Face::Inside,
             sdes: false,
-            video: false,
-        };
+            video: false, ice: false, };
         let spec = if self.crypto {
             LegSpec::WebRtc {
                 face: Face::Outside,
@@ -172,6 +171,5 @@ fn rtp(address: SocketAddr) -> RemoteTransport {
         rtcp: None,
         signalling: address.ip(),
         sdes: None,
-        video: None,
-    }
+        video: None, ice: None, }
 }

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn main(args: Vec<String>) {
     let number = |n: usize| args.get(n).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
     let (peer, rate, calls) = (args[0].clone(), number(1), number(2));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime

@@ -4,7 +4,7 @@ use crate::config::origin;
 use serde::{Deserialize, Serialize};
 use signaling_backend::{App, RawSip};
 use signaling_protocol::rest_client_config::{ConnectReply, RestClientConfig};
-use signaling_protocol::{HookMethod, Secret};
+use signaling_protocol::{HookMethod, LineIdentity, Secret};
 use std::collections::BTreeSet;
 
 /// Longest name and key.
@@ -48,6 +48,9 @@ pub struct Record {
     /// JSON, as a backend would answer it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rest_client_config: String,
+    /// Who its sessions are on the operator's telephone lines; the last, since it is a table of its own in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<LineIdentity>,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -90,6 +93,9 @@ impl Record {
         for text in &self.origins {
             origin(text).map_err(|why| format!("The origin \"{text}\" {why}."))?;
         }
+        if let Some(line) = &self.line {
+            line.check()?;
+        }
         if !self.rest_client_config.is_empty() {
             read_policies(&self.rest_client_config)?;
         }
@@ -120,6 +126,7 @@ impl Record {
             password_over_http: self.password_over_http,
             hook_secret: secret(&self.hook_secret),
             sip_message_raw: self.sip_message_raw,
+            line: self.line.clone(),
             max_sessions: self.max_sessions as usize,
             connections_per_second: self.connections_per_second,
             messages_per_second: self.messages_per_second,

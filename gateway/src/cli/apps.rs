@@ -1,11 +1,11 @@
 //! The commands for applications, words and order as in WCS (protocol §6), with options of our own beside them.
 
 use super::{SettingArguments, Where, phones};
-use crate::apps::{Record, Store, all_methods};
+use crate::apps::{Book, Record, Store, all_methods};
 use crate::config::Arguments;
 use clap::{Args, Subcommand, ValueEnum};
 use signaling_backend::RawSip;
-use signaling_protocol::{HookKind, HookMethod};
+use signaling_protocol::{HookKind, HookMethod, LineIdentity};
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,9 @@ pub enum Remove {
     App {
         #[arg(value_name = "name")]
         name: String,
+        /// Also one that was there from the start.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -109,6 +112,9 @@ pub enum App {
     Remove {
         #[arg(value_name = "name")]
         name: String,
+        /// Also one that was there from the start.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -197,6 +203,19 @@ struct Options {
     /// Messages per second of one session; 0 is the gateway's limit.
     #[arg(long, value_name = "N")]
     messages_per_second: Option<u32>,
+    /// Its sessions' telephone number (+4930123456, or an extension): they call from it and are called at it, without a
+    /// SIP account of their own; "" takes it away.
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<String>,
+    /// The name shown beside it.
+    #[arg(long, value_name = "TEXT")]
+    display: Option<String>,
+    /// Trunks that its sessions may use, by commas; "" is what the dial plan says.
+    #[arg(long, value_name = "TRUNK,…", value_delimiter = ',')]
+    trunks: Option<Vec<String>>,
+    /// Beginnings of numbers that its sessions may call (+49,+43); "" is what the dial plan says.
+    #[arg(long, value_name = "PREFIX,…", value_delimiter = ',')]
+    prefixes: Option<Vec<String>>,
     /// Policies for each hook (restClientConfig, JSON); - is the standard input, an empty file takes them away.
     #[arg(long, value_name = "FILE")]
     rest_client_config: Option<PathBuf>,
@@ -267,7 +286,7 @@ impl From<App> for Command {
             App::Show { name, place } => Command::Show(Show::App { name, place }),
             App::Add(add) => Command::Add(Add::App(add)),
             App::Update(update) => Command::Update(Update::App(update)),
-            App::Remove { name, place } => Command::Remove(Remove::App { name, place }),
+            App::Remove { name, yes, place } => Command::Remove(Remove::App { name, yes, place }),
         }
     }
 }
@@ -312,6 +331,13 @@ impl Command {
     pub fn run(self, data_dir: &Path, rules: &phones::Rules) -> Result<String, String> {
         let store = Store::new(data_dir);
         let load = || store.load().map_err(|error| format!("{error}."));
+        if matches!(self, Command::Show(_)) && self.needs_settings() && !data_dir.is_dir() {
+            let dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+            return Err(format!(
+                "There is no folder {} (data_dir), so no gateway has run with it: say --config or --set data_dir=DIR as the gateway has it.",
+                dir.display()
+            ));
+        }
         match self {
             Command::Show(Show::Apps { details: false, .. }) => Ok(table(load()?.apps())),
             Command::Show(Show::Apps { details: true, .. }) => {
@@ -339,7 +365,12 @@ impl Command {
             Command::Remove(Remove::Phone { user, .. }) => phones::remove(&user, data_dir),
             Command::Add(Add::App(add)) => add.run(&store),
             Command::Update(Update::App(update)) => update.run(&store),
-            Command::Remove(Remove::App { name, .. }) => {
+            Command::Remove(Remove::App { name, yes, .. }) => {
+                if !yes && Book::default().by_name(&name).is_ok() {
+                    return Err(format!(
+                        "{name} was there from the start, and pages that name no application of yours use it. To remove it all the same: trunkgate remove app {name} --yes"
+                    ));
+                }
                 store.change(|book| book.remove(&name))?;
                 Ok(format!(
                     "Application {name} is removed: new pages with its appKey are refused; those that are connected keep its hooks until they leave.\n{}",
@@ -379,6 +410,12 @@ impl AddApp {
 
 impl UpdateApp {
     fn run(self, store: &Store) -> Result<String, String> {
+        if self.key.is_none() && self.url.is_none() && self.rest.is_empty() {
+            return Err(format!(
+                "Nothing is given that {} should have instead; `trunkgate update app --help` lists what can be changed.",
+                self.name
+            ));
+        }
         let change = self.rest.change()?;
         let (key, url, name) = (self.key, self.url, self.name);
         store.change(|book| {
@@ -397,6 +434,33 @@ impl UpdateApp {
 }
 
 impl Options {
+    fn is_empty(&self) -> bool {
+        let texts = [
+            &self.rest_user,
+            &self.owner,
+            &self.main_class,
+            &self.callback_class,
+        ];
+        let secrets = [&self.rest_password, &self.hook_secret];
+        let files = [
+            &self.rest_password_file,
+            &self.hook_secret_file,
+            &self.rest_client_config,
+        ];
+        let numbers = [
+            self.max_sessions,
+            self.connections_per_second,
+            self.messages_per_second,
+        ];
+        texts.iter().all(|text| text.is_none())
+            && secrets.iter().all(|secret| secret.is_none())
+            && files.iter().all(|file| file.is_none())
+            && numbers.iter().all(Option::is_none)
+            && self.origin.is_empty()
+            && self.password_over_http.is_none()
+            && self.sip_message_raw.is_none()
+    }
+
     /// What these options change, once the files are read.
     fn change(self) -> Result<impl FnOnce(&mut Record), String> {
         let secret = |text: Option<HiddenText>, file: &Option<PathBuf>| match (text, file) {
@@ -451,6 +515,16 @@ impl Options {
                     Raw::Default => None,
                 }),
             );
+            let listed = |list: Vec<String>| {
+                let list: Vec<String> = list.into_iter().filter(|text| !text.is_empty()).collect();
+                (!list.is_empty()).then_some(list)
+            };
+            let mut line = app.line.take().unwrap_or_default();
+            put(&mut line.number, self.number);
+            put(&mut line.display, self.display);
+            put(&mut line.trunks, self.trunks.map(listed));
+            put(&mut line.prefixes, self.prefixes.map(listed));
+            app.line = (line != LineIdentity::default()).then_some(line);
             put(&mut app.max_sessions, self.max_sessions);
             put(&mut app.connections_per_second, self.connections_per_second);
             put(&mut app.messages_per_second, self.messages_per_second);
@@ -612,6 +686,8 @@ fn details(app: &Record) -> String {
         Some(RawSip::StatusLine) => "status-line",
         Some(RawSip::Off) => "off",
     };
+    let line = app.line.clone().unwrap_or_default();
+    let list = |list: Option<Vec<String>>| list.unwrap_or_default().join(", ");
     let lines = [
         ("name", app.name.clone()),
         ("appKey", app.key.clone()),
@@ -631,6 +707,13 @@ fn details(app: &Record) -> String {
             if app.password_over_http { "yes" } else { "no" }.to_owned(),
         ),
         ("sipMessageRaw", raw.to_owned()),
+        ("number", or(&line.number, "none")),
+        ("display name", or(&line.display, "-")),
+        ("trunks", or(&list(line.trunks), "as the dial plan says")),
+        (
+            "prefixes",
+            or(&list(line.prefixes), "as the dial plan says"),
+        ),
         ("sessions at most", limit(app.max_sessions)),
         ("connections a second", limit(app.connections_per_second)),
         ("messages a second", limit(app.messages_per_second)),
@@ -671,6 +754,44 @@ mod tests {
         match line.task().0 {
             Task::Apps(command) => command.run(dir, &crate::cli::phones::Rules::default()),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_application_is_given_a_number_trunks_and_prefixes_and_loses_them_again() {
+        let dir = test_dir();
+        let dir = dir.path();
+        let add = ["add", "app", "shop", "shopKey", ""];
+        let line = [
+            "--number",
+            "+4930123456",
+            "--trunks",
+            "a,b",
+            "--prefixes",
+            "+49,+43",
+        ];
+        run(dir, &[&add[..], &line, &["--display", "Shop"]].concat()).unwrap();
+        let seen = |what: &str| {
+            let all = run(dir, &["show", "app", "shop"]).unwrap();
+            let line = all.lines().find(|line| line.starts_with(what)).unwrap();
+            line[what.len()..].trim().to_owned()
+        };
+        assert_eq!(seen("number"), "+4930123456");
+        assert_eq!(seen("display name"), "Shop");
+        assert_eq!(seen("trunks"), "a, b");
+        assert_eq!(seen("prefixes"), "+49, +43");
+        let apart = ["update", "app", "--number", "", "--prefixes", "", "shop"];
+        run(dir, &apart).unwrap();
+        assert_eq!(seen("number"), "none");
+        assert_eq!(seen("trunks"), "a, b");
+        assert_eq!(seen("prefixes"), "as the dial plan says");
+        for wrong in [
+            ["--number", "030-1"],
+            ["--prefixes", "49"],
+            ["--number", "+030"],
+        ] {
+            let line = ["update", "app", wrong[0], wrong[1], "shop"];
+            assert!(run(dir, &line).is_err(), "{wrong:?}");
         }
     }
 
@@ -872,6 +993,24 @@ mod tests {
     }
 
     #[test]
+    fn a_data_dir_that_is_not_there_is_told_instead_of_what_it_might_hold() {
+        let dir = test_dir();
+        let told = run(&dir.path().join("elsewhere"), &["show", "apps"]).unwrap_err();
+        assert!(
+            told.contains("elsewhere (data_dir)") && told.contains("--config"),
+            "{told}"
+        );
+        assert!(run(&dir.path().join("elsewhere"), &["show", "rest-methods"]).is_ok());
+    }
+
+    #[test]
+    fn an_application_from_the_start_is_removed_by_who_insists() {
+        let dir = test_dir();
+        run(dir.path(), &["app", "remove", "defaultApp", "--yes"]).unwrap();
+        assert!(run(dir.path(), &["show", "app", "defaultApp"]).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing() {
         let dir = test_dir();
         let dir = dir.path();
@@ -898,6 +1037,8 @@ mod tests {
                 "show rest-methods",
             ),
             (&["remove", "app", "nobody"], "show apps"),
+            (&["remove", "app", "defaultApp"], "defaultApp --yes"),
+            (&["update", "app", "defaultApp"], "Nothing is given"),
             (&["update", "app", "-p", "geheim", "defaultApp"], "-u"),
             (
                 &["add", "app", "a", "a", "", "--hook-secret-file", "/nowhere"],

@@ -159,6 +159,10 @@ pub enum InbandDtmf {
 pub struct Calls {
     pub codec_policy: CodecPolicy,
     pub inband_dtmf: InbandDtmf,
+    /// Calls at once, new ones per second (0: no limit), and emergency calls beyond the first.
+    pub max_calls: usize,
+    pub max_calls_per_second: u32,
+    pub emergency_reserve: usize,
     pub max_echo_calls: usize,
     pub max_echo: Duration,
     pub ringback: Ringback,
@@ -169,6 +173,8 @@ pub struct Calls {
     pub tell_hold_by_peer: bool,
     /// Names of header fields that a page may add to an INVITE beside those that begin with `X-`.
     pub page_headers: Vec<String>,
+    /// Names of header fields that pass from line to line, beside `Identity`.
+    pub bridge_headers: Vec<String>,
 }
 
 /// Whose ringback tone pages hear where the PBX sends none.
@@ -423,7 +429,7 @@ fn read_all(reader: &mut Reader, arguments: &Arguments, around: &Surroundings) -
 }
 
 fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
-    let listeners = sip.map_or(&[][..], |sip| &sip.listen);
+    let listeners = sip.map(|sip| sip.listen.as_slice());
     let trunks = trunks::read_trunks(reader, listeners);
     let registrar = read_registrar(reader);
     let digests = reader.list(
@@ -633,6 +639,9 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
             _ => Err("is neither \"auto\" nor \"off\"".to_owned()),
         },
     );
+    let max_calls = reader.integer("calls.max_calls", 5_000, 1..=100_000, "");
+    let per_second = reader.integer("calls.max_calls_per_second", 0, 0..=100_000, "");
+    let emergency_reserve = reader.integer("calls.emergency_reserve", 20, 0..=10_000, "");
     let max_echo_calls = reader.integer("calls.max_echo_calls", 16, 0..=100_000, "");
     let max_echo = reader.integer("calls.max_echo_seconds", 180, 1..=86_400, " seconds");
     let ringback = reader.text("calls.ringback", "eu", Shown::Plainly, |text| match text {
@@ -655,9 +664,13 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
         },
     );
     let page_headers = reader.list("calls.page_headers", &[], values::page_header);
+    let bridge_headers = reader.list("calls.bridge_headers", &[], values::page_header);
     Some(Calls {
         codec_policy: codec_policy?,
         inband_dtmf: inband_dtmf?,
+        max_calls: usize::try_from(max_calls?).ok()?,
+        max_calls_per_second: u32::try_from(per_second?).ok()?,
+        emergency_reserve: usize::try_from(emergency_reserve?).ok()?,
         max_echo_calls: usize::try_from(max_echo_calls?).ok()?,
         max_echo: seconds(max_echo?)?,
         ringback: ringback?,
@@ -665,6 +678,7 @@ fn read_calls(reader: &mut Reader) -> Option<Calls> {
         busy_as_failed: busy_as_failed?,
         tell_hold_by_peer: hold_by_peer?,
         page_headers: page_headers?,
+        bridge_headers: bridge_headers?,
     })
 }
 

@@ -574,13 +574,14 @@ fn a_lone_word_that_is_no_log_level_is_refused() {
 fn flags_and_choices_of_calls_are_read_from_wherever_they_come() {
     let (_dir, arguments) = file(
         "[calls]\nfollow_refer = false\nbusy_as_failed = \"true\"\nhold_by_peer = \"silent\"\nringback = \"gb\"\n\
-         page_headers = [\"Alert-Info\"]\n[signaling]\nclose_on_registration_failure = false\n",
+         page_headers = [\"Alert-Info\"]\nbridge_headers = [\"User-to-User\"]\n[signaling]\nclose_on_registration_failure = false\n",
     );
     let config = Config::load(&arguments, &around()).unwrap();
     assert!(!config.calls.follow_refer && config.calls.busy_as_failed);
     assert!(!config.calls.tell_hold_by_peer && !config.signaling.close_on_registration_failure);
     assert_eq!(config.calls.ringback, Ringback::Gb);
     assert_eq!(config.calls.page_headers, ["Alert-Info"]);
+    assert_eq!(config.calls.bridge_headers, ["User-to-User"]);
     assert!(
         !set(&["calls.follow_refer=false"])
             .unwrap()

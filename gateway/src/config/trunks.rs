@@ -38,7 +38,7 @@ pub struct TlsFiles {
     pub client_certificate: bool,
 }
 
-pub fn read_trunks(reader: &mut Reader, listeners: &[SipListen]) -> Option<Vec<Trunk>> {
+pub fn read_trunks(reader: &mut Reader, listeners: Option<&[SipListen]>) -> Option<Vec<Trunk>> {
     let names = reader.sections("trunk");
     if names.len() > TRUNKS {
         reader
@@ -54,7 +54,7 @@ pub fn read_trunks(reader: &mut Reader, listeners: &[SipListen]) -> Option<Vec<T
     trunks.into_iter().collect()
 }
 
-fn read_trunk(reader: &mut Reader, name: &str, _listeners: &[SipListen]) -> Option<Trunk> {
+fn read_trunk(reader: &mut Reader, name: &str, listeners: Option<&[SipListen]>) -> Option<Trunk> {
     let key = |key: &str| format!("trunk.{name}.{key}");
     if !is_name(name) {
         reader.complaints.push(format!(
@@ -101,7 +101,16 @@ fn read_trunk(reader: &mut Reader, name: &str, _listeners: &[SipListen]) -> Opti
             Some(None)
         }
     };
-    let listener = reader.text(&key("listener"), "", Shown::Plainly, plain);
+    let listener = reader.text(&key("listener"), "", Shown::Plainly, |text| {
+        // Where the listeners cannot be read themselves, that is told.
+        let there = listeners.is_none_or(|all| all.iter().any(|listen| listen.name == text));
+        match text.is_empty() || there {
+            true => Ok(text.to_owned()),
+            false => Err(format!(
+                "is the name of no listener: say ;name={text} in sip.listen"
+            )),
+        }
+    });
     let tls = read_tls(reader, &key);
     let media = read_media(reader, &key);
     let limit = |reader: &mut Reader, what: &str| {

@@ -30,6 +30,9 @@ pub enum LocalTransport {
         /// A port pair of its own for pictures, where the leg was made with one.
         #[serde(default)]
         video: Vec<SocketAddr>,
+        /// Where the leg was made to do ICE.
+        #[serde(default)]
+        ice: Option<IceCredentials>,
     },
     Source,
 }
@@ -49,11 +52,17 @@ impl std::fmt::Debug for LocalTransport {
                 .field("fingerprint", fingerprint)
                 .field("candidates", candidates)
                 .finish_non_exhaustive(),
-            LocalTransport::Rtp { rtp, sdes, video } => f
+            LocalTransport::Rtp {
+                rtp,
+                sdes,
+                video,
+                ice,
+            } => f
                 .debug_struct("Rtp")
                 .field("rtp", rtp)
                 .field("sdes", sdes)
                 .field("video", video)
+                .field("ice", ice)
                 .finish(),
             LocalTransport::Source => f.write_str("Source"),
         }
@@ -108,6 +117,9 @@ pub enum RemoteTransport {
         /// Where its pictures come from and go to; `None` where there are none.
         #[serde(default)]
         video: Option<Box<VideoAddresses>>,
+        /// It does ICE for its sound: who checks with these is heard, and the address that it nominates is sent to.
+        #[serde(default)]
+        ice: Option<Box<IceCredentials>>,
     },
 }
 
@@ -132,6 +144,7 @@ impl std::fmt::Debug for RemoteTransport {
                 signalling,
                 sdes,
                 video,
+                ice,
             } => f
                 .debug_struct("Rtp")
                 .field("rtp", rtp)
@@ -139,8 +152,22 @@ impl std::fmt::Debug for RemoteTransport {
                 .field("signalling", signalling)
                 .field("sdes", sdes)
                 .field("video", video)
+                .field("ice", ice)
                 .finish(),
         }
+    }
+}
+
+/// A short-term credential (RFC 8445 §5.3). The password is a secret (`Debug` leaves it out).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceCredentials {
+    pub ufrag: String,
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IceCredentials {{ ufrag: {}, … }}", self.ufrag)
     }
 }
 
@@ -272,6 +299,7 @@ mod tests {
             signalling: [192, 0, 2, 1].into(),
             sdes: Some((key.clone(), key.clone())),
             video: None,
+            ice: None,
         };
         let local = LocalTransport::WebRtc {
             ufrag: "ufrag".into(),
@@ -286,6 +314,7 @@ mod tests {
             rtp: Vec::new(),
             sdes: vec![key],
             video: Vec::new(),
+            ice: None,
         };
         let shown = format!("{remote:?} {keyed:?} {local:?} {own:?}");
         assert!(shown.contains("ufrag"));

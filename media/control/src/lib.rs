@@ -12,8 +12,9 @@ mod stats;
 
 pub use codec::{Codec, Format};
 pub use description::{
-    Candidate, Direction, DtlsRole, Face, Fingerprint, KeyFrameRequests, LocalTransport, MediaKind,
-    Remote, RemoteMedia, RemoteTransport, SdesKey, SrtpProfile, VideoAddresses,
+    Candidate, Direction, DtlsRole, Face, Fingerprint, IceCredentials, KeyFrameRequests,
+    LocalTransport, MediaKind, Remote, RemoteMedia, RemoteTransport, SdesKey, SrtpProfile,
+    VideoAddresses,
 };
 pub use ids::{GroupId, LegId};
 pub use stats::{LegStats, Load};
@@ -119,6 +120,9 @@ pub enum LegSpec {
         /// With a second port pair for pictures.
         #[serde(default)]
         video: bool,
+        /// Answers the connectivity checks of a peer that does ICE for its sound (RFC 8445; we are lite).
+        #[serde(default)]
+        ice: bool,
     },
     /// One of our own.
     Source(Source),

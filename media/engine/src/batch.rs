@@ -3,12 +3,13 @@
 
 use crate::datagram::{Buf, Datagram, Path, Step};
 use crate::forward::{Line, Road};
+use crate::ice::{Verdict, parse_check};
 use crate::latch::Origin;
 use crate::leg::Leg;
 use crate::legs::{Legs, MAX_WAITING_PACKETS, Output, SocketUse};
 use crate::pictures::PAUSE;
 use crate::rewrite::SourceKey;
-use crate::transport::{Crypto, Transport};
+use crate::transport::{Crypto, RtpPort, Transport};
 use media_control::{Event, MediaKind};
 use media_packet::demux::{Class, classify};
 use media_packet::rtp::{self, RtpHeader};
@@ -95,13 +96,60 @@ impl Legs {
             SocketUse::Rtp { leg, line } => match class {
                 Class::Rtp => Step::Rtp { leg, line },
                 Class::Rtcp => Step::Rtcp { leg, line },
-                Class::Stun | Class::Dtls | Class::Unknown => self.stranger(leg),
+                Class::Stun => self.phone_checks(leg, line, false, datagram.buf.data(), path, now),
+                Class::Dtls | Class::Unknown => self.stranger(leg),
             },
             SocketUse::Rtcp { leg, line } => match class {
                 Class::Rtcp => Step::Rtcp { leg, line },
-                Class::Stun | Class::Dtls | Class::Rtp | Class::Unknown => self.stranger(leg),
+                Class::Stun => self.phone_checks(leg, line, true, datagram.buf.data(), path, now),
+                Class::Dtls | Class::Rtp | Class::Unknown => self.stranger(leg),
             },
         }
+    }
+
+    /// A STUN message on a port of a SIP leg: a check, where the leg does ICE (RFC 8445 §7.3). One that comes before
+    /// the peer's description is answered too (§7.3.1.4).
+    fn phone_checks(
+        &mut self,
+        index: u32,
+        line: Line,
+        rtcp: bool,
+        packet: &[u8],
+        path: Path,
+        now: Instant,
+    ) -> Step {
+        let mut reply = std::mem::take(&mut self.reply);
+        let ice = match self.leg_mut(index).map(|leg| &mut leg.transport) {
+            Some(Transport::Rtp(rtp)) if line == Line::First => rtp.ice.as_mut(),
+            _ => None,
+        };
+        let verdict = match (ice, parse_check(packet)) {
+            (Some(ice), Some(check)) => Some(
+                ice.component_mut(rtcp)
+                    .handle_check(&check, path, now, &mut reply),
+            ),
+            // A keep-alive of a peer whose checks we answer (RFC 8445 §11) is no stranger's.
+            (Some(ice), None) if ice.component(rtcp).last_check(&path).is_some() => {
+                self.reply = reply;
+                return Step::Done;
+            }
+            _ => None,
+        };
+        if verdict.is_some() && !reply.is_empty() {
+            self.transmit(path, &reply);
+        }
+        self.reply = reply;
+        match verdict {
+            None => return self.stranger(index),
+            Some(Verdict::Ignored) => return self.unauthentic(index),
+            Some(Verdict::Refused) => {}
+            Some(Verdict::Valid { .. }) => {
+                if let Some(leg) = self.leg_mut(index) {
+                    leg.renew_paths();
+                }
+            }
+        }
+        Step::Done
     }
 
     fn stranger(&mut self, index: u32) -> Step {
@@ -132,17 +180,15 @@ impl Legs {
         let known = leg.look_up(line, header.pt).map(|recent| recent.known);
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
-            Transport::Rtp(rtp) => match rtp.remote_mut(line) {
-                Some(remote) => {
-                    let before = remote.rtp.path();
-                    let origin = remote.rtp.judge(path, known.map(|_| header.ssrc));
-                    if before != remote.rtp.path() {
-                        leg.renew_paths();
-                    }
-                    origin
+            Transport::Rtp(rtp) => {
+                let latched = |rtp: &mut RtpPort| rtp.remote_mut(line).and_then(|r| r.rtp.path());
+                let before = latched(rtp);
+                let origin = rtp.judge(line, false, path, known.map(|_| header.ssrc));
+                if before != latched(rtp) {
+                    leg.renew_paths();
                 }
-                None => Origin::Stranger,
-            },
+                origin
+            }
             Transport::Source(_) => Origin::Stranger,
         };
         if origin == Origin::Stranger {
@@ -309,17 +355,7 @@ impl Legs {
         let ssrc = rtcp_sender(datagram.buf.data());
         let origin = match &mut leg.transport {
             Transport::WebRtc(_) => Origin::Peer,
-            Transport::Rtp(rtp) => match rtp.remote_mut(line) {
-                Some(remote) => {
-                    let latch = if muxed {
-                        &mut remote.rtp
-                    } else {
-                        &mut remote.rtcp
-                    };
-                    latch.judge(path, ssrc)
-                }
-                None => Origin::Stranger,
-            },
+            Transport::Rtp(rtp) => rtp.judge(line, !muxed, path, ssrc),
             Transport::Source(_) => Origin::Stranger,
         };
         if origin == Origin::Stranger {

@@ -11,7 +11,7 @@ use crate::legs::{Legs, MAX_LEGS, Output, SocketUse};
 use crate::rewrite::OutStream;
 use crate::source::SourceState;
 use crate::transport::{
-    Expected, Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
+    Expected, Keys, PhoneIce, PortPair, RtpPort, RtpRemote, Transport, WebRtc, draw_sdes,
 };
 use media_codec::chord::{MAX_STEPS, MAX_TONES};
 use media_control::{
@@ -115,7 +115,8 @@ impl Legs {
                     keys: None,
                 }))
             }
-            LegSpec::Rtp { sdes, .. } => {
+            LegSpec::Rtp { sdes, ice, .. } => {
+                let ice = ice.then(|| IceCreds::draw(&mut *self.random));
                 let offered = if *sdes {
                     draw_sdes(&mut *self.random)
                 } else {
@@ -129,6 +130,7 @@ impl Legs {
                     second_remote: None,
                     keys: None,
                     agreed: None,
+                    ice: ice.map(|creds| Box::new(PhoneIce::new(creds))),
                 }))
             }
             LegSpec::Source(source) => Transport::Source(SourceState::new(source.clone())),
@@ -249,6 +251,7 @@ impl Legs {
                 rtp: rtp.ports.iter().map(|pair| pair.announced).collect(),
                 sdes: rtp.offered.clone(),
                 video: rtp.second.iter().map(|pair| pair.announced).collect(),
+                ice: rtp.ice.as_ref().map(|ice| ice.rtp.creds.told()),
             },
             Transport::Source(_) => LocalTransport::Source,
         };
@@ -329,8 +332,12 @@ impl Legs {
                     signalling,
                     sdes,
                     video,
+                    ice,
                 },
             ) => {
+                if let Some(own) = &mut port.ice {
+                    own.described(ice.map(|ice| IceCreds::from(*ice)));
+                }
                 // Each m-line has keys of its own (RFC 4568 §5), and these are the sound's.
                 let video = video.filter(|_| sdes.is_none() && !port.second.is_empty());
                 if video.is_none() {

@@ -34,7 +34,22 @@ impl std::fmt::Debug for IceCreds {
     }
 }
 
+impl From<media_control::IceCredentials> for IceCreds {
+    fn from(told: media_control::IceCredentials) -> IceCreds {
+        let media_control::IceCredentials { ufrag, pwd } = told;
+        IceCreds { ufrag, pwd }
+    }
+}
+
 impl IceCreds {
+    /// As descriptions tell them.
+    pub fn told(&self) -> media_control::IceCredentials {
+        media_control::IceCredentials {
+            ufrag: self.ufrag.clone(),
+            pwd: self.pwd.clone(),
+        }
+    }
+
     /// 8 and 32 characters out of 64: 48 and 192 bits (RFC 8445 §5.3 asks for 24 and 128).
     pub fn draw(random: &mut dyn FnMut(&mut [u8])) -> IceCreds {
         const ICE_CHARS: &[u8; 64] =

@@ -12,7 +12,7 @@ use crate::legs::Legs;
 use crate::rewrite::{OutStream, OutStreamState};
 use crate::source::SourceState;
 use crate::stats::{Inbound, InboundState};
-use crate::transport::{Keys, PortPair, RtpPort, RtpRemote, Transport, WebRtc};
+use crate::transport::{Keys, PhoneIce, PortPair, RtpPort, RtpRemote, Transport, WebRtc};
 use media_control::{GroupId, LegId, LegSpec, RemoteMedia, SdesKey};
 use media_packet::srtp;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,8 @@ pub enum TransportSnapshot {
         second_bound: Vec<SocketAddr>,
         #[serde(default)]
         second_remote: Option<Box<RemoteSnapshot>>,
+        #[serde(default)]
+        ice: Option<Box<PhoneIceSnapshot>>,
     },
     Source,
 }
@@ -67,6 +69,16 @@ pub enum TransportSnapshot {
 pub struct KeysSnapshot {
     inbound: srtp::Snapshot,
     outbound: srtp::Snapshot,
+}
+
+/// Of a SIP leg's ICE: which addresses its peer nominated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PhoneIceSnapshot {
+    local: IceCreds,
+    remote: Option<IceCreds>,
+    used: bool,
+    rtp: Option<PathSnapshot>,
+    rtcp: Option<PathSnapshot>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -132,6 +144,19 @@ impl Legs {
                     .second_remote
                     .as_ref()
                     .map(|r| self.remote_snapshot(r, &rtp.second)),
+                ice: rtp.ice.as_ref().map(|ice| {
+                    let place = |component: &IceLite| {
+                        let path = component.nominated_path();
+                        path.and_then(|path| self.place(path, &rtp.ports))
+                    };
+                    Box::new(PhoneIceSnapshot {
+                        local: ice.rtp.creds.clone(),
+                        remote: ice.rtp.remote().cloned(),
+                        used: ice.used,
+                        rtp: place(&ice.rtp),
+                        rtcp: place(&ice.rtcp),
+                    })
+                }),
             },
             Transport::Source(_) => TransportSnapshot::Source,
         };
@@ -198,6 +223,7 @@ impl Legs {
                 remote,
                 second_bound,
                 second_remote,
+                ice,
             } => {
                 if bound.len() + second_bound.len() != ports.len() {
                     return Err(RestoreError::Sockets);
@@ -208,7 +234,9 @@ impl Legs {
                 let second_remote =
                     second_remote.map(|remote| self.restore_remote(&remote, &second));
                 let keys = keys.map(|keys| keys.restore()).transpose()?;
+                let ice = ice.map(|ice| Box::new(self.restore_ice(*ice, &ports, now)));
                 let rtp = RtpPort {
+                    ice,
                     ports,
                     second,
                     offered,
@@ -278,6 +306,26 @@ impl Legs {
             rtp: Latch::restore(remote.rtp, self.find_some(remote.rtp_path, ports)),
             rtcp: Latch::restore(remote.rtcp, self.find_some(remote.rtcp_path, ports)),
             muxed: remote.muxed,
+        }
+    }
+
+    fn restore_ice(&self, ice: PhoneIceSnapshot, ports: &[PortPair], now: Instant) -> PhoneIce {
+        let component = |path| match (&ice.remote, self.find_some(path, ports)) {
+            (Some(remote), Some(path)) => {
+                IceLite::restore(ice.local.clone(), remote.clone(), path, now)
+            }
+            (remote, _) => {
+                let mut fresh = IceLite::new(ice.local.clone());
+                if let Some(remote) = remote {
+                    fresh.set_remote(remote.clone());
+                }
+                fresh
+            }
+        };
+        PhoneIce {
+            rtp: component(ice.rtp),
+            rtcp: component(ice.rtcp),
+            used: ice.used,
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::datagram::{Path, SocketId};
 use crate::dtls::{ExportedKeys, Handshake};
 use crate::forward::Line;
-use crate::ice::IceLite;
-use crate::latch::Latch;
+use crate::ice::{IceCreds, IceLite};
+use crate::latch::{Latch, Origin};
 use crate::source::SourceState;
 use media_control::{DtlsRole, Fingerprint, SdesKey, SrtpProfile};
 use media_packet::srtp;
@@ -142,6 +142,46 @@ pub(crate) struct RtpPort {
     pub keys: Option<Keys>,
     /// The keys in force, to see whether a new description changes them.
     pub agreed: Option<(SdesKey, SdesKey)>,
+    /// Where the leg may do ICE.
+    pub ice: Option<Box<PhoneIce>>,
+}
+
+/// ICE with a SIP peer, for its sound: both ports have checks of their own (RFC 8445 §4, components 1 and 2), under one
+/// credential.
+pub(crate) struct PhoneIce {
+    pub rtp: IceLite,
+    pub rtcp: IceLite,
+    /// The peer's last description had credentials; else its checks say nothing.
+    pub used: bool,
+}
+
+impl PhoneIce {
+    pub fn new(creds: IceCreds) -> PhoneIce {
+        PhoneIce {
+            rtp: IceLite::new(creds.clone()),
+            rtcp: IceLite::new(creds),
+            used: false,
+        }
+    }
+
+    /// What the peer's description says: its credentials, or that it does no ICE.
+    pub fn described(&mut self, remote: Option<IceCreds>) {
+        self.used = remote.is_some();
+        let Some(remote) = remote else { return };
+        for component in [&mut self.rtp, &mut self.rtcp] {
+            if component.remote() != Some(&remote) {
+                component.set_remote(remote.clone());
+            }
+        }
+    }
+
+    pub fn component(&self, rtcp: bool) -> &IceLite {
+        if rtcp { &self.rtcp } else { &self.rtp }
+    }
+
+    pub fn component_mut(&mut self, rtcp: bool) -> &mut IceLite {
+        if rtcp { &mut self.rtcp } else { &mut self.rtp }
+    }
 }
 
 pub(crate) struct RtpRemote {
@@ -184,9 +224,42 @@ impl RtpPort {
         }
     }
 
+    /// Where ICE says that a port's packets go; `None` before the first check, and without ICE.
+    fn nominated(&self, line: Line, rtcp: bool) -> Option<Path> {
+        let ice = self
+            .ice
+            .as_ref()
+            .filter(|ice| ice.used && line == Line::First)?;
+        ice.component(rtcp).nominated_path()
+    }
+
+    /// From whom a packet is, by the checks of its sender where there were any, else by the latch.
+    pub fn judge(&mut self, line: Line, rtcp: bool, path: Path, ssrc: Option<u32>) -> Origin {
+        if self.nominated(line, rtcp).is_some()
+            && let Some(ice) = &self.ice
+        {
+            return match ice.component(rtcp).last_check(&path) {
+                Some(_) => Origin::Peer,
+                None => Origin::Stranger,
+            };
+        }
+        let Some(remote) = self.remote_mut(line) else {
+            return Origin::Stranger;
+        };
+        let latch = if rtcp {
+            &mut remote.rtcp
+        } else {
+            &mut remote.rtp
+        };
+        latch.judge(path, ssrc)
+    }
+
     pub fn rtp_path(&self, line: Line) -> Option<Path> {
         let (remote, ports) = self.line(line);
         let latch = &remote?.rtp;
+        if let Some(path) = self.nominated(line, false) {
+            return Some(path).filter(|_| latch.destination().is_some());
+        }
         latch
             .path()
             .or_else(|| path_to(ports, latch.destination()?, false))
@@ -197,6 +270,9 @@ impl RtpPort {
         let remote = remote?;
         if remote.muxed {
             return self.rtp_path(line);
+        }
+        if let Some(path) = self.nominated(line, true) {
+            return Some(path).filter(|_| remote.rtcp.destination().is_some());
         }
         remote
             .rtcp

@@ -107,6 +107,7 @@ fn relay_without_heap(v13: bool, pictures: bool) {
             face: Face::Inside,
             sdes: false,
             video: pictures,
+            ice: false,
         },
     );
     let formats = vec![format(Codec::Pcmu, 0, 8000)];
@@ -133,6 +134,7 @@ fn relay_without_heap(v13: bool, pictures: bool) {
                     rtcp: None,
                 })
             }),
+            ice: None,
         },
         media,
     };

@@ -40,6 +40,7 @@ fn call() -> (Bed, Browser) {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     );
     let remote = Remote {
@@ -49,6 +50,7 @@ fn call() -> (Bed, Browser) {
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media: audio(vec![format(Codec::Pcmu, 0, 8000)]),
     };
@@ -329,6 +331,7 @@ fn a_description_of_the_wrong_kind_or_size_is_refused() {
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media: vec![],
     };

@@ -142,6 +142,7 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
                 face: Face::Inside,
                 sdes: false,
                 video: false,
+                ice: false,
             },
         );
         let formats = vec![format(Codec::Pcmu, 0, 8000)];
@@ -158,6 +159,7 @@ fn what_the_network_did_to_a_stream_is_what_the_far_side_sees() {
                 signalling: "192.0.2.20".parse().unwrap(),
                 sdes: None,
                 video: None,
+                ice: None,
             },
             media: audio(formats),
         };

@@ -39,6 +39,7 @@ fn phone_at(rtp: Option<&str>, signalling: &str, media: Vec<RemoteMedia>) -> Rem
             signalling: signalling.parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media,
     }
@@ -65,6 +66,7 @@ impl Call {
                 face: Face::Inside,
                 sdes: false,
                 video: false,
+                ice: false,
             },
         );
         let remote = browser.description(browser_formats);
@@ -328,6 +330,7 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
             face: Face::Inside,
             sdes: true,
             video: false,
+            ice: false,
         },
     ) else {
         panic!()
@@ -340,6 +343,7 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
                 face: Face::Inside,
                 sdes: true,
                 video: false,
+                ice: false,
             },
         );
         bed.create_echo(3);
@@ -356,6 +360,7 @@ fn sdes_opens_and_closes_and_only_the_keys_move_the_phone() {
                 signalling: "192.0.2.20".parse().unwrap(),
                 sdes: Some((theirs, ours.clone())),
                 video: None,
+                ice: None,
             },
             media: audio(formats()),
         };
@@ -590,6 +595,7 @@ fn a_repeated_command_answers_the_same_and_an_unknown_leg_is_closed_already() {
             face: Face::Inside,
             sdes: true,
             video: false,
+            ice: false,
         },
     );
     let again = bed.create(
@@ -598,6 +604,7 @@ fn a_repeated_command_answers_the_same_and_an_unknown_leg_is_closed_already() {
             face: Face::Inside,
             sdes: true,
             video: false,
+            ice: false,
         },
     );
     assert_eq!(first, again);

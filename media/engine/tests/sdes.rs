@@ -27,6 +27,7 @@ fn keyed_leg() -> LegSpec {
         face: Face::Inside,
         sdes: true,
         video: false,
+        ice: false,
     }
 }
 
@@ -77,6 +78,7 @@ impl Phone {
                     signalling: self.at.ip(),
                     sdes: Some((self.theirs.clone(), self.ours.clone())),
                     video: None,
+                    ice: None,
                 },
                 media: audio(formats),
             },

@@ -50,6 +50,7 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     );
     assert!(
@@ -71,6 +72,7 @@ fn a_call_goes_on_though_the_engine_is_reborn_before_every_packet() {
             signalling: "203.0.113.9".parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media: audio(formats),
     };
@@ -145,6 +147,7 @@ fn what_does_not_fit_is_refused() {
             face: Face::Inside,
             sdes: true,
             video: false,
+            ice: false,
         },
     );
     let snapshot = bed.legs.snapshot(LegId(2)).unwrap();

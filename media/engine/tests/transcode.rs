@@ -42,6 +42,7 @@ fn phone(formats: Vec<Format>) -> Remote {
             signalling: "192.0.2.20".parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media: audio(formats),
     }
@@ -58,6 +59,7 @@ fn call(phone_formats: Vec<Format>) -> (Bed, Browser) {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     );
     let remote = browser.description(opus_formats());
@@ -239,6 +241,7 @@ fn a_tone_of_ours_is_sent_in_the_codec_that_the_peer_takes() {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     );
     bed.create(

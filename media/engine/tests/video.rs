@@ -76,6 +76,7 @@ fn phone(media: Vec<RemoteMedia>) -> Remote {
                     rtcp: None,
                 })
             }),
+            ice: None,
         },
         media,
     }
@@ -117,6 +118,7 @@ impl Call {
                 face: Face::Inside,
                 sdes: false,
                 video: true,
+                ice: false,
             },
         );
         let LocalTransport::Rtp { rtp, video, .. } = local else {

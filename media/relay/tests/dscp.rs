@@ -118,6 +118,7 @@ fn media_packets_carry_the_operators_dscp_to_phones_and_browsers_on_both_ips() {
                 face: Face::Inside,
                 sdes: false,
                 video: false,
+                ice: false,
             },
         );
         bed.create(3, LegSpec::Source(Source::Echo));
@@ -134,6 +135,7 @@ fn media_packets_carry_the_operators_dscp_to_phones_and_browsers_on_both_ips() {
                     signalling: ip,
                     sdes: None,
                     video: None,
+                    ice: None,
                 },
                 media: audio(vec![format(Codec::Pcmu, 0, 8000)]),
             },

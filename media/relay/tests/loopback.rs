@@ -242,6 +242,7 @@ fn a_browser_and_a_phone_hear_each_other() {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     );
     let LocalTransport::Rtp { rtp: announced, .. } = phone_end else {
@@ -271,6 +272,7 @@ fn a_browser_and_a_phone_hear_each_other() {
             signalling: "127.0.0.1".parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media: browser::audio(vec![format(Codec::Pcmu, 0, 8000)]),
     };
@@ -314,6 +316,7 @@ fn a_lost_worker_ends_its_legs_and_is_replaced() {
             face: Face::Inside,
             sdes: true,
             video: false,
+            ice: false,
         },
     );
     bed.node.lose_worker(0);
@@ -369,6 +372,7 @@ fn a_transcoded_phone_is_sent_a_packet_every_20_ms() {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     );
     let LocalTransport::Rtp { rtp: announced, .. } = phone_end else {
@@ -395,6 +399,7 @@ fn a_transcoded_phone_is_sent_a_packet_every_20_ms() {
             signalling: "127.0.0.1".parse().unwrap(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media: browser::audio(vec![format(Codec::Pcma, 8, 8000)]),
     };
@@ -459,6 +464,7 @@ fn candidates_and_ports_say_what_is_announced() {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     ) else {
         panic!()
@@ -478,6 +484,7 @@ fn a_leg_without_ports_is_refused_and_a_taken_port_is_named() {
             face: Face::Inside,
             sdes: false,
             video: false,
+            ice: false,
         },
     });
     assert_eq!(
@@ -519,6 +526,7 @@ fn a_leg_with_pictures_has_two_even_ports_or_none() {
         face: Face::Inside,
         sdes: false,
         video: true,
+        ice: false,
     };
     let LocalTransport::Rtp { rtp, video, .. } = bed.create(1, 1, spec.clone()) else {
         panic!()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use signaling_protocol::rest_client_config::RestClientConfig;
-use signaling_protocol::{HookMethod, Secret};
+use signaling_protocol::{HookMethod, LineIdentity, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub struct App {
     /// Key of the signatures (WCS's own HMAC-MD5 and ours); none: hooks are not signed.
     pub hook_secret: Option<Secret>,
     pub sip_message_raw: Option<RawSip>,
+    /// Who its sessions are on the operator's lines, where the backend says nothing else.
+    pub line: Option<LineIdentity>,
     /// Sessions at once, and new ones per second and address; 0: the gateway's own limits alone.
     pub max_sessions: usize,
     pub connections_per_second: u32,
@@ -121,6 +123,7 @@ mod tests {
             password_over_http: false,
             hook_secret: None,
             sip_message_raw: None,
+            line: None,
             max_sessions: 0,
             connections_per_second: 0,
             messages_per_second: 0,

@@ -77,7 +77,10 @@ impl Desk {
                     session.doing = Some(Doing { request, frame });
                 }
             }
-            None => self.connect_now(id, frame, now),
+            None => {
+                self.board.vouch(id, app.line.clone(), false);
+                self.connect_now(id, frame, now);
+            }
         }
     }
 
@@ -149,6 +152,14 @@ impl Desk {
             );
         }
         session.reply = Some(reply.rest_client_config.clone());
+        let of_app = session.app.as_ref().and_then(|app| app.line.clone());
+        let line = match &reply.line {
+            None => of_app,
+            // What makes no sense may have been a restriction: such a session is nobody.
+            Some(None) => None,
+            Some(Some(answer)) => Some(answer.clone().over(of_app)),
+        };
+        self.board.vouch(id, line, true);
         reply.overwrite(&mut connection);
         self.connect_now(id, ClientMessage::Connection(connection), now);
         self.advance(id, now);

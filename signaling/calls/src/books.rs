@@ -1,7 +1,6 @@
 //! What calls are booked under while they last: the ledger's tickets, and the limits of the whole gateway.
 
 use crate::admission::Refused;
-use crate::api::SessionId;
 use crate::call::CallKey;
 use crate::hunting::ByPlan;
 use crate::switchboard::Switchboard;
@@ -81,15 +80,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<Option<Ticket>, Refused> {
         if emergency {
-            let (ticket, alarm) = self.ledger.begin_emergency(scopes, now);
-            if alarm {
-                let (at_once, _) = self.ledger.emergencies();
-                tracing::error!(
-                    at_once,
-                    "more emergency calls at once than emergency.alarm_after"
-                );
-            }
-            return Ok(Some(ticket));
+            return Ok(Some(self.ledger.begin_anyway(scopes, now)));
         }
         match self.ledger.begin(scopes, now) {
             Ok(ticket) => Ok(Some(ticket)),
@@ -108,7 +99,7 @@ impl Switchboard {
     pub(crate) fn alarm(&mut self, caller: &str, number: &str, now: Instant) -> Ticket {
         self.emergency_calls += 1;
         tracing::warn!(caller, number, "an emergency call");
-        let (ticket, too_many) = self.ledger.begin_emergency(&[], now);
+        let (ticket, too_many) = self.ledger.begin_emergency(now);
         if too_many {
             let at_once = self.ledger.emergencies().0;
             tracing::error!(
@@ -121,16 +112,12 @@ impl Switchboard {
 
     pub(crate) fn take_line(
         &mut self,
-        _session: SessionId,
         line: &Line,
         plan: &mut ByPlan,
         now: Instant,
     ) -> Result<(), Refused> {
         let scopes = self.line_scopes(line, &plan.number);
-        plan.line_ticket = match plan.emergency {
-            true => Some(self.ledger.begin_anyway(&scopes, now)),
-            false => self.book(&scopes, false, now)?,
-        };
+        plan.line_ticket = self.book(&scopes, plan.emergency, now)?;
         Ok(())
     }
 

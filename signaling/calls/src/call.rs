@@ -475,6 +475,14 @@ impl SipLeg {
         SipLeg { profile, ..self }
     }
 
+    /// Another line is to be used after all: whatever media has made already serves it as far as it can.
+    pub fn goes_by(&mut self, profile: MediaProfile) {
+        if let Some(local) = &mut self.local {
+            local.goes_by(&profile);
+        }
+        self.profile = profile;
+    }
+
     /// What our INVITE says: an offer, or nothing where the line wants the peer to offer (RFC 3264 §4).
     pub fn first_offer(&self, local: &SipLocal, ours: Direction) -> Vec<u8> {
         if self.profile.late_offer {
@@ -490,7 +498,8 @@ impl SipLeg {
         LegSpec::Rtp {
             face: Face::Inside,
             sdes: self.profile.srtp != Srtp::Forbid,
-            video: pictures && !keyed,
+            video: pictures && !keyed && !self.profile.ice,
+            ice: self.profile.ice,
         }
     }
 }

@@ -131,6 +131,7 @@ impl Switchboard {
             Some(sdp) => self.take_answer(key, invite, fork, sdp, source, now),
             None => self.take_early(key, invite, fork, now),
         };
+        self.mind_the_keys(key, invite, &raw);
         let followed = self
             .calls
             .get(&key)

@@ -143,7 +143,7 @@ impl Switchboard {
             .into_iter()
             .collect();
         let mut plan = ByPlan::new(route, What::default());
-        match self.next_way(session, &mut plan, now) {
+        match self.next_way(&mut plan, now) {
             Ok((line, mut wish)) => {
                 options.line = wish.options.line.take();
                 options.identity = std::mem::take(&mut wish.options.identity);

@@ -125,7 +125,6 @@ impl Switchboard {
     /// The next way that may be used now, booked; else why the last one may not.
     pub(crate) fn next_way(
         &mut self,
-        session: SessionId,
         plan: &mut ByPlan,
         now: Instant,
     ) -> Result<(Line, Wish), Refused> {
@@ -150,7 +149,7 @@ impl Switchboard {
                     continue;
                 }
             };
-            if let Err(why) = self.take_line(session, &line, plan, now) {
+            if let Err(why) = self.take_line(&line, plan, now) {
                 tried.status = why.sip_status.unwrap_or(503);
                 plan.tried.push(tried);
                 refused = why;
@@ -192,7 +191,7 @@ impl Switchboard {
         }
         let redirected = self.go_after(key, session, &mut plan, failure);
         let next = match redirected || plan.leads_on(failure.status) {
-            true => self.next_way(session, &mut plan, now).ok(),
+            true => self.next_way(&mut plan, now).ok(),
             false => None,
         };
         let Some(call) = self.calls.get_mut(&key) else {

@@ -282,6 +282,11 @@ impl Switchboard {
         if let (Some((theirs, chosen)), Some(source)) = (connect, source) {
             self.connect_sip(key, invite, theirs, chosen, SocketAddr::new(source, 0));
         }
+        let raw = self
+            .calls
+            .get(&key)
+            .and_then(|call| call.invite_raw.clone());
+        self.mind_the_keys(key, invite, raw.as_deref().unwrap_or_default());
         self.join(key, leg);
         self.trunk(key.0, Trunk::Accept { invite, sdp });
         Ok(())

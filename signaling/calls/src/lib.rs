@@ -11,6 +11,7 @@ mod bridge;
 mod call;
 mod callee;
 mod callers;
+mod clear;
 mod connecting;
 mod desk;
 mod dtmf;

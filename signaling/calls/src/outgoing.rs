@@ -116,7 +116,7 @@ impl Switchboard {
                     extra,
                 };
                 let mut plan = ByPlan::new(route, what);
-                let (line, wish) = match self.next_way(call.session, &mut plan, now) {
+                let (line, wish) = match self.next_way(&mut plan, now) {
                     Ok(way) => way,
                     Err(refused) => {
                         if let Some(ticket) = ticket {
@@ -205,7 +205,15 @@ impl Switchboard {
         } else {
             match (&mut call.far, local) {
                 (FarLeg::Echo { ready, .. }, _) => *ready = true,
-                (FarLeg::Sip(_), LocalTransport::Rtp { rtp, sdes, video }) => {
+                (
+                    FarLeg::Sip(_),
+                    LocalTransport::Rtp {
+                        rtp,
+                        sdes,
+                        video,
+                        ice,
+                    },
+                ) => {
                     let known = session
                         .and_then(|s| s.user.as_ref())
                         .and_then(|u| u.sip_peer);
@@ -231,6 +239,7 @@ impl Switchboard {
                         extra,
                         video,
                         ..SipLocal::new(address, session_id, sip.profile.clone(), &sdes)
+                            .with_ice(ice)
                     });
                 }
                 (FarLeg::Sip(_), _) => return,
@@ -400,7 +409,7 @@ impl Switchboard {
             extra: wish.extra,
         };
         let mut plan = ByPlan::new(route, what);
-        let (line, wish) = self.next_way(session, &mut plan, now)?;
+        let (line, wish) = self.next_way(&mut plan, now)?;
         let profile = self.profile_of(&line);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
@@ -409,7 +418,7 @@ impl Switchboard {
         call.account = NO_ACCOUNT;
         call.by_plan = Some(Box::new(plan));
         if let Some(sip) = call.sip_mut() {
-            sip.profile = profile;
+            sip.goes_by(profile);
             sip.line = Some(line);
             sip.wish = Some(wish);
         }

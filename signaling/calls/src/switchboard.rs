@@ -61,6 +61,9 @@ pub struct Switchboard {
     pub(crate) emergency_calls: u64,
     #[serde(default)]
     pub(crate) refused_calls: u64,
+    /// Whether it was said that keys go over signalling in the clear.
+    #[serde(default)]
+    pub(crate) told_of_clear_keys: bool,
     pub(crate) media_up: bool,
     pub(crate) trunk_up: bool,
     pub(crate) shutting_down: bool,
@@ -108,6 +111,7 @@ impl Switchboard {
             call_rate: CallRate::default(),
             emergency_calls: 0,
             refused_calls: 0,
+            told_of_clear_keys: false,
             media_up: false,
             trunk_up: false,
             shutting_down: false,
@@ -224,6 +228,12 @@ impl Switchboard {
                 }
                 Timer::NoAnswer(call) => self.no_answer(CallKey(call), now),
                 Timer::Transfer(call) => self.transfer_is_due(CallKey(call), now),
+                Timer::Following(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_coming_timed_out(CallKey(call), now);
+                }
+                Timer::Replaced(call) if self.bridges.contains_key(&CallKey(call)) => {
+                    self.bridge_asker_stays(CallKey(call), now);
+                }
                 Timer::Following(call) => self.following_timed_out(CallKey(call), now),
                 Timer::Replaced(call) => self.hang_up_replaced(CallKey(call)),
                 Timer::Echo(call) => self.echo_is_over(CallKey(call), now),

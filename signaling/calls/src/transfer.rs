@@ -108,10 +108,25 @@ impl Switchboard {
             .filter(|other| *other != key)
             .filter_map(|other| self.calls.get(&other))
             .find(|other| is_with(other, &target));
+        // By a line the operator may pay for the new call, so that the page must be allowed to make it.
+        if consult.is_none() && sip.line.is_some() && !self.may_dial(call.session, key, &target) {
+            return Err("The dial plan does not allow this target");
+        }
         match consult.and_then(|other| Some((other.key, other.sip()?.invite))) {
             Some((other, with)) => Ok((sip.invite, ReferTo::Call(with), Some(other))),
             None => Ok((sip.invite, ReferTo::Target(target), None)),
         }
+    }
+
+    fn may_dial(&self, session: SessionId, key: CallKey, target: &Target) -> bool {
+        let text = match target {
+            Target::User { user, .. } => user,
+            Target::Uri { uri, .. } => uri,
+        };
+        let way = self
+            .caller_of(session)
+            .map(|caller| self.way(&caller, &callee::dialled(text), key));
+        matches!(way, Some(Ok(route)) if !route.emergency)
     }
 
     /// The transfer that a REFER of ours began, if it still goes on.

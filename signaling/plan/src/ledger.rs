@@ -157,18 +157,18 @@ impl Ledger {
 
     /// An emergency call begins: it is counted and never refused. `true`: with it there are more at once than the
     /// operator thinks likely, which somebody should be told.
-    pub fn begin_emergency(&mut self, scopes: &[Scope], now: Instant) -> (Ticket, bool) {
+    pub fn begin_emergency(&mut self, now: Instant) -> (Ticket, bool) {
         self.emergencies = self.emergencies.saturating_add(1);
         let alarm = self.alarm_after > 0 && self.emergencies > self.alarm_after;
         self.alarms += u64::from(alarm);
-        let ticket = self.begin_anyway(scopes, now);
+        let ticket = self.begin_anyway(&[], now);
         if let Some(booking) = self.tickets.get_mut(&ticket) {
             booking.emergency = true;
         }
         (ticket, alarm)
     }
 
-    /// What an emergency call uses besides, such as a line: counted, whatever the limits say.
+    /// What an emergency call uses besides, its caller and its line: counted, whatever the limits say.
     pub fn begin_anyway(&mut self, scopes: &[Scope], now: Instant) -> Ticket {
         let mut scopes = self.with_prefixes(scopes);
         scopes.sort();
@@ -504,9 +504,9 @@ mod tests {
         let mut books = Ledger::default();
         books.set_limits(&[limit(used_up[0].clone(), 1, 1, 1)], 2);
         let other = books.begin(&used_up, at(0)).unwrap();
-        let tickets: Vec<_> = (0..5)
-            .map(|_| books.begin_emergency(&used_up, at(0)))
-            .collect();
+        assert!(books.begin(&used_up, at(0)).is_err());
+        let line = books.begin_anyway(&used_up, at(0));
+        let tickets: Vec<_> = (0..5).map(|_| books.begin_emergency(at(0))).collect();
         let alarms: Vec<bool> = tickets.iter().map(|(_, alarm)| *alarm).collect();
         assert_eq!(alarms, [false, false, true, true, true]);
         assert_eq!(books.emergencies(), (5, 3));
@@ -515,6 +515,8 @@ mod tests {
         }
         assert_eq!(books.emergencies(), (0, 3));
         books.ended(other, at(1));
+        assert!(books.begin(&used_up, at(9)).is_err(), "the line is in use");
+        books.ended(line, at(9));
         assert!(books.begin(&used_up, at(9)).is_ok());
     }
 

@@ -89,6 +89,7 @@ fn fingerprints_come_in_any_case() {
 fn candidates_are_written_as_rfc_8839_has_them() {
     let candidate = Candidate {
         foundation: 1,
+        component: 1,
         tcp_passive: false,
         priority: 2130706431,
         address: "198.51.100.2:31000".parse().unwrap(),

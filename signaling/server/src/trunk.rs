@@ -25,6 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const FAREWELL: Duration = Duration::from_secs(4);
 /// Events that wait for the link; beyond that the oldest are lost, and the calls mend it by `Retain`.
 const MAX_EVENTS: usize = 65_536;
+/// Timers may be this late, in microseconds; the shortest of SIP's is half a second.
+const TICK_MICROS: u64 = 10_000;
 /// How often what was counted is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(500);
 /// Arrivals taken in one turn before outputs go out.
@@ -168,7 +170,7 @@ impl Shell {
             let due = self
                 .agent
                 .poll_timeout()
-                .map(|at| self.started + Duration::from_micros(at.0));
+                .map(|at| self.started + Duration::from_micros(together(at.0)));
             let due = [due, farewell].into_iter().flatten().min();
             let has_events = !self.waiting.is_empty();
             tokio::select! {
@@ -183,7 +185,7 @@ impl Shell {
                 command = commands.recv(), if farewell.is_none() => match command {
                     Some(command) => self.on_command(command),
                     None => {
-                        self.end_all();
+                        self.leave();
                         farewell = Some(tokio::time::Instant::now() + FAREWELL);
                     }
                 },
@@ -212,7 +214,7 @@ impl Shell {
                     self.agent.handle_timeout(now);
                 }
                 () = &mut shutdown, if farewell.is_none() => {
-                    self.end_all();
+                    self.leave();
                     farewell = Some(tokio::time::Instant::now() + FAREWELL);
                 }
             }
@@ -239,6 +241,11 @@ impl Shell {
             lost: self.sockets.lost(),
         };
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    fn leave(&mut self) {
+        let now = self.now();
+        self.agent.leave(now);
     }
 
     fn end_all(&mut self) {
@@ -359,6 +366,12 @@ impl Shell {
             }
         }
     }
+}
+
+/// Deadlines that are near each other are met by one waking up: most of them are the ends of transactions that are long
+/// over, several for each call.
+fn together(micros: u64) -> u64 {
+    micros.div_ceil(TICK_MICROS).saturating_mul(TICK_MICROS)
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {

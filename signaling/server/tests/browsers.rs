@@ -53,6 +53,7 @@ fn apps() -> Apps {
         password_over_http: false,
         hook_secret: None,
         sip_message_raw: None,
+        line: None,
         max_sessions: 0,
         connections_per_second: 0,
         messages_per_second: 0,

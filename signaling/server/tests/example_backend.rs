@@ -64,6 +64,7 @@ impl Backend {
             password_over_http: false,
             hook_secret: Some(Secret::new(secret)),
             sip_message_raw: None,
+            line: None,
             max_sessions: 0,
             connections_per_second: 0,
             messages_per_second: 0,

@@ -1,7 +1,7 @@
 //! The trunk role over real sockets on loopback, against peers of a page each.
 
 use hickory_resolver::proto::op::{Message as DnsMessage, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, SRV};
+use hickory_resolver::proto::rr::rdata::{A, NAPTR, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use signaling_server::peer::FromPeer;
 use signaling_server::sip_socket::Listen;
@@ -294,6 +294,12 @@ async fn a_name_is_found_by_srv_of_the_configured_server() {
                     Some(RData::SRV(SRV::new(1, 1, pbx.port(), target)))
                 }
                 ("host.pbx.test.", RecordType::A) => Some(RData::A(A::new(127, 0, 0, 1))),
+                ("far.test.", RecordType::NAPTR) => {
+                    let to = Name::from_ascii("_sip._udp.pbx.test.").unwrap();
+                    let text = |text: &str| text.as_bytes().into();
+                    let (flags, service) = (text("s"), text("SIP+D2U"));
+                    Some(RData::NAPTR(NAPTR::new(1, 1, flags, service, text(""), to)))
+                }
                 ("evil.test.", RecordType::A) => Some(RData::A(A::new(169, 254, 169, 254))),
                 _ => None,
             };
@@ -310,12 +316,15 @@ async fn a_name_is_found_by_srv_of_the_configured_server() {
         }
     });
     let mut role = Role::start(vec![server]).await;
-    role.command(Command::OpenAccount {
-        account: AccountId(1),
-        spec: spec(""),
-    })
-    .await;
-    assert!(matches!(role.event().await, Event::Registered { .. }));
+    // By its own SRV, and by another domain's NAPTR.
+    for (account, proxy) in [(1, ""), (3, "far.test")] {
+        role.command(Command::OpenAccount {
+            account: AccountId(account),
+            spec: spec(proxy),
+        })
+        .await;
+        assert!(matches!(role.event().await, Event::Registered { .. }));
+    }
     role.command(Command::OpenAccount {
         account: AccountId(2),
         spec: spec("evil.test:5060"),

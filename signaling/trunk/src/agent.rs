@@ -369,6 +369,12 @@ impl Agent {
         ]
     }
 
+    /// The process is about to end: so do calls, and registrations of pages and trunks.
+    pub fn leave(&mut self, now: Instant) {
+        self.retain(&[], &[], now);
+        self.close_trunks(now);
+    }
+
     /// Every call has ended and every account is unregistered: nothing is left to be polite about.
     pub fn is_idle(&self) -> bool {
         self.s.accounts.values().all(Account::is_gone)
@@ -474,8 +480,9 @@ impl Agent {
 
     fn take_lines(&mut self, lines: Lines, now: Instant) {
         let before = std::mem::replace(&mut self.s.lines, lines);
-        self.close_misjudged(&before, now);
+        // A trunk that goes says so over the connection that it has.
         self.take_trunks(now);
+        self.close_misjudged(&before, now);
         self.take_phones(&before);
     }
 

@@ -66,8 +66,12 @@ impl Agent {
         let trunk = tls
             .as_ref()
             .and_then(|tls| self.s.lines.trunks.iter().find(|t| t.name == tls.profile));
+        let is_gone = |name: &str| self.s.lines.trunks.iter().all(|trunk| trunk.name != name);
         let mut streams = self.s.streams.iter();
-        let open = streams.find(|(_, s)| leads_to(s, remote, tls.as_ref(), trunk));
+        let open = streams.find(|(_, s)| {
+            leads_to(s, remote, tls.as_ref(), trunk)
+                || is_last_way(s, remote, tls.as_ref(), is_gone)
+        });
         if let Some((stream, entry)) = open {
             return Some((*stream, entry.up));
         }
@@ -117,15 +121,17 @@ impl Agent {
         }
     }
 
-    /// Connections of trunks whose TLS is judged otherwise from now on, or that are gone, are not theirs any more:
-    /// they are closed, and opened again where they are needed.
+    /// Connections of trunks whose TLS is judged otherwise from now on are not theirs any more: they are closed, and
+    /// opened again where they are needed. Those of a trunk that is gone stay for the calls that still go over them.
     pub(crate) fn close_misjudged(&mut self, before: &Lines, now: Instant) {
         let judged = |lines: &Lines, name: &str| {
             let trunk = lines.trunks.iter().find(|trunk| trunk.name == name);
             trunk.map(|trunk| trunk.tls.clone())
         };
-        let changed =
-            |name: &String| !name.is_empty() && judged(before, name) != judged(&self.s.lines, name);
+        let changed = |name: &String| match (judged(before, name), judged(&self.s.lines, name)) {
+            (Some(before), Some(now)) => before != now,
+            (None, _) | (_, None) => false,
+        };
         let over: Vec<StreamId> = self
             .s
             .streams
@@ -272,6 +278,21 @@ impl Agent {
             });
         }
     }
+}
+
+/// What a call of a trunk that is gone has left: its own requests name the bare address, by no trunk's rules.
+fn is_last_way(
+    entry: &Stream,
+    remote: SocketAddr,
+    tls: Option<&TlsOpen>,
+    is_gone: impl Fn(&str) -> bool,
+) -> bool {
+    let (Some(own), Some(wanted)) = (&entry.tls, tls) else {
+        return false;
+    };
+    let by_address = wanted.server_name.parse() == Ok(remote.ip());
+    let was_a_trunks = !own.profile.is_empty() && is_gone(&own.profile);
+    entry.remote == remote && wanted.profile.is_empty() && by_address && was_a_trunks
 }
 
 fn new_stream(remote: SocketAddr, up: bool, now: Instant) -> Stream {

@@ -6,7 +6,11 @@ use common::{CALL, Desk, header, invite, spec, status, text};
 use signaling_sip::message::{HeaderName, Message};
 use signaling_trunk::agent::{Config, Input, Output};
 use signaling_trunk::allowed::Entry;
-use signaling_trunk::api::{AccountId, AccountSpec, Cause, Command, End, Event, Failure, Target};
+use signaling_trunk::api::{
+    AccountId, AccountSpec, Cause, Command, End, Event, Failure, InviteId, InviteOptions, Line,
+    NO_ACCOUNT, Target,
+};
+use signaling_trunk::lines::{Lines, TlsSpec, TrunkSpec};
 use signaling_trunk::net::{Listener, StreamId, Transport};
 use signaling_trunk::targets::{Answer, Question, Service};
 use signaling_trunk::tls::{PeerCertificate, TlsOpen};
@@ -464,6 +468,184 @@ fn a_connection_is_not_shared_by_two_names_at_one_address() {
         answer: Answer::Addresses(vec!["192.0.2.1".parse().unwrap()]),
     });
     assert_eq!(opened(&mut desk)[0].2, Some(named("other.test")));
+}
+
+/// Trunks with rules of their own, each at the same server.
+fn trunks(desk: &mut Desk, specs: Vec<TrunkSpec>) {
+    desk.step(Input::Lines(Box::new(Lines {
+        trunks: specs,
+        ..Lines::default()
+    })));
+    desk.events.clear();
+}
+
+fn trunk(name: &str, tls: TlsSpec) -> TrunkSpec {
+    TrunkSpec {
+        name: name.into(),
+        servers: vec!["sip:192.0.2.1;transport=tls".into()],
+        domain: format!("{name}.test"),
+        login: "acme".into(),
+        probe_s: 0,
+        tls: Some(tls),
+        ..TrunkSpec::default()
+    }
+}
+
+fn call_by(desk: &mut Desk, number: u64, name: &str) {
+    desk.command(Command::Invite {
+        invite: InviteId(number),
+        account: NO_ACCOUNT,
+        target: Target::User {
+            user: "+4930123".into(),
+            params: Vec::new(),
+        },
+        from_display: String::new(),
+        headers: Vec::new(),
+        sdp: b"v=0 offer".to_vec(),
+        options: Box::new(InviteOptions {
+            line: Some(Line::Trunk(name.into())),
+            ..InviteOptions::default()
+        }),
+    });
+}
+
+#[test]
+fn each_trunk_has_connections_of_its_own_by_its_own_rules_and_listener() {
+    let mut config = config();
+    config.listeners.push(Listener {
+        transport: Transport::Tls,
+        bound: "192.0.2.10:5071".parse().unwrap(),
+        announce: None,
+        name: "outside".into(),
+    });
+    let mut desk = Desk::with(config).restored_at_each_step();
+    let named = TlsSpec {
+        server_name: "edge.b.test".into(),
+        ..TlsSpec::default()
+    };
+    let b = TrunkSpec {
+        listener: "outside".into(),
+        ..trunk("b", named)
+    };
+    let specs = vec![trunk("a", TlsSpec::default()), b.clone()];
+    trunks(&mut desk, specs.clone());
+    call_by(&mut desk, 2, "a");
+    let [(of_a, remote, ref tls)] = opened(&mut desk)[..] else {
+        panic!("one connection")
+    };
+    assert_eq!(remote, "192.0.2.1:5061".parse().unwrap());
+    let wanted = |profile: &str, server_name: &str| TlsOpen {
+        profile: profile.into(),
+        server_name: server_name.into(),
+    };
+    assert_eq!(*tls, Some(wanted("a", "192.0.2.1")));
+    desk.step(Input::StreamConnected { stream: of_a });
+    assert!(header(&desk.taken(), "Via").starts_with("SIP/2.0/TLS 192.0.2.10:5061;"));
+    // The other trunk, at the same address, finds no connection that was checked by its rules.
+    call_by(&mut desk, 4, "b");
+    let [(of_b, remote, ref tls)] = opened(&mut desk)[..] else {
+        panic!("a connection of its own")
+    };
+    assert_eq!(remote, "192.0.2.1:5061".parse().unwrap());
+    assert_eq!(*tls, Some(wanted("b", "edge.b.test")));
+    desk.step(Input::StreamConnected { stream: of_b });
+    assert!(header(&desk.taken(), "Via").starts_with("SIP/2.0/TLS 192.0.2.10:5071;"));
+    // And a page's account, by the same address, none at all.
+    open_account(&mut desk, spec("sip:192.0.2.1;transport=tls"));
+    assert_eq!(opened(&mut desk)[0].2, Some(wanted("", "192.0.2.1")));
+
+    // The operator trusts others for b: what was checked before is not enough any more.
+    let mut changed = b;
+    changed.tls = Some(TlsSpec {
+        pinned_sha256: Some([1; 32]),
+        ..TlsSpec::default()
+    });
+    desk.others.clear();
+    trunks(&mut desk, vec![specs[0].clone(), changed]);
+    let closed: Vec<_> = desk
+        .others
+        .iter()
+        .filter_map(|output| match output {
+            Output::CloseStream { stream } => Some(*stream),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(closed, [of_b]);
+}
+
+#[test]
+fn the_calls_of_a_trunk_that_is_gone_keep_their_connection() {
+    let mut desk = Desk::with(config());
+    trunks(&mut desk, vec![trunk("a", TlsSpec::default())]);
+    call_by(&mut desk, 2, "a");
+    let stream = opened(&mut desk)[0].0;
+    desk.step(Input::StreamConnected { stream });
+    let invite = desk.taken();
+    let ok = "Contact: <sip:bob@192.0.2.1:5061;transport=tls>\r\n";
+    answered(&mut desk, stream, &invite, "200 OK", ok);
+    assert!(text(&desk.taken()).starts_with("ACK "));
+    trunks(&mut desk, Vec::new());
+    desk.command(Command::Hangup {
+        invite: InviteId(2),
+        status: None,
+    });
+    assert!(text(&desk.taken()).starts_with("BYE "));
+    assert!(opened(&mut desk).is_empty());
+}
+
+#[test]
+fn a_trunk_that_wants_a_client_certificate_is_called_from_by_nobody_else() {
+    let wanted = TlsSpec {
+        client_certificate: true,
+        ..TlsSpec::default()
+    };
+    let by_address = TrunkSpec {
+        sources: vec![("192.0.2.0".parse().unwrap(), 24)],
+        ..trunk("carrier", wanted.clone())
+    };
+    // Known by nothing but its certificate.
+    let by_certificate = TrunkSpec {
+        servers: Vec::new(),
+        ..trunk("carrier", wanted)
+    };
+    let peer = |name: &str, trusted_by: &str| {
+        Some(PeerCertificate {
+            sha256: [1; 32],
+            names: vec![name.into()],
+            trusted_by: vec![trusted_by.into()],
+        })
+    };
+    for spec in [by_address, by_certificate] {
+        for (secure, peer, comes_in) in [
+            (false, None, false),
+            (true, None, false),
+            (true, peer("carrier.test", ""), false),
+            (true, peer("other.test", "carrier"), false),
+            (true, peer("carrier.test", "carrier"), true),
+        ] {
+            let mut desk = Desk::with(config());
+            trunks(&mut desk, vec![spec.clone()]);
+            desk.sent.clear();
+            let case = format!("{:?} {secure} {peer:?}", spec.servers);
+            desk.step(Input::StreamAccepted {
+                stream: StreamId(9),
+                remote: "192.0.2.7:40000".parse().unwrap(),
+                secure,
+                peer,
+            });
+            let message = text(&desk.inbound("INVITE", "+4930123", "s1", 1, "", "v=0 offer"));
+            desk.step(Input::StreamData {
+                stream: StreamId(9),
+                bytes: message.as_bytes(),
+            });
+            let line = desk.events.iter().find_map(|event| match event {
+                Event::Incoming { by_line, .. } => by_line.as_ref().map(|by| by.line.clone()),
+                _ => None,
+            });
+            let expected = comes_in.then(|| Line::Trunk("carrier".into()));
+            assert_eq!(line, expected, "{case}");
+        }
+    }
 }
 
 /// A gateway that has nothing but IPv6.

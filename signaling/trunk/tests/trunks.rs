@@ -2,77 +2,18 @@
 
 mod common;
 
+use common::trunks::*;
 use common::*;
-use signaling_trunk::agent::Input;
 use signaling_trunk::api::{
-    AccountId, ByLine, Cause, Command, End, Event, InviteId, InviteOptions, Line, NO_ACCOUNT,
-    Target,
+    AccountId, ByLine, Cause, Command, End, Event, InviteId, Line, NO_ACCOUNT,
 };
-use signaling_trunk::lines::{Lines, TrunkMode, TrunkSpec};
-
-const SECOND: &str = "192.0.2.2:5060";
-
-fn trunk(mode: TrunkMode) -> TrunkSpec {
-    TrunkSpec {
-        name: "carrier".into(),
-        mode,
-        servers: vec![PBX.into()],
-        domain: "carrier.test".into(),
-        login: "acme".into(),
-        password: "secret".into(),
-        probe_s: 0,
-        ..TrunkSpec::default()
-    }
-}
-
-fn take(desk: &mut Desk, trunks: Vec<TrunkSpec>) {
-    desk.step(Input::Lines(Box::new(Lines {
-        trunks,
-        ..Lines::default()
-    })));
-}
-
-fn line() -> Line {
-    Line::Trunk("carrier".into())
-}
+use signaling_trunk::lines::{TrunkMode, TrunkSpec};
 
 fn by_address() -> Desk {
     let mut desk = Desk::new().restored_at_each_step();
     take(&mut desk, vec![trunk(TrunkMode::Address)]);
     assert_eq!(lines(&mut desk), [(true, String::new())]);
     desk
-}
-
-/// What was told of the line since.
-fn lines(desk: &mut Desk) -> Vec<(bool, String)> {
-    let told = std::mem::take(&mut desk.events).into_iter();
-    told.filter_map(|event| match event {
-        Event::Line {
-            line: Line::Trunk(_),
-            up,
-            reason,
-        } => Some((up, reason)),
-        _ => None,
-    })
-    .collect()
-}
-
-fn call(number: &str) -> Command {
-    Command::Invite {
-        invite: CALL,
-        account: NO_ACCOUNT,
-        target: Target::User {
-            user: number.into(),
-            params: Vec::new(),
-        },
-        from_display: String::new(),
-        headers: Vec::new(),
-        sdp: b"v=0 offer".to_vec(),
-        options: Box::new(InviteOptions {
-            line: Some(line()),
-            ..InviteOptions::default()
-        }),
-    }
 }
 
 /// A new INVITE of somebody at `from`.
@@ -406,6 +347,18 @@ fn a_fresh_link_hears_of_lines_and_closes_none() {
     });
     assert_eq!(lines(&mut desk), [(true, String::new())]);
     assert_eq!(desk.sent, []);
+}
+
+#[test]
+fn a_process_that_ends_unregisters_its_trunks() {
+    let (mut desk, _) = registered(trunk(TrunkMode::Register), "");
+    assert!(!desk.agent.is_idle());
+    desk.agent.leave(desk.now);
+    desk.drain();
+    let register = desk.taken();
+    assert_eq!(header(&register, "Expires"), "0");
+    desk.answer(&register, "200 OK", "", "");
+    assert!(desk.agent.is_idle());
 }
 
 #[test]

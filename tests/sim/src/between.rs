@@ -437,6 +437,7 @@ fn media_does(command: media::Command) -> Option<media::Event> {
             let port = 30_000 + u16::try_from(leg.0 % 64).unwrap_or(0) * 2;
             let ip = GATEWAY.parse::<SocketAddr>().expect("an address").ip();
             let local = LocalTransport::Rtp {
+                ice: None,
                 rtp: vec![SocketAddr::new(ip, port)],
                 sdes: Vec::new(),
                 video: Vec::new(),

@@ -395,6 +395,7 @@ fn media_does(command: media::Command) -> Option<media::Event> {
                     rtp: vec!["127.0.0.1:20000".parse().expect("an address")],
                     sdes: Vec::new(),
                     video: Vec::new(),
+                    ice: None,
                 },
                 LegSpec::Source(_) => LocalTransport::Source,
             };

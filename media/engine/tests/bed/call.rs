@@ -181,6 +181,7 @@ pub fn phone_at(rtp: &str, media: Vec<RemoteMedia>) -> Remote {
             signalling: addr(rtp).ip(),
             sdes: None,
             video: None,
+            ice: None,
         },
         media,
     }
@@ -293,6 +294,7 @@ pub fn rtp_leg() -> LegSpec {
         face: Face::Inside,
         sdes: false,
         video: false,
+        ice: false,
     }
 }
 

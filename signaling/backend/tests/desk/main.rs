@@ -1,6 +1,7 @@
 //! The desk in virtual time, with a backend that says what the test wants.
 
 mod bodies;
+mod identities;
 mod incoming;
 mod ordering;
 mod policies;

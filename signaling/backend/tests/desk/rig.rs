@@ -94,6 +94,7 @@ pub fn app(key: &str) -> App {
         password_over_http: false,
         hook_secret: None,
         sip_message_raw: None,
+        line: None,
         max_sessions: 0,
         connections_per_second: 0,
         messages_per_second: 0,
@@ -547,6 +548,7 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
             rtp: vec!["198.51.100.2:20000".parse().unwrap()],
             sdes: Vec::new(),
             video: Vec::new(),
+            ice: None,
         },
         LegSpec::Source(_) => LocalTransport::Source,
     }

@@ -21,6 +21,9 @@ impl Switchboard {
         sdp: Option<Vec<u8>>,
         source: SocketAddr,
     ) {
+        if bridge.is_coming(invite) {
+            return self.coming_progress(bridge, status);
+        }
         let calls = bridge.stage == Stage::Calling && bridge.callee.sip.invite == invite;
         if !calls || status == 100 {
             return;
@@ -128,6 +131,10 @@ impl Switchboard {
         source: SocketAddr,
         now: Instant,
     ) {
+        if bridge.is_coming(invite) {
+            let sdp = sdp.filter(|_| !late);
+            return self.coming_answered(bridge, sdp, source, now);
+        }
         if bridge.stage != Stage::Calling || bridge.callee.sip.invite != invite {
             return;
         }

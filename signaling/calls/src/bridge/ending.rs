@@ -132,6 +132,13 @@ impl Switchboard {
         if bridge.stage == Stage::Ending {
             return;
         }
+        if bridge.is_coming(invite) {
+            let status = match end {
+                End::Failed(failure) => relayed(failure),
+                End::ByUs { .. } | End::ByPeer { .. } | End::NoAck => 480,
+            };
+            return self.coming_is_off(bridge, status, now);
+        }
         let calls = bridge.callee.sip.standing == Standing::New;
         if bridge.caller.sip.invite == invite {
             let finish = match end {
@@ -178,6 +185,9 @@ impl Switchboard {
             tracing::warn!(call = bridge.key.0, why, "media cannot serve a description");
         }
         bridge.note_closed(leg, None);
+        if bridge.is_coming_leg(leg) {
+            return self.coming_is_off(bridge, 503, now);
+        }
         let in_use = [bridge.caller.sip.leg, bridge.callee.sip.leg].contains(&leg);
         if in_use {
             let status = match failure {
@@ -256,6 +266,8 @@ impl Switchboard {
         bridge.joined = None;
         self.timers.cancel(Timer::NoAnswer(key.0));
         self.timers.set(Timer::Forget(key.0), now + FORGET);
+        self.timers.cancel(Timer::Following(key.0));
+        self.timers.cancel(Timer::Replaced(key.0));
         for ticket in bridge.tickets.drain(..).chain(bridge.line_ticket.take()) {
             self.ledger.ended(ticket, now);
         }
@@ -268,6 +280,10 @@ impl Switchboard {
             reason: phrase(status).to_owned(),
             ..Refusal::default()
         };
+        if let Some(coming) = bridge.coming.take() {
+            self.give_back(coming.tickets, now);
+            bridge.past.push(coming.side);
+        }
         for side in bridge.sides_mut() {
             self.hang_up_side(key, side, Some(refusal.clone()));
             self.close_side(key, side);
@@ -281,7 +297,7 @@ impl Switchboard {
         });
     }
 
-    fn hang_up_side(&mut self, key: CallKey, side: &mut Side, status: Option<Refusal>) {
+    pub(crate) fn hang_up_side(&mut self, key: CallKey, side: &mut Side, status: Option<Refusal>) {
         let sip = &mut side.sip;
         if sip.over || sip.hung_up {
             return;

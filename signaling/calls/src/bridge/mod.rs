@@ -10,6 +10,7 @@ mod ending;
 mod midcall;
 mod negotiating;
 mod passing;
+mod referring;
 mod setting_up;
 mod state;
 
@@ -21,7 +22,7 @@ use crate::switchboard::Switchboard;
 use media_control::Event as Media;
 use signaling_plan::Route;
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{Command as Trunk, Event};
+use signaling_trunk::api::Event;
 use state::Stage;
 
 impl Switchboard {
@@ -140,16 +141,20 @@ impl Switchboard {
             Event::OfferRefused { invite, failure } => {
                 board.bridge_offer_refused(bridge, invite, &failure);
             }
-            Event::Referred { invite, refer, .. } => {
-                // Whom one side may call by the other one's line is the dial plan's business, and it was not asked.
-                board.trunk(
-                    key.0,
-                    Trunk::RefuseRefer {
-                        invite,
-                        refer,
-                        status: 603,
-                    },
-                );
+            Event::Referred {
+                invite,
+                refer,
+                target,
+                replaces,
+                ..
+            } => {
+                let asked = referring::Asked {
+                    invite,
+                    refer,
+                    target,
+                    replaces: replaces.is_some(),
+                };
+                board.bridge_referred(bridge, asked, now);
             }
             Event::Info {
                 invite,

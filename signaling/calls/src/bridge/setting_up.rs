@@ -21,10 +21,10 @@ use signaling_trunk::api::{
 use std::time::Duration;
 
 /// An attempt that can be made.
-struct Way {
-    attempt: usize,
-    line: Line,
-    ticket: Option<Ticket>,
+pub(crate) struct Way {
+    pub attempt: usize,
+    pub line: Line,
+    pub ticket: Option<Ticket>,
 }
 
 impl Switchboard {
@@ -114,6 +114,7 @@ impl Switchboard {
             caller,
             callee,
             past: Vec::new(),
+            coming: None,
             invites: 1,
             stage: Stage::AwaitingLegs,
             joined: None,
@@ -133,7 +134,7 @@ impl Switchboard {
         Ok(())
     }
 
-    fn make_bridge_leg(&mut self, key: CallKey, side: &Side) {
+    pub(crate) fn make_bridge_leg(&mut self, key: CallKey, side: &Side) {
         let (leg, spec, group) = (side.sip.leg, side.sip.spec(false), key.group());
         self.media(key, Media::CreateLeg { leg, group, spec });
     }
@@ -145,7 +146,7 @@ impl Switchboard {
         local: LocalTransport,
         now: Instant,
     ) {
-        let LocalTransport::Rtp { rtp, sdes, .. } = local else {
+        let LocalTransport::Rtp { rtp, sdes, ice, .. } = local else {
             return;
         };
         let Some(side) = bridge.sides_mut().find(|side| side.sip.leg == leg) else {
@@ -157,7 +158,10 @@ impl Switchboard {
         if side.sip.local.is_none() {
             let session_id = leg.0 + NUMBERS_PER_CALL;
             let profile = side.sip.profile.clone();
-            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes));
+            side.sip.local = Some(SipLocal::new(address, session_id, profile, &sdes).with_ice(ice));
+        }
+        if bridge.is_coming_leg(leg) {
+            return self.call_coming(bridge);
         }
         let both = bridge.caller.sip.local.is_some() && bridge.callee.sip.local.is_some();
         let waits = matches!(bridge.stage, Stage::AwaitingLegs | Stage::Calling);
@@ -250,7 +254,12 @@ impl Switchboard {
     }
 
     /// The next attempt, from `at` on, that calls a line which may be used now, booked.
-    fn next_line(&mut self, route: &Route, at: usize, now: Instant) -> Result<Way, Refusal> {
+    pub(crate) fn next_line(
+        &mut self,
+        route: &Route,
+        at: usize,
+        now: Instant,
+    ) -> Result<Way, Refusal> {
         let mut refusal = Refusal {
             status: 480,
             reason: super::ending::phrase(480).to_owned(),

@@ -7,7 +7,7 @@ use media_control::{Direction, Format, LegId, LegStats};
 use serde::{Deserialize, Serialize};
 use signaling_plan::{Attempt, Destination, Route, Ticket};
 use signaling_sip::time::Instant;
-use signaling_trunk::api::{CallerIdentity, Header, InviteId, Line};
+use signaling_trunk::api::{CallerIdentity, Header, InviteId, InviteOptions, Line, ReferId};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Bridge {
@@ -27,6 +27,9 @@ pub(crate) struct Bridge {
     pub callee: Side,
     /// Whom earlier attempts called, as long as something is owed.
     pub past: Vec<Side>,
+    /// Who is to take a side's place, because that side asked for it (RFC 3515).
+    #[serde(default)]
+    pub coming: Option<Coming>,
     /// INVITEs of ours so far.
     pub invites: u8,
     pub stage: Stage,
@@ -48,6 +51,21 @@ pub(crate) struct CallingParty {
     pub display: String,
     /// The value of the caller's Privacy (RFC 3323).
     pub privacy: Option<String>,
+}
+
+/// A REFER that is carried out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Coming {
+    pub side: Side,
+    /// Who asked, and whose place it is.
+    pub from: InviteId,
+    pub refer: ReferId,
+    /// What our INVITE is to say.
+    pub user: String,
+    pub options: InviteOptions,
+    pub tickets: Vec<Ticket>,
+    /// The last status that the asker was told.
+    pub told: u16,
 }
 
 /// One end of a bridge.
@@ -88,12 +106,18 @@ pub(crate) enum Stage {
 
 impl Bridge {
     pub fn sides(&self) -> impl Iterator<Item = &Side> {
-        [&self.caller, &self.callee].into_iter().chain(&self.past)
+        let coming = self.coming.as_ref().map(|coming| &coming.side);
+        [&self.caller, &self.callee]
+            .into_iter()
+            .chain(coming)
+            .chain(&self.past)
     }
 
     pub fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        let coming = self.coming.as_mut().map(|coming| &mut coming.side);
         [&mut self.caller, &mut self.callee]
             .into_iter()
+            .chain(coming)
             .chain(&mut self.past)
     }
 

@@ -358,7 +358,7 @@ fn media_line(
         Attribute::new("ice-pwd", pwd.clone()),
         Attribute::new("fingerprint", print.to_string()),
     ]);
-    super::sip::format_lines(&mut attributes, formats, line.narrow);
+    super::sip_write::format_lines(&mut attributes, formats, line.narrow);
     pictures::feedback_lines(&mut attributes, line.key_frame);
     if kind == MediaKind::Audio {
         attributes.push(Attribute::new("ptime", PTIME_MS.to_string()));
@@ -366,6 +366,7 @@ fn media_line(
     for (index, candidate) in candidates.iter().enumerate() {
         let line = Candidate {
             foundation: u32::try_from(index).unwrap_or(0) + 1,
+            component: 1,
             tcp_passive: candidate.tcp,
             priority: candidate.priority,
             address: candidate.address,

@@ -5,20 +5,22 @@
 
 mod browser;
 pub mod codecs;
+mod ice;
 mod keys;
 mod lines;
 pub mod pictures;
 mod sip;
+mod sip_read;
+mod sip_write;
 
 pub use browser::{
     BrowserDescription, BrowserPictures, answer_browser, offer_browser, read_browser,
 };
 pub use keys::{suite, suite_name};
 pub use lines::{LineRefused, extra_lines};
-pub use sip::{
-    SipDescription, SipLocal, SipPictures, SipVideoLocal, answer_sip, offer_sip, read_answer,
-    read_offer, read_sip,
-};
+pub use sip::{SipDescription, SipLocal, SipPictures, SipVideoLocal};
+pub use sip_read::{read_answer, read_offer, read_sip};
+pub use sip_write::{answer_sip, offer_sip};
 
 use std::fmt;
 

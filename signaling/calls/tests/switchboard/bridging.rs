@@ -3,10 +3,13 @@
 use crate::rig::Rig;
 use media_control::{self as media, Codec, Direction, LegId, RemoteTransport};
 use signaling_calls::{Config, Input, Link};
-use signaling_plan::{Attempt, Destination, Identity as Shown, Route};
+use signaling_plan::{
+    Attempt, Destination, Identity as Shown, Numbering, Pattern, Plan, Route, Rule, Target,
+    TrunkRules, Who,
+};
 use signaling_trunk::api::{
     ByLine, Cause, Command, End, Event, Failure, ForkId, Header, Identity, InviteId, Line,
-    NO_ACCOUNT, OfferId,
+    NO_ACCOUNT, OfferId, ReferId,
 };
 use std::time::Duration;
 
@@ -776,26 +779,204 @@ fn digits_by_info_become_events_or_info_whichever_the_other_side_takes() {
     );
 }
 
+/// Whatever phones and trunks dial goes to these.
+fn plan_to(to: &[Destination]) -> Input {
+    let rule = Rule {
+        name: "all".into(),
+        from: vec![Who::Phone(None), Who::Trunk(None)],
+        matches: vec![Pattern::parse("*", &Numbering::default()).unwrap()],
+        to: to.iter().cloned().map(Target::To).collect(),
+        hairpin: true,
+        ..Rule::default()
+    };
+    let trunk = |name: &str| (name.to_owned(), TrunkRules::default());
+    Input::Plan(Box::new(Plan {
+        rules: vec![rule],
+        trunks: [trunk("carrier"), trunk("other")].into(),
+        ..Plan::default()
+    }))
+}
+
+impl Bridge {
+    fn refers(&mut self, invite: InviteId, replaces: Option<&str>) -> Vec<Command> {
+        self.rig.give(Input::Trunk(Event::Referred {
+            invite,
+            refer: ReferId(5),
+            target: "sip:103@192.0.2.40".into(),
+            replaces: replaces.map(str::to_owned),
+            referred_by: Some("<sip:101@alice.example>".into()),
+            raw: String::new(),
+        }));
+        self.rig.asked()
+    }
+}
+
+/// What the asker was told of its REFER.
+fn notified(asked: &[Command]) -> Vec<u16> {
+    let of = |command: &Command| match command {
+        Command::NotifyRefer { status, .. } => Some(*status),
+        _ => None,
+    };
+    asked.iter().filter_map(of).collect()
+}
+
 #[test]
-fn a_refer_between_lines_is_refused() {
+fn a_call_by_the_plan_goes_from_line_to_line() {
+    for (line, to) in [
+        (
+            Line::Trunk("carrier".into()),
+            Destination::Phone("102".into()),
+        ),
+        (Line::Phone("101".into()), Destination::Phone("102".into())),
+        (
+            Line::Phone("101".into()),
+            Destination::Trunk("carrier".into()),
+        ),
+        (
+            Line::Trunk("carrier".into()),
+            Destination::Trunk("other".into()),
+        ),
+    ] {
+        let mut rig = Rig::new(Config::default());
+        rig.give(plan_to(std::slice::from_ref(&to)));
+        let mut event = arrival(Some(CALLER), Vec::new());
+        if let Event::Incoming {
+            by_line: Some(by), ..
+        } = &mut event
+        {
+            by.line = line.clone();
+        }
+        rig.give(Input::Trunk(event));
+        let asked = rig.asked();
+        let [Command::Invite { options, .. }] = asked.as_slice() else {
+            panic!("{line:?} {asked:?}")
+        };
+        let expected = match to {
+            Destination::Phone(user) => Line::Phone(user),
+            Destination::Trunk(name) => Line::Trunk(name),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(options.line, Some(expected));
+        assert_eq!(rig.board.counts().bridges, 1);
+    }
+}
+
+#[test]
+fn a_side_that_is_transferred_is_replaced_and_the_other_one_stays_as_it_is() {
+    for swapped in [false, true] {
+        let mut bridge = Bridge::talking();
+        bridge
+            .rig
+            .give(plan_to(&[Destination::Phone("103".into())]));
+        let (asker, stays, leg) = match swapped {
+            false => (bridge.callee, bridge.caller, LegId(1024)),
+            true => (bridge.caller, bridge.callee, LegId(1025)),
+        };
+        let asked = bridge.refers(asker, None);
+        let [
+            Command::AcceptRefer { invite, .. },
+            Command::Invite {
+                invite: third,
+                options,
+                ..
+            },
+        ] = asked.as_slice()
+        else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(
+            (*invite, options.line.clone()),
+            (asker, Some(Line::Phone("103".into())))
+        );
+        assert_eq!(options.referred_by, None);
+        let third = *third;
+        bridge.callee = third;
+        bridge.progress(0, 180, None);
+        assert_eq!(notified(&bridge.rig.asked()), [180]);
+        bridge.rig.media_asked();
+        bridge.answers(CALLEE);
+        let asked = bridge.rig.asked();
+        assert_eq!(notified(&asked), [200]);
+        assert!(
+            offered(&asked).is_empty() && refused(&asked).is_empty(),
+            "{asked:?}"
+        );
+        let media = bridge.rig.media_asked();
+        assert_eq!(connected(&media, leg), None, "{media:?}");
+        let joined = media.iter().any(
+            |command| matches!(command, media::Command::Join { a, b } if [*a, *b].contains(&leg)),
+        );
+        assert!(joined, "{media:?}");
+        // The asker stays on the line too long.
+        bridge.rig.wait(Duration::from_secs(3));
+        assert_eq!(refused(&bridge.rig.asked())[0].0, asker);
+        bridge.is_over(asker);
+        bridge.hangs_up(stays);
+        assert_eq!(refused(&bridge.rig.asked())[0].0, third);
+        bridge.is_over(third);
+        bridge.leaves_nothing();
+    }
+}
+
+#[test]
+fn a_transfer_that_comes_to_nothing_leaves_the_two_as_they_were() {
     let mut bridge = Bridge::talking();
-    let refer = signaling_trunk::api::ReferId(5);
-    bridge.rig.give(Input::Trunk(Event::Referred {
-        invite: bridge.callee,
-        refer,
-        target: "sip:+15559999999@203.0.113.50".into(),
-        replaces: None,
-        referred_by: None,
-        raw: String::new(),
-    }));
+    bridge
+        .rig
+        .give(plan_to(&[Destination::Phone("103".into())]));
+    let (caller, callee) = (bridge.caller, bridge.callee);
+    let asked = bridge.refers(callee, None);
+    let Some(Command::Invite { invite: third, .. }) = asked.last() else {
+        panic!("{asked:?}")
+    };
+    bridge.fails(*third, 486);
+    assert_eq!(notified(&bridge.rig.asked()), [486]);
+    // Again, and the one who waits gives up meanwhile.
+    let asked = bridge.refers(callee, None);
+    let Some(Command::Invite { invite: third, .. }) = asked.last() else {
+        panic!("{asked:?}")
+    };
+    let third = *third;
+    bridge.hangs_up(caller);
+    let mut ended: Vec<_> = refused(&bridge.rig.asked())
+        .into_iter()
+        .map(|(i, _)| i)
+        .collect();
+    ended.sort();
+    assert_eq!(ended, [callee, third]);
+    bridge.is_over(callee);
+    bridge.is_over(third);
+    bridge.leaves_nothing();
+}
+
+#[test]
+fn a_refer_that_the_plan_the_settings_or_another_dialog_forbid_is_refused() {
+    let refusal = |asked: Vec<Command>| match asked.as_slice() {
+        [Command::RefuseRefer { status, .. }] => *status,
+        other => panic!("{other:?}"),
+    };
+    // No rule lets a trunk call out.
+    let mut bridge = Bridge::talking();
+    let callee = bridge.callee;
+    assert_eq!(refusal(bridge.refers(callee, None)), 404);
+    // Attended: the dialog is named as only the asker knows it.
+    bridge
+        .rig
+        .give(plan_to(&[Destination::Phone("103".into())]));
     assert_eq!(
-        bridge.rig.asked(),
-        [Command::RefuseRefer {
-            invite: bridge.callee,
-            refer,
-            status: 603
-        }]
+        refusal(bridge.refers(callee, Some("a;to-tag=b;from-tag=c"))),
+        603
     );
+    let config = Config {
+        follow_refer: false,
+        ..Config::default()
+    };
+    let plan = route(vec![to_trunk("carrier", "1")]);
+    let (mut bridge, _) = Bridge::calling(config, Some(CALLER), plan);
+    bridge.answers(CALLEE);
+    bridge.rig.asked();
+    let callee = bridge.callee;
+    assert_eq!(refusal(bridge.refers(callee, None)), 603);
 }
 
 #[test]

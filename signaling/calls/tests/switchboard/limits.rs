@@ -299,3 +299,25 @@ fn a_refer_on_a_call_by_the_pages_own_pbx_is_within_the_sessions_limits() {
     assert_eq!(refused_refer(&asked), None);
     assert!(asked.iter().any(|c| matches!(c, Command::Invite { .. })));
 }
+
+#[test]
+fn a_page_transfers_a_call_by_a_line_only_to_what_it_may_call_itself() {
+    for (target, allowed) in [
+        ("+4940555", true),
+        ("112", false),
+        ("sip:nobody@x.test", false),
+    ] {
+        let mut rig = Rig::planned(limited(Vec::new()));
+        rig.dial("c1", CALLED);
+        let (invite, ..) = rig.by_line();
+        rig.answer(invite, PHONE);
+        rig.asked();
+        let transfer = serde_json::json!({"callId": "c1", "target": target});
+        rig.frame(serde_json::json!({"message": "transfer", "data": [transfer]}));
+        let referred = rig
+            .asked()
+            .iter()
+            .any(|c| matches!(c, Command::Refer { .. }));
+        assert_eq!(referred, allowed, "{target}");
+    }
+}

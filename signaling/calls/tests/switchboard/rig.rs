@@ -2,7 +2,8 @@
 
 use media_control as media;
 use media_control::{
-    Candidate, Fingerprint, LegId, LegSpec, LegStats, LocalTransport, SdesKey, SrtpProfile,
+    Candidate, Fingerprint, IceCredentials, LegId, LegSpec, LegStats, LocalTransport, SdesKey,
+    SrtpProfile,
 };
 use serde_json::{Value, json};
 use signaling_calls::{CallRecord, Config, Input, Link, Output, SessionId, Switchboard};
@@ -395,13 +396,19 @@ fn local(leg: LegId, spec: &LegSpec) -> LocalTransport {
                 priority: 5,
             }],
         },
-        LegSpec::Rtp { video, sdes, .. } => LocalTransport::Rtp {
+        LegSpec::Rtp {
+            video, sdes, ice, ..
+        } => LocalTransport::Rtp {
             rtp: vec!["198.51.100.2:20000".parse().unwrap()],
             sdes: if *sdes { drawn() } else { Vec::new() },
             video: video
                 .then(|| "198.51.100.2:20010".parse().unwrap())
                 .into_iter()
                 .collect(),
+            ice: ice.then(|| IceCredentials {
+                ufrag: "ours".into(),
+                pwd: "our-password-of-many-letters".into(),
+            }),
         },
         LegSpec::Source(_) => LocalTransport::Source,
     }

@@ -65,19 +65,34 @@ impl Setup {
     }
 }
 
-/// A host candidate of ours, component 1 (RFC 8839 §5.1, RFC 6544 §4.5).
+/// A host candidate of ours (RFC 8839 §5.1, RFC 6544 §4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub foundation: u32,
+    /// 1: RTP, 2: RTCP.
+    pub component: u8,
     pub tcp_passive: bool,
     pub priority: u32,
     pub address: SocketAddr,
+}
+
+/// A candidate of a peer's, as far as anybody here looks at it: component, and address where that is numeric and UDP.
+pub fn candidate_address(value: &str) -> Option<(u8, SocketAddr)> {
+    let mut words = value.split_ascii_whitespace();
+    let component = words.nth(1)?.parse().ok()?;
+    let transport = words.next()?;
+    let ip = words.nth(1)?.parse().ok()?;
+    let port = words.next()?.parse().ok()?;
+    transport
+        .eq_ignore_ascii_case("udp")
+        .then_some((component, SocketAddr::new(ip, port)))
 }
 
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Candidate {
             foundation,
+            component,
             tcp_passive,
             priority,
             address,
@@ -90,7 +105,7 @@ impl fmt::Display for Candidate {
         let (ip, port) = (address.ip(), address.port());
         write!(
             f,
-            "{foundation} 1 {transport} {priority} {ip} {port} typ host{suffix}"
+            "{foundation} {component} {transport} {priority} {ip} {port} typ host{suffix}"
         )
     }
 }

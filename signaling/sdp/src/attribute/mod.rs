@@ -5,7 +5,7 @@ mod ice;
 mod rtp;
 
 pub use crypto::Crypto;
-pub use ice::{Candidate, Fingerprint, Setup};
+pub use ice::{Candidate, Fingerprint, Setup, candidate_address};
 pub use rtp::{Direction, RtpMap, direction, fmtp, max_ptime, ptime, rtcp, rtpmap, rtpmaps};
 
 use crate::Attribute;

@@ -26,6 +26,7 @@ pub(crate) fn app(url: &str) -> Arc<App> {
         password_over_http: false,
         hook_secret: None,
         sip_message_raw: None,
+        line: None,
         max_sessions: 0,
         connections_per_second: 0,
         messages_per_second: 0,

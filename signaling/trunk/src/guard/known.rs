@@ -2,7 +2,7 @@
 
 use super::Standing;
 use crate::agent::Agent;
-use crate::net::{Path, contains, unmapped};
+use crate::net::{Path, unmapped};
 use serde::{Deserialize, Serialize};
 use signaling_sip::time::Instant;
 use std::collections::BTreeSet;
@@ -51,9 +51,7 @@ impl Agent {
 
     fn known_standing(&self, ip: IpAddr) -> Standing {
         let known = &self.s.guard.known;
-        let in_network = |(network, prefix): &(IpAddr, u8)| contains(*network, *prefix, ip);
-        let mut networks = self.s.lines.trunks.iter().flat_map(|t| t.sources.iter());
-        if known.peers.contains(&ip) || networks.any(in_network) {
+        if known.peers.contains(&ip) || self.is_trunk_at(ip) {
             Standing::Known
         } else if self.has_phone_at(ip) {
             Standing::Neighbour

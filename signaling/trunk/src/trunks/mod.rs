@@ -170,6 +170,16 @@ impl Agent {
         }
     }
 
+    /// All of them unregister; nothing is told of it.
+    pub(crate) fn close_trunks(&mut self, now: Instant) {
+        let trunks = self.s.trunks.by_name.values();
+        let accounts: Vec<AccountId> = trunks.map(|trunk| trunk.account).collect();
+        for account in accounts {
+            self.s.schedule.set(Due::Probe(account), None);
+            self.close_account(account, now);
+        }
+    }
+
     fn close_trunk(&mut self, name: &str, now: Instant) {
         let Some(trunk) = self.s.trunks.by_name.remove(name) else {
             return;

@@ -181,10 +181,14 @@ impl Agent {
             return;
         };
         let Some(hop) = entry.hop else { return };
+        // An OPTIONS tells its own end.
+        let is_probe = matches!(entry.purpose, Purpose::Probe { .. });
         let (id, server) = (entry.account, entry.way.clone());
         if crate::trunks::is_of_line(id) {
             self.s.heard.0.remove(&place(&hop));
-            self.set_seen(id, &server, Some(place(&hop)), false, "no answer");
+            if !is_probe {
+                self.set_seen(id, &server, Some(place(&hop)), false, "no answer");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which trunk an address belongs to: the longest prefix wins.
 
 use crate::agent::Agent;
-use crate::api::{AccountId, ByLine, Line};
+use crate::api::{AccountId, ByLine};
 use crate::identity::{asserted, called};
 use crate::inbound::Caller;
 use crate::lines::TrunkMode;
@@ -139,7 +139,20 @@ impl Agent {
                 return Some(*id);
             }
         }
-        None
+        self.trunk_by_certificate(path)
+    }
+
+    /// One that the operator knows by its certificate alone may come from anywhere.
+    fn trunk_by_certificate(&self, path: Path) -> Option<AccountId> {
+        let trunks = self.s.trunks.by_name.values();
+        let mut by_certificate = trunks.filter(|trunk| {
+            let spec = &trunk.spec;
+            let asks = spec.tls.as_ref().is_some_and(|tls| tls.client_certificate);
+            asks && spec.sources.is_empty() && spec.servers.is_empty()
+        });
+        by_certificate
+            .find(|trunk| self.may_call(trunk.account, path))
+            .map(|trunk| trunk.account)
     }
 
     /// Whether a trunk may send requests by this way at all.
@@ -163,14 +176,9 @@ impl Agent {
         sources.any(|(network, prefix)| contains(*network, *prefix, at.ip()))
     }
 
-    /// The name of the trunk that an address belongs to.
-    #[expect(dead_code, reason = "for who counts what sources send")]
-    pub(crate) fn trunk_name_at(&self, ip: IpAddr) -> Option<&str> {
-        let id = self.s.trunks.sources.find(ip).next()?.first()?;
-        match self.s.accounts.get(id)?.line.as_ref()? {
-            Line::Trunk(name) => Some(name),
-            Line::Phone(_) => None,
-        }
+    /// Whether an address belongs to any trunk.
+    pub(crate) fn is_trunk_at(&self, ip: IpAddr) -> bool {
+        self.s.trunks.sources.find(ip).next().is_some()
     }
 }
 

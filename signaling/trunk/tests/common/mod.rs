@@ -5,6 +5,7 @@
 
 pub mod phones;
 pub mod transfer;
+pub mod trunks;
 
 use signaling_sip::message::{HeaderName, Message};
 use signaling_sip::time::Instant;
