@@ -477,3 +477,27 @@ fn what_else_refuses_a_first_invite_fails_it_at_once() {
         assert!(desk.events.is_empty());
     }
 }
+
+#[test]
+fn a_3xx_that_the_calls_want_to_hear_of_is_not_followed_and_tells_its_contacts_the_likeliest_first()
+{
+    let mut desk = desk();
+    let mut command = invite(b"v=0 offer");
+    if let Command::Invite { options, .. } = &mut command {
+        options.tell_redirects = true;
+    }
+    desk.sent.clear();
+    desk.command(command);
+    let (_, first) = sent_invite(&mut desk);
+    desk.answer(
+        &first,
+        "302 Moved",
+        "Contact: <sip:+4930@a.test?Subject=y>;q=0.2, <tel:+4940>;q=0.9\r\n",
+        "",
+    );
+    let failure = failure(&desk).unwrap();
+    assert_eq!(failure.status, 302);
+    assert_eq!(failure.contacts, ["tel:+4940", "sip:+4930@a.test"]);
+    let invites = desk.sent.iter().filter(|(_, b)| b.starts_with(b"INVITE "));
+    assert_eq!(invites.count(), 0);
+}
