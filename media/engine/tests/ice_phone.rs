@@ -95,6 +95,8 @@ impl Phone {
     /// A check from an address; whether it was answered as a good one.
     fn checks(&mut self, socket: SocketId, from: &str, nominates: bool) -> bool {
         let pwd = self.ours.pwd.clone();
+        // Reports that fell due meanwhile.
+        self.bed.take_sent();
         let check = self.check(&theirs().ufrag, &pwd, nominates, true);
         self.bed.arrive(socket, addr(from), &check);
         let sent = self.bed.take_sent();
