@@ -9,7 +9,7 @@ import { World } from "./lib/world.mjs";
 
 const files = [
   "start", "echo", "softphone", "aiortc", "calls", "hangups", "midcall", "video", "before_answer", "transfer", "matrix", "srtp", "sharing", "digits", "statuses", "tls",
-  "registration", "numbers", "phones", "hooks", "roles", "firefox", "torture", "soak",
+  "registration", "numbers", "trunks", "phones", "hooks", "roles", "firefox", "torture", "soak",
 ];
 /** Only when asked for: these need namespace.sh, or take long. */
 const apart = ["firefox", "torture", "soak"];

@@ -440,7 +440,10 @@ impl Options {
             &self.owner,
             &self.main_class,
             &self.callback_class,
+            &self.number,
+            &self.display,
         ];
+        let lists = [&self.trunks, &self.prefixes];
         let secrets = [&self.rest_password, &self.hook_secret];
         let files = [
             &self.rest_password_file,
@@ -456,6 +459,7 @@ impl Options {
             && secrets.iter().all(|secret| secret.is_none())
             && files.iter().all(|file| file.is_none())
             && numbers.iter().all(Option::is_none)
+            && lists.iter().all(|list| list.is_none())
             && self.origin.is_empty()
             && self.password_over_http.is_none()
             && self.sip_message_raw.is_none()

@@ -432,16 +432,12 @@ fn read_dial(reader: &mut Reader, sip: Option<&Sip>) -> Option<Dial> {
     let listeners = sip.map(|sip| sip.listen.as_slice());
     let trunks = trunks::read_trunks(reader, listeners);
     let registrar = read_registrar(reader);
-    let digests = reader.list(
-        "registrar.digest",
-        &["SHA-512-256", "SHA-256", "MD5"],
-        |text| {
-            let all = [Hash::Sha512_256, Hash::Sha256, Hash::Md5];
-            all.into_iter()
-                .find(|hash| hash.name().eq_ignore_ascii_case(text))
-                .ok_or_else(|| "is none of SHA-512-256, SHA-256 and MD5".to_owned())
-        },
-    );
+    let digests = reader.list("registrar.digest", &["MD5"], |text| {
+        let all = [Hash::Sha512_256, Hash::Sha256, Hash::Md5];
+        all.into_iter()
+            .find(|hash| hash.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| "is none of SHA-512-256, SHA-256 and MD5".to_owned())
+    });
     let plan = rules::read_plan(reader, trunks.as_deref().unwrap_or_default());
     Some(Dial {
         trunks: trunks?,

@@ -374,7 +374,8 @@ impl Switchboard {
                     Some(by) => self.incoming_by_line(arrival, *by, now),
                 }
             }
-            Event::Line { line, up, .. } => {
+            Event::Line { line, up, reason } => {
+                tell_of_line(&line, up, &reason);
                 if up {
                     self.lines_up.insert(line);
                 } else {
@@ -642,5 +643,15 @@ impl Switchboard {
         object.hold_for_transfer = Some(call.hold_for_transfer);
         object.custom = call.custom.clone();
         Box::new(object)
+    }
+}
+
+/// The operator hears of trunks that come and go; phones do so all day.
+fn tell_of_line(line: &Line, up: bool, reason: &str) {
+    match (line, up) {
+        (Line::Trunk(name), true) => tracing::info!("trunk {name} is up"),
+        (Line::Trunk(name), false) => tracing::warn!("trunk {name} is down: {reason}"),
+        (Line::Phone(user), true) => tracing::debug!("phone {user} is there"),
+        (Line::Phone(user), false) => tracing::debug!("phone {user} is gone: {reason}"),
     }
 }
