@@ -207,7 +207,6 @@ group_e2e() {
 	step "the JSON client of the tests is right" tests/peers/.venv/bin/python tests/peers/json_client_test.py
 	step "the search for secrets finds what is planted" tests/e2e/no_secrets.sh --self-test
 	binary || { bad "the end-to-end tests have no binary"; return; }
-	step "svwar finds no user and svcrack no password" env LOAD_RUN="$run/scanners" python3 tests/load/scanners.py
 	counted "end to end" env E2E_RUN="$run/e2e" node tests/e2e/run.mjs
 	if [ "$(id -u)" = 0 ]; then
 		counted "end to end in a namespace" env E2E_RUN="$run/namespace" tests/e2e/namespace.sh node tests/e2e/run.mjs firefox torture
@@ -223,6 +222,7 @@ group_e2e() {
 group_long() {
 	step "deploy/run.sh installs what is missing and builds the program" deploy/run.sh --version
 	binary || { bad "the soaks have no binary"; return; }
+	step "svwar finds no user and svcrack no password" env LOAD_RUN="$run/scanners" python3 tests/load/scanners.py
 	counted "calls at a rate, SIPp to us to SIPp" env LOAD_RUN="$run/load" python3 tests/load/rate.py
 	counted "soaks" env E2E_RUN="$run/long" node tests/e2e/run.mjs soak
 }

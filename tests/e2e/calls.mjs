@@ -35,7 +35,7 @@ function define(cell) {
   callIn("chromium", `${who}, ${page} to ${phone} ${road}${over}, and both hear each other for 20 s`, cell);
 }
 
-/** A call in one of the browsers, as a test. */
+/** A call in one of the browsers, as a test; of 20 s, or of as many as the cell says. */
 export function callIn(browser, name, cell) {
   test(name, async (t) => {
     for (let attempt = 1; ; attempt++) {
@@ -48,7 +48,7 @@ export function callIn(browser, name, cell) {
   }, 150);
 }
 
-async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, road, direction, transport }, attempt) {
+async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, road, direction, transport, seconds = SECONDS }, attempt) {
   const world = t.world;
   const pbx = await world.pbx();
   const secure = transport === "tls";
@@ -77,7 +77,7 @@ async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, ro
   await phone.expect("CALL_ESTABLISHED");
   const established = Date.now();
   await page.record();
-  await page.recorded(SECONDS + 1);
+  await page.recorded(seconds + 1);
   const stats = await page.stats();
   const { samples, rate } = await page.keep(`${login}-${attempt}`);
   // A recording of packets knows no time without packets; the clock does.
@@ -95,13 +95,13 @@ async function once(t, browser, { page: pageCodec, phone: phoneCodec, policy, ro
   await phone.stop();
 
   const phoneSent = said ? measureTone(said.samples, said.rate, { hz: PHONE.hz }).level_db : PHONE.db;
-  const pageHears = measureTone(samples, rate, { hz: PHONE.hz, seconds: SECONDS });
-  const phoneHears = dump ? measureTone(dump.samples, dump.rate, { hz: PAGE.hz, seconds: SECONDS }) : null;
+  const pageHears = measureTone(samples, rate, { hz: PHONE.hz, seconds });
+  const phoneHears = dump ? measureTone(dump.samples, dump.rate, { hz: PAGE.hz, seconds }) : null;
   t.measure({ phone_sent_db: phoneSent, page_hears: pageHears, phone_hears: phoneHears, page: stats, talked_s: talked, phone_recorded_s: dump && dump.samples.length / dump.rate, record });
-  const wrong = complaints(pageHears, { hz: PHONE.hz, sentDb: phoneSent, seconds: SECONDS }).map((c) => withOwner("page", c));
+  const wrong = complaints(pageHears, { hz: PHONE.hz, sentDb: phoneSent, seconds }).map((c) => withOwner("page", c));
   if (!dump) wrong.push("the phone recorded nothing");
   else {
-    wrong.push(...complaints(phoneHears, { hz: PAGE.hz, sentDb: PAGE.db, seconds: SECONDS }).map((c) => withOwner("phone", c)));
+    wrong.push(...complaints(phoneHears, { hz: PAGE.hz, sentDb: PAGE.db, seconds }).map((c) => withOwner("phone", c)));
     const missing = talked - dump.samples.length / dump.rate;
     if (missing > 0.56) wrong.push(`a gap: the phone recorded ${missing.toFixed(2)} s less than the call lasted`);
   }
