@@ -223,6 +223,7 @@ group_long() {
 	step "deploy/run.sh installs what is missing and builds the program" deploy/run.sh --version
 	binary || { bad "the soaks have no binary"; return; }
 	step "svwar finds no user and svcrack no password" env LOAD_RUN="$run/scanners" python3 tests/load/scanners.py
+	counted "10,000 phones register and are refreshed" env LOAD_RUN="$run/load" python3 tests/load/registrations.py
 	counted "calls at a rate, SIPp to us to SIPp" env LOAD_RUN="$run/load" python3 tests/load/rate.py
 	counted "soaks" env E2E_RUN="$run/long" node tests/e2e/run.mjs soak
 }
