@@ -222,7 +222,7 @@ fn welcome(config: &Config, listening: &[Listening]) -> Vec<String> {
     }
     if config.roles.contains(&Role::Trunk) {
         sentences.push(if config.sip.allowed_targets.is_empty() {
-            "SIP goes to loopback and the private networks of this computer only; list other PBXs and carriers in sip.allowed_targets.".to_owned()
+            "SIP goes to loopback and the private networks of this computer only; list other PBXs that pages may name in sip.allowed_targets. Trunks need not be there.".to_owned()
         } else {
             format!(
                 "SIP goes to loopback, the private networks of this computer and {} more in sip.allowed_targets.",

@@ -11,7 +11,7 @@ use crate::media::MediaProfile;
 use crate::numbering::{NumberForm, Numbering, cleaned};
 use crate::pattern::Fit;
 use crate::premium::Premium;
-use crate::rules::{Emergency, MOST_WAYS, Rule, Target, TrunkRules, Who};
+use crate::rules::{Emergency, MOST_WAYS, Rule, Shown, Target, TrunkRules, Who};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -148,8 +148,12 @@ impl Plan {
             true => "It is taken as it is: a short number, a name, or a number whose country is not known.".to_owned(),
             false => format!("In E.164 that is {}.", quoted(&dialled.number)),
         });
-        let rule = match self.best_rule(caller, &dialled.number, steps) {
-            Some(rule) => rule.clone(),
+        let mut by_digits = false;
+        let rule = match self.best_rule(caller, &dialled, steps) {
+            Some((rule, digits)) => {
+                by_digits = digits;
+                rule.clone()
+            }
             None => match self.given_trunks(caller, &dialled.number) {
                 Some(rule) => {
                     steps.push(
@@ -163,7 +167,7 @@ impl Plan {
                 }
             },
         };
-        let dialled = self.rewritten(&rule, dialled, steps);
+        let dialled = self.rewritten(&rule, dialled, by_digits, steps);
         if self.is_emergency(&dialled.number) {
             return self.emergency_route(caller, &known, &dialled.number, is_up, steps);
         }
@@ -184,22 +188,26 @@ impl Plan {
         })
     }
 
-    fn best_rule(&self, caller: &Caller, number: &str, steps: &mut Vec<String>) -> Option<&Rule> {
-        let is_for = |rule: &Rule| match rule.from.as_slice() {
-            [] => Who::usual(caller),
-            some => some.iter().any(|who| who.is(caller)),
-        };
-        let mut found: Vec<(Fit, String, &Rule)> = Vec::new();
+    /// The closest rule, and whether it is for the digits as they were dialled: `9*` means who dials a 9 first, not
+    /// numbers of the area that begin so.
+    fn best_rule(
+        &self,
+        caller: &Caller,
+        dialled: &Dialled,
+        steps: &mut Vec<String>,
+    ) -> Option<(&Rule, bool)> {
+        let mut found: Vec<((bool, Fit), String, &Rule)> = Vec::new();
         let mut others: Vec<&str> = Vec::new();
         for rule in &self.rules {
-            let fits = rule
-                .matches
-                .iter()
-                .filter_map(|p| Some((p.fit(number)?, p)));
+            let fits = rule.matches.iter().filter_map(|p| {
+                let whole = p.fit(&dialled.number).map(|fit| (false, fit));
+                let digits = || p.fit(&dialled.raw).map(|fit| (true, fit));
+                Some((whole.or_else(digits)?, p))
+            });
             let Some((fit, pattern)) = fits.max_by_key(|(fit, _)| *fit) else {
                 continue;
             };
-            if is_for(rule) {
+            if is_for(rule, caller) {
                 found.push((fit, pattern.to_string(), rule));
             } else {
                 others.push(&rule.name);
@@ -211,10 +219,15 @@ impl Plan {
             steps.push(format!("Not for this caller: {}.", list(others.iter())));
         }
         let mut found = found.into_iter();
-        let (_, pattern, rule) = found.next()?;
+        let ((by_digits, _), pattern, rule) = found.next()?;
         steps.push(format!(
-            "Rule {} matches it by {pattern}.",
-            quoted(&rule.name)
+            "Rule {} matches {} by {pattern}.",
+            quoted(&rule.name),
+            if by_digits {
+                "the digits as they were dialled"
+            } else {
+                "it"
+            }
         ));
         let rest: Vec<String> = found
             .map(|(_, pattern, rule)| format!("{} ({pattern})", rule.name))
@@ -225,7 +238,7 @@ impl Plan {
                 list(rest.iter())
             ));
         }
-        Some(rule)
+        Some((rule, by_digits))
     }
 
     /// The way of a session whose application or backend named its trunks, where no rule says anything.
@@ -251,13 +264,20 @@ impl Plan {
         })
     }
 
-    fn rewritten(&self, rule: &Rule, dialled: Dialled, steps: &mut Vec<String>) -> Dialled {
+    fn rewritten(
+        &self,
+        rule: &Rule,
+        dialled: Dialled,
+        by_digits: bool,
+        steps: &mut Vec<String>,
+    ) -> Dialled {
         if rule.strip == 0 && rule.prefix.is_empty() {
             return dialled;
         }
         // A + is no digit: it goes with the first one.
         let digits = match rule.strip {
             0 => dialled.number.as_str(),
+            _ if by_digits => dialled.raw.trim_start_matches('+'),
             _ => dialled.number.trim_start_matches('+'),
         };
         let rest: String = digits.chars().skip(rule.strip).collect();
@@ -406,6 +426,24 @@ impl Plan {
         }
     }
 
+    /// Who calls for help is shown by the number that the rules give it towards this trunk, else towards any: an
+    /// extension alone would be nobody, and nobody could call back.
+    fn shown_in_need(&self, caller: &Caller, to: &Destination) -> Rule {
+        let numbered = |rule: &&Rule| matches!(rule.caller, Shown::Number(_) | Shown::Extension(_));
+        let leads_there = |rule: &&Rule| rule.to.contains(&Target::To(to.clone()));
+        let mine = || {
+            self.rules
+                .iter()
+                .filter(|rule| is_for(rule, caller))
+                .filter(numbered)
+        };
+        let rule = mine().find(leads_there).or_else(|| mine().next());
+        Rule {
+            caller: rule.map(|rule| rule.caller.clone()).unwrap_or_default(),
+            ..Rule::default()
+        }
+    }
+
     fn emergency_route(
         &self,
         caller: &Caller,
@@ -439,7 +477,6 @@ impl Plan {
             ));
         }
         // From and P-Asserted-Identity are how they find and call back who needs help: nothing is hidden.
-        let rule = Rule::default();
         let shown = known.open();
         let dialled = Dialled {
             raw: number.clone(),
@@ -453,7 +490,7 @@ impl Plan {
             .into_iter()
             .chain(down)
             .map(|to| Attempt {
-                identity: self.identity(&rule, &shown, &to, &dialled.number),
+                identity: self.identity(&self.shown_in_need(caller, &to), &shown, &to, &number),
                 user: self.user(&to, &dialled),
                 to,
                 attempt_ms: 0,
@@ -530,5 +567,12 @@ fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
         None => "nothing".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+fn is_for(rule: &Rule, caller: &Caller) -> bool {
+    match rule.from.as_slice() {
+        [] => Who::usual(caller),
+        some => some.iter().any(|who| who.is(caller)),
     }
 }

@@ -534,3 +534,59 @@ fn the_steps_tell_the_way_in_order_and_cannot_break_a_line() {
     );
     assert!(ask(&plan, &phone("201"), &"1".repeat(10_000)).is_err());
 }
+
+#[test]
+fn who_calls_for_help_is_shown_by_the_number_that_ordinary_calls_have() {
+    let mut plan = with_emergency()
+        .rule("out", &["+*"], &["trunk:carrier"], |rule| {
+            rule.caller = Shown::Extension("+4930123".into());
+        })
+        .rule("other way out", &["+1*"], &["trunk:backup"], |rule| {
+            rule.caller = Shown::Number("+4930999".into());
+        });
+    let shown = |plan: &Plan| {
+        let route = ask(plan, &phone("201"), "112").unwrap();
+        let users = route.attempts.iter().map(|a| a.identity.from_user.clone());
+        users.collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&plan), ["004930999", "+4930123201"]);
+    // Without a rule for that trunk it is the number towards another one.
+    plan.rules.retain(|rule| rule.name != "other way out");
+    assert_eq!(shown(&plan), ["004930123201", "+4930123201"]);
+    // Who wants to be nobody otherwise is shown all the same.
+    plan.rules.retain(|rule| rule.name != "out");
+    let plan = plan.rule("hidden", &["+*"], &["trunk:carrier"], |rule| {
+        rule.caller = Shown::Anonymous;
+    });
+    let caller = session("+4930777");
+    let route = ask(&plan, &caller, "112").unwrap();
+    assert_eq!(route.attempts[1].identity.from_user, "+4930777");
+    assert_eq!(route.attempts[1].identity.privacy, None);
+}
+
+#[test]
+fn a_digit_for_an_outside_line_is_taken_off_what_was_dialled_and_premium_numbers_stay_off() {
+    let mut plan = berlin()
+        .rule("outside", &["9*"], &["trunk:carrier"], |rule| {
+            rule.strip = 1
+        })
+        .rule("all", &["+*"], &["trunk:backup"], |_| {});
+    plan.premium.off = vec![Pattern::parse("+49900*", &plan.numbering).unwrap()];
+    let route = ask(&plan, &phone("201"), "9030123456").unwrap();
+    assert_eq!(
+        (route.name.as_str(), route.number.as_str()),
+        ("outside", "+4930123456")
+    );
+    let route = ask(&plan, &phone("201"), "9 00 1 555 1234567").unwrap();
+    assert_eq!(
+        (route.name.as_str(), route.number.as_str()),
+        ("outside", "+15551234567")
+    );
+    assert_eq!(
+        ask(&plan, &phone("201"), "90900123456").unwrap_err().status,
+        403
+    );
+    // In full it is another number.
+    let route = ask(&plan, &phone("201"), "+49309030123456").unwrap();
+    assert_eq!(route.name, "all");
+}

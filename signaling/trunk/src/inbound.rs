@@ -142,7 +142,10 @@ impl Agent {
             };
             return Some((caller, None));
         }
-        if let Some(caller) = self.trunk_calling(message, path) {
+        // A phone beside a trunk's server, on one box, is known by the flow that it registered by; it has to prove itself.
+        if !self.has_phone_by(path)
+            && let Some(caller) = self.trunk_calling(message, path)
+        {
             return Some((caller, None));
         }
         match self.phone_calling(message, path, now) {

@@ -253,7 +253,10 @@ impl Agent {
             _ => Vec::new(),
         };
         let number = self.add_request(purpose, account, draft, VecDeque::new(), attempt_ms);
+        let host = host_of(&way);
         if let Some(entry) = self.s.requests.get_mut(&number) {
+            // What a certificate must hold, where it goes by TLS.
+            entry.host = host.unwrap_or_default();
             entry.way = way;
             entry.hops.push_back(hop);
         }

@@ -556,6 +556,41 @@ fn an_invite_is_challenged_and_credentials_made_for_another_callee_are_none() {
     assert_eq!(status(&desk.taken()), 100);
 }
 
+#[test]
+fn a_phone_beside_a_trunks_server_is_known_by_its_flow_and_has_to_prove_itself() {
+    let mut desk = Desk::new();
+    let mut said = lines(&["alice"]);
+    let address = DESK.parse::<std::net::SocketAddr>().unwrap();
+    said.trunks.push(TrunkSpec {
+        name: "beside".into(),
+        sources: vec![(address.ip(), 32)],
+        probe_s: 0,
+        ..TrunkSpec::default()
+    });
+    desk.say_lines(said);
+    let mut alice = Phone::new("alice", DESK);
+    alice.registers(&mut desk);
+    desk.events.clear();
+    let contact = format!("Contact: {}\r\n", alice.contact);
+    let invite = alice.request("INVITE", TO_BOB, &contact, "v=0 offer");
+    desk.receive(DESK, &invite);
+    assert_eq!(status(&desk.taken()), 100);
+    assert!(matches!(
+        desk.events.pop(),
+        Some(Event::Incoming { by_line: Some(by_line), .. }) if by_line.line == Line::Phone("alice".into())
+    ));
+    // From another port of that address it is the trunk.
+    let other = format!("{}:5099", address.ip());
+    let mut elsewhere = Phone::new("alice", &other);
+    let contact = format!("Contact: {}\r\n", elsewhere.contact);
+    let invite = elsewhere.request("INVITE", TO_BOB, &contact, "v=0 offer");
+    desk.receive(&other, &invite);
+    assert!(matches!(
+        desk.events.pop(),
+        Some(Event::Incoming { by_line: Some(by_line), .. }) if by_line.line == Line::Trunk("beside".into())
+    ));
+}
+
 fn with_pbx(desk: &mut Desk) {
     let mut said = lines(&["pbx", "alice"]);
     said.phones[0].trunk = Some("branch".into());

@@ -510,6 +510,29 @@ fn call_by(desk: &mut Desk, number: u64, name: &str) {
 }
 
 #[test]
+fn a_probe_over_tls_goes_to_the_name_that_the_operator_wrote() {
+    let mut desk = Desk::with(config());
+    let mut probed = trunk("carrier", TlsSpec::default());
+    probed.probe_s = 30;
+    probed.servers = vec!["sip:sbc.carrier.test:5061;transport=tls".into()];
+    trunks(&mut desk, vec![probed]);
+    for (query, question) in asked(&mut desk) {
+        let answer = match question {
+            Question::Addresses { .. } => Answer::Addresses(vec!["192.0.2.1".parse().unwrap()]),
+            _ => Answer::Nothing,
+        };
+        desk.step(Input::Answer { query, answer });
+    }
+    let opened = opened(&mut desk);
+    assert_eq!(opened.len(), 1, "{opened:?}");
+    let tls = opened[0].2.clone().expect("TLS");
+    assert_eq!(
+        (tls.profile.as_str(), tls.server_name.as_str()),
+        ("carrier", "sbc.carrier.test")
+    );
+}
+
+#[test]
 fn each_trunk_has_connections_of_its_own_by_its_own_rules_and_listener() {
     let mut config = config();
     config.listeners.push(Listener {
