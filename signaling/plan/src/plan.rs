@@ -139,9 +139,15 @@ impl Plan {
         if self.is_emergency(dialled) {
             return self.emergency_route(caller, &known, dialled, is_up, steps);
         }
+        let number = self.number_from(caller, dialled);
+        // A local number of elsewhere (RFC 3966 §5.1.5) is another one without its context.
+        let has_context = dialled.to_ascii_lowercase().contains("phone-context=");
         let dialled = Dialled {
-            raw: cleaned(dialled),
-            number: self.number_from(caller, dialled),
+            raw: match has_context {
+                true => number.clone(),
+                false => cleaned(dialled),
+            },
+            number,
         };
         steps.push(match dialled.number == dialled.raw {
             true if dialled.number.starts_with('+') => "It is in E.164 already.".to_owned(),
@@ -393,9 +399,19 @@ impl Plan {
         for (to, _) in &down {
             steps.push(format!("{to} is down now, so it is tried last."));
         }
-        let attempts: Vec<Attempt> = up
+        let mut refused = None;
+        let mut usable = Vec::new();
+        for (to, weight) in up.into_iter().chain(down) {
+            match self.is_judged(caller, &to, dialled, steps) {
+                Ok(()) => usable.push((to, weight)),
+                Err(no) => refused = Some(no),
+            }
+        }
+        if let (true, Some(no)) = (usable.is_empty(), refused) {
+            return Err(no);
+        }
+        let attempts: Vec<Attempt> = usable
             .into_iter()
-            .chain(down)
             .take(MOST_WAYS)
             .map(|(to, _)| {
                 let identity = self.identity(rule, known, &to, &dialled.number);
@@ -412,6 +428,62 @@ impl Plan {
             steps.push(format!("Way {}: {attempt}", at + 1));
         }
         Ok(attempts)
+    }
+
+    /// Whether what a trunk would be asked for is what the rules and limits have judged: a carrier may read a spelling
+    /// otherwise than we do, and what it reads is what is paid for.
+    fn is_judged(
+        &self,
+        caller: &Caller,
+        to: &Destination,
+        dialled: &Dialled,
+        steps: &mut Vec<String>,
+    ) -> Result<(), NoWay> {
+        let Destination::Trunk(name) = to else {
+            return Ok(());
+        };
+        let user = self.user(to, dialled);
+        let mut other = |why: &str| {
+            steps.push(format!(
+                "{to} could read {} otherwise: {why}.",
+                quoted(&user)
+            ));
+            Err(no_way(
+                484,
+                "What was dialled could be read as another number",
+            ))
+        };
+        if dialled.number.starts_with("+0") {
+            return other("no country begins with 0");
+        }
+        if user.contains([';', '?']) {
+            return other("it has parameters");
+        }
+        let international = &self.numbering.international;
+        let goes_abroad = !international.is_empty() && user.starts_with(international.as_str());
+        let again = self.numbering.normalise(&user);
+        if goes_abroad && again != dialled.number {
+            return other("it begins as numbers abroad do");
+        }
+        let as_is = self.form(name) == NumberForm::AsIs && !matches!(caller, Caller::Trunk(_));
+        if as_is && again != dialled.number {
+            return other("written as it was dialled it is another number");
+        }
+        // What stands behind digits is not always heard, and short numbers have their country, too.
+        let head: String = user
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || *c == '+')
+            .collect();
+        let mut spellings = Vec::new();
+        if head != user && head.len() >= SHORTEST_PREMIUM {
+            spellings.push(self.numbering.normalise(&head));
+        }
+        if head == user && !dialled.number.starts_with('+') && head.len() >= SHORTEST_PREMIUM {
+            spellings.push(format!("+{}{head}", self.numbering.country));
+        }
+        spellings
+            .iter()
+            .try_for_each(|number| self.may_call(caller, number, steps))
     }
 
     fn user(&self, to: &Destination, dialled: &Dialled) -> String {
@@ -513,6 +585,9 @@ impl Plan {
         })
     }
 }
+
+/// Shorter ones are extensions, and cost nothing.
+const SHORTEST_PREMIUM: usize = 5;
 
 /// Emergency desks may take long at bad times.
 const EMERGENCY_RING_S: u32 = 180;

@@ -590,3 +590,63 @@ fn a_digit_for_an_outside_line_is_taken_off_what_was_dialled_and_premium_numbers
     let route = ask(&plan, &phone("201"), "+49309030123456").unwrap();
     assert_eq!(route.name, "all");
 }
+
+#[test]
+fn no_spelling_makes_a_carrier_dial_another_number_than_was_judged() {
+    let mut plan = berlin()
+        .rule("all", &["*"], &["trunk:national"], |_| {})
+        .rule("outside", &["9*"], &["trunk:national"], |rule| {
+            rule.strip = 1
+        });
+    for (name, form) in [
+        ("national", NumberForm::National),
+        ("plain", NumberForm::E164),
+        ("as-is", NumberForm::AsIs),
+    ] {
+        plan.trunks.insert(name.into(), TrunkRules { form });
+    }
+    plan.premium.off = ["+881*", "+49118*", "+49900*"]
+        .map(|text| Pattern::parse(text, &plan.numbering).unwrap())
+        .into();
+    let spellings = [
+        "+490881612345678",
+        "0049 0881 612345678",
+        "tel:00881612345;phone-context=+49",
+        "00881612345;x",
+        "9 00881612345;x",
+        "9 00881612345#",
+        "00881612345#",
+        "00881612345x",
+        "+00881612345",
+        "11880",
+        "0900123456*",
+    ];
+    for to in ["national", "plain", "as-is"] {
+        for rule in &mut plan.rules {
+            rule.to = vec![target(&format!("trunk:{to}"))];
+        }
+        for dialled in spellings {
+            for caller in [phone("201"), session("+4930777")] {
+                if let Ok(route) = ask(&plan, &caller, dialled) {
+                    // With its country in front it is a number that does not exist, and calls nobody.
+                    let users: Vec<&str> = route.attempts.iter().map(|a| a.user.as_str()).collect();
+                    let in_full =
+                        |user: &&str| user.trim_start_matches(['+', '0']).starts_with("490");
+                    assert!(users.iter().all(in_full), "{dialled} by {to}: {users:?}");
+                }
+            }
+        }
+        for honest in [
+            "+4930123456",
+            "030 123456",
+            "0171 2345678",
+            "0044 20 79460000",
+            "201",
+        ] {
+            assert!(
+                ask(&plan, &phone("201"), honest).is_ok(),
+                "{honest} by {to}"
+            );
+        }
+    }
+}
