@@ -149,6 +149,15 @@ fn read_trunk(reader: &mut Reader, name: &str, listeners: Option<&[SipListen]>) 
                     "is known by its addresses, so it needs servers, sources or tls_client_certificate (or mode = \"register\" or \"accept\")",
                 );
             }
+            let has_name = tls.as_ref().is_some_and(|tls| {
+                tls.roots.is_some() || tls.pinned_sha256.is_some() || !tls.server_name.is_empty()
+            });
+            let has_domain = domain.as_ref().is_some_and(|domain| !domain.is_empty());
+            if by_certificate && servers.is_empty() && !has_name && !has_domain {
+                missing(
+                    "is known by its certificate alone, so it needs tls_server_name, tls_pin, tls_roots or domain: else whoever has any certificate of a public authority is it",
+                );
+            }
         }
         TrunkMode::Accept => {
             if !servers.is_empty() {

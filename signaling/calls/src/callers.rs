@@ -69,7 +69,7 @@ pub(crate) fn proven_account(session: &Session) -> Option<String> {
     let proven = match user.account {
         Account::None | Account::Failed | Account::Registering => false,
         Account::Open | Account::Registered | Account::Retrying => {
-            session.approved || (is_registered && user.at_home)
+            session.approved || (is_registered && user.was_registered && user.at_home)
         }
     };
     let data = &user.data;

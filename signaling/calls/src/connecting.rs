@@ -77,6 +77,7 @@ impl Switchboard {
             account,
             sip_peer,
             at_home: is_at_home(&connection),
+            was_registered: false,
             custom: connection.custom.clone(),
             far_codec: None,
         };
@@ -187,6 +188,7 @@ impl Switchboard {
             || user.account == Account::None
             || user.account == Account::Open;
         user.account = Account::Registered;
+        user.was_registered = true;
         if !told {
             self.send(
                 id,
@@ -383,6 +385,9 @@ fn is_at_home(connection: &Connection) -> bool {
         .into_iter()
         .flatten()
         .all(|proxy| proxy.is_empty() || proxy.eq_ignore_ascii_case(domain))
+        && connection
+            .sip_port
+            .is_none_or(|port| matches!(u32::from(port), 0 | 5060 | 5061))
 }
 
 fn account_spec(

@@ -266,6 +266,10 @@ impl Switchboard {
 
     pub(crate) fn trunk_is_gone(&mut self, now: Instant) {
         self.ringing.clear();
+        // Nobody will say that these have ended.
+        for tickets in std::mem::take(&mut self.booked).into_values() {
+            self.give_back(tickets, now);
+        }
         let keys: Vec<CallKey> = self
             .calls
             .values()

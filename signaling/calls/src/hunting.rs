@@ -309,7 +309,15 @@ fn wish(line: Line, attempt: Attempt, what: &What) -> Wish {
     Wish {
         target: Target::User {
             user: attempt.user,
-            params: what.params.clone(),
+            // A page's parameters could lead a carrier elsewhere (maddr, tgrp, rn): an extension's own part is all.
+            params: what
+                .params
+                .iter()
+                .filter(|(name, _)| {
+                    ["user", "isub", "ext"].contains(&name.to_ascii_lowercase().as_str())
+                })
+                .cloned()
+                .collect(),
         },
         headers: what.headers.clone(),
         extra: what.extra.clone(),

@@ -50,6 +50,9 @@ pub(crate) struct User {
     /// Its registrar is the one that its domain names, not one that the page chose.
     #[serde(default)]
     pub at_home: bool,
+    /// Its registrar has said yes at least once: a failure that is tried again proves nothing.
+    #[serde(default)]
+    pub was_registered: bool,
     pub custom: Option<Value>,
     /// What the SIP side spoke in the last call: likely what it speaks in the next.
     pub far_codec: Option<Codec>,

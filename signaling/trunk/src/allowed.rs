@@ -54,7 +54,7 @@ impl Entry {
         })
     }
 
-    fn allows(&self, name: &str, to: SocketAddr) -> bool {
+    pub(crate) fn allows(&self, name: &str, to: SocketAddr) -> bool {
         match self {
             Entry::Network { ip, prefix, port } => {
                 contains(*ip, *prefix, to.ip())

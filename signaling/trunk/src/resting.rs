@@ -101,8 +101,13 @@ impl Resting {
 }
 
 impl Agent {
-    /// A 503; without Retry-After the usual time.
+    /// A 503; without Retry-After the usual time. After a provisional response it may be a callee behind the server
+    /// who says so, and one callee must not take a whole trunk away: then the server is tried last, but tried.
     pub(crate) fn let_rest(&mut self, request: u64, response: &Message<'_>, now: Instant) {
+        let entry = self.s.requests.get(&request);
+        if entry.is_some_and(|request| request.provisional) {
+            return self.rest_for(request, USUAL_REST, false, now);
+        }
         let said = response.value(HeaderName::RetryAfter).is_some();
         let asked = response
             .value(HeaderName::RetryAfter)

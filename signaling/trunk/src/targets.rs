@@ -5,7 +5,7 @@ use crate::allowed::{is_allowed, is_never, is_ours};
 use crate::api::{Cause, Failure};
 use crate::finding::Wanted;
 use crate::limits::MAX_HOPS;
-use crate::net::{Hop, Transport};
+use crate::net::{Hop, Transport, unmapped};
 use crate::requests::Purpose;
 use crate::tls::name_of;
 use crate::trunks::is_of_line;
@@ -134,7 +134,17 @@ impl Agent {
             )
         });
         let named = self.named_by_operator(request, &hops);
+        let home = match self.s.requests.get(&request).map(|r| &r.purpose) {
+            Some(Purpose::Ring(invite, ring)) => self.home_of_ring(*invite, *ring),
+            _ => None,
+        };
         let config = &self.config;
+        if let Some(home) = home {
+            hops.retain(|hop| {
+                unmapped(hop.remote.ip()) == home
+                    || config.allowed.iter().any(|e| e.allows(name, hop.remote))
+            });
+        }
         hops.retain(|hop| {
             let own = named && !is_never(hop.remote.ip()) && hop.remote.port() != 0;
             let own = own

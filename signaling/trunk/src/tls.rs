@@ -61,6 +61,14 @@ pub(crate) fn is_peer_of(trunk: &TrunkSpec, peer: &PeerCertificate) -> Result<()
         return Err("its certificate does not lead to the trunk's roots");
     }
     let wanted = names_of(trunk);
+    let own_roots = trunk
+        .tls
+        .as_ref()
+        .is_some_and(|spec| !spec.roots_pem.is_empty());
+    if wanted.is_empty() && !own_roots {
+        // Whoever has any certificate of a public authority would be the trunk.
+        return Err("the trunk has no name, pin or roots that a certificate could be held against");
+    }
     if wanted.is_empty() || wanted.iter().any(|name| peer.is_for(name)) {
         Ok(())
     } else {

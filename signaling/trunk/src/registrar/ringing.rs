@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Host, Message, Method, NameAddr, SipUri, Uri, WriteFault, addr_spec};
 use signaling_sip::time::Instant;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A call of ours to all contacts of a phone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,6 +56,10 @@ struct Way {
     uri: Vec<u8>,
     routes: Vec<Vec<u8>>,
     flow: Option<Path>,
+    /// Where a phone registered from: without a flow its requests go there, or where the operator allows SIP to go by
+    /// name. Its Contact alone could be the PBX next to us, which believes our address. `None`: the operator's own trunk.
+    #[serde(default)]
+    home: Option<IpAddr>,
 }
 
 /// What a call to a line was told to say.
@@ -258,6 +262,12 @@ impl Agent {
     pub(crate) fn flow_of_ring(&self, invite: InviteId, id: u32) -> Option<Path> {
         let ringing = self.s.invites.get(&invite)?.ringing.as_ref()?;
         ringing.rings.iter().find(|ring| ring.id == id)?.way.flow
+    }
+
+    /// Where alone a ring may lead, beside what the operator allows.
+    pub(crate) fn home_of_ring(&self, invite: InviteId, id: u32) -> Option<IpAddr> {
+        let ringing = self.s.invites.get(&invite)?.ringing.as_ref()?;
+        ringing.rings.iter().find(|ring| ring.id == id)?.way.home
     }
 
     /// What requests inside a dialog go over that a contact's answer made: behind a NAT nothing but the flow leads
@@ -588,6 +598,9 @@ fn way_of(binding: &Binding, asked: Option<&[u8]>) -> Option<Way> {
         flow: binding
             .flow
             .filter(|flow| !uri.secure || flow.transport() == Transport::Tls),
+        home: asked
+            .is_none()
+            .then(|| unmapped(binding.source.remote().ip())),
     })
 }
 
