@@ -236,6 +236,26 @@ fn who_asked_to_be_left_alone_is_not_called_before_its_time() {
 }
 
 #[test]
+fn a_callee_behind_a_trunk_cannot_take_it_away_with_a_503() {
+    let mut spec = two(0);
+    spec.servers.truncate(1);
+    let mut desk = desk(spec);
+    desk.command(call_as(2));
+    let first = invites(&mut desk).remove(0).1;
+    desk.answer(&first, "100 Trying", "", "");
+    desk.answer(&first, "180 Ringing", "", "");
+    desk.answer(
+        &first,
+        "503 Service Unavailable",
+        "Retry-After: 3600\r\n",
+        "",
+    );
+    desk.sent.clear();
+    desk.command(call_as(4));
+    assert_eq!(invites(&mut desk).len(), 1, "the next call goes out");
+}
+
+#[test]
 fn probes_tell_whether_a_trunk_is_up_and_any_answer_is_a_sign_of_life() {
     let mut desk = desk(two(20));
     assert_eq!(lines(&mut desk), [], "nobody has answered yet");

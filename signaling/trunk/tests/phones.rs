@@ -263,6 +263,24 @@ fn a_caller_who_gives_up_stops_every_contact() {
 }
 
 #[test]
+fn a_phones_contact_leads_nowhere_but_to_where_it_registered_from() {
+    let mut desk = Desk::with(signaling_trunk::agent::Config {
+        interfaces: vec![("192.168.7.10".parse().unwrap(), 24)],
+        allowed: Vec::new(),
+        ..config()
+    });
+    desk.say_lines(lines(&["alice"]));
+    let mut alice = Phone::new("alice", DESK);
+    // The PBX beside us, which believes our address.
+    alice.contact = "<sip:00881612345@192.168.7.1:5060>".into();
+    alice.registers(&mut desk);
+    desk.sent.clear();
+    desk.command(call_alice());
+    assert!(desk.sent.is_empty(), "{:?}", desk.sent);
+    assert_eq!(failed(&desk).map(|f| f.cause), Some(Cause::NotAllowed));
+}
+
+#[test]
 fn a_phone_without_a_contact_is_480_at_once() {
     let mut desk = Desk::with_phones(&["alice"]);
     for user in ["alice", "nobody"] {

@@ -2,7 +2,7 @@
 
 use crate::planned::{CALLED, NUMBER, carrier, identity, inbound, limit, plan, target};
 use crate::rig::{PHONE, Rig};
-use signaling_calls::{Config, Input};
+use signaling_calls::{Config, Input, Link};
 use signaling_plan::{LimitRule, Plan, Scope};
 use signaling_trunk::api::{Command, End, Event, InviteId, Line, ReferId};
 use std::time::Duration;
@@ -137,6 +137,20 @@ fn a_line_is_given_back_when_its_call_is_over() {
     };
     rig.over(first, over);
     rig.comes_in(11, carrier(), NUMBER);
+    let refused = rig
+        .asked()
+        .iter()
+        .any(|c| matches!(c, Command::Hangup { .. }));
+    assert!(!refused);
+}
+
+#[test]
+fn lines_are_given_back_when_the_sip_side_is_lost() {
+    let mut rig = Rig::planned(limited(vec![each(Scope::Trunk, |l| l.calls = 1)]));
+    rig.comes_in(7, carrier(), NUMBER);
+    rig.give(Input::TrunkLink(Link::Up { fresh: true }));
+    rig.trunk.clear();
+    rig.comes_in(9, carrier(), NUMBER);
     let refused = rig
         .asked()
         .iter()
