@@ -15,13 +15,14 @@ const NOT_DONE: u8 = 1;
 
 fn main() -> ExitCode {
     let (task, arguments) = CommandLine::parse().task();
-    let around = Surroundings::look();
+    let mut around = Surroundings::look();
     let task = match task {
         Task::Apps(command) if !command.needs_settings() => {
             return carry_out(*command, Path::new(""), &Rules::default());
         }
         task => task,
     };
+    around.secrets_elsewhere = !matches!(task, Task::Run | Task::CheckConfig);
     let (config, kept) = match Config::load_and_keep(&arguments, &around) {
         Ok(config) => config,
         Err(complaints) => {

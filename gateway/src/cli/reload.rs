@@ -30,7 +30,12 @@ pub fn reload(config: &Config) -> Result<String, Vec<String>> {
                 changed: sentences("changed"),
                 needs_restart: sentences("needs_restart"),
             };
-            Ok(taken.sentences().join("\n") + "\n")
+            let mut told = taken.sentences();
+            if taken.changed.is_empty() {
+                // Whoever named another file here waits for its changes.
+                told.push("Read was the file that the gateway was started with.".to_owned());
+            }
+            Ok(told.join("\n") + "\n")
         }
         401 => Err(vec![
             "The gateway does not take this admin.token: it was started with another one."

@@ -360,7 +360,12 @@ impl Config {
         arguments: &Arguments,
         around: &Surroundings,
     ) -> Result<(Config, Vec<String>), Vec<String>> {
-        let mut reader = Reader::new(settings, complaints, around.variables.clone());
+        let mut reader = Reader::new(
+            settings,
+            complaints,
+            around.variables.clone(),
+            around.secrets_elsewhere,
+        );
         let config = read_all(&mut reader, arguments, around);
         let names = reader.names();
         let complaints = reader.finish();

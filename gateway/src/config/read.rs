@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 pub struct Reader {
+    /// See [`super::Surroundings::secrets_elsewhere`].
+    secrets_elsewhere: bool,
     settings: Settings,
     known: BTreeSet<String>,
     pub complaints: Vec<String>,
@@ -21,13 +23,18 @@ pub enum Shown {
     Secret,
 }
 
+/// Stands for a secret that only the gateway can read.
+const ELSEWHERE: &str = "(the gateway's own)";
+
 impl Reader {
     pub fn new(
         settings: Settings,
         complaints: Vec<String>,
         variables: Vec<(String, String)>,
+        secrets_elsewhere: bool,
     ) -> Reader {
         Reader {
+            secrets_elsewhere,
             settings,
             known: BTreeSet::new(),
             complaints,
@@ -65,7 +72,8 @@ impl Reader {
     /// A secret: the text itself, `file:PATH` for what that file holds, or `env:NAME` for an environment variable.
     pub fn secret(&mut self, name: &str) -> Option<String> {
         let variables = std::mem::take(&mut self.variables);
-        let secret = self.text(name, "", Shown::Secret, |text| {
+        let elsewhere = self.secrets_elsewhere;
+        let read = |text: &str| {
             if let Some(path) = text.strip_prefix("file:") {
                 secret_of_file(Path::new(path))
             } else if let Some(variable) = text.strip_prefix("env:") {
@@ -79,6 +87,10 @@ impl Reader {
             } else {
                 Ok(text.to_owned())
             }
+        };
+        let secret = self.text(name, "", Shown::Secret, |text| match read(text) {
+            Err(_) if elsewhere => Ok(ELSEWHERE.to_owned()),
+            read => read,
         });
         self.variables = variables;
         secret

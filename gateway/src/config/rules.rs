@@ -18,8 +18,9 @@ pub fn read_plan(reader: &mut Reader, trunks: &[Trunk]) -> Option<Plan> {
     let phone_media = trunks::read_media(reader, &|key| format!("phones.{key}"));
     let account_media = trunks::read_media(reader, &|key| format!("accounts.{key}"));
     let numbering = read_numbering(reader);
-    // Patterns are normalised as numbers are: without knowing how, nothing can be said of them.
-    let numbering = numbering?;
+    // Patterns are normalised as numbers are. Where that is wrong, which was told, the rules are read all the same, so that
+    // nobody is told that they are no settings.
+    let numbering = numbering.unwrap_or_default();
     let known = Known {
         // Those that are not right are named all the same.
         trunks: reader.sections("trunk").into_iter().collect(),

@@ -14,6 +14,9 @@ pub struct Surroundings {
     pub ipv6: bool,
     pub cores: usize,
     pub root: bool,
+    /// For a command that asks or shows and does not run: secrets are the gateway's, and its environment and files may
+    /// be nobody else's. One that cannot be read here is taken as given.
+    pub secrets_elsewhere: bool,
 }
 
 impl Surroundings {
@@ -29,6 +32,7 @@ impl Surroundings {
             ipv6: UdpSocket::bind("[::]:0").is_ok(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             root: is_root(),
+            secrets_elsewhere: false,
         }
     }
 

@@ -15,6 +15,7 @@ fn around() -> Surroundings {
         ipv6: true,
         cores: 4,
         root: false,
+        secrets_elsewhere: false,
     }
 }
 
@@ -600,5 +601,45 @@ fn flags_and_choices_of_calls_are_read_from_wherever_they_come() {
             "calls.follow_refer = yes is neither true nor false (--set).",
             "calls.page_headers has an entry \"Alert Info\" that is not the name of a SIP header field (--set).",
         ]
+    );
+}
+
+#[test]
+fn a_command_that_only_asks_does_without_the_gateways_secrets() {
+    let mut around = Surroundings::default();
+    let arguments = Arguments {
+        set: vec![
+            "trunk.carrier.mode=register".into(),
+            "trunk.carrier.servers=[\"sip.carrier.example\"]".into(),
+            "trunk.carrier.login=acme".into(),
+            "trunk.carrier.password=env:OF_THE_SERVICE".into(),
+        ],
+        ..Arguments::default()
+    };
+    let complaints = Config::load(&arguments, &around).unwrap_err();
+    assert!(complaints[0].contains("OF_THE_SERVICE"), "{complaints:?}");
+    around.secrets_elsewhere = true;
+    assert_eq!(
+        Config::load(&arguments, &around).unwrap().dial.trunks.len(),
+        1
+    );
+}
+
+#[test]
+fn how_numbers_are_dialled_may_be_wrong_without_the_rules_being_disowned() {
+    let arguments = Arguments {
+        set: vec![
+            "numbers.country=0049".into(),
+            "emergency.numbers=[\"112\"]".into(),
+            "trunk.a.sources=[\"192.0.2.0/24\"]".into(),
+            "emergency.trunks=[\"a\"]".into(),
+        ],
+        ..Arguments::default()
+    };
+    let complaints = Config::load(&arguments, &Surroundings::default()).unwrap_err();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(
+        complaints[0].starts_with("numbers.country"),
+        "{complaints:?}"
     );
 }
