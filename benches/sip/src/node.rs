@@ -29,6 +29,7 @@ async fn node(peer: String, rate: u32, calls: u32) {
     let (bound, listeners) = oneshot::channel();
     let config = TrunkConfig {
         listen: vec![Listen {
+            name: String::new(),
             transport: Transport::Udp,
             bind: "127.0.0.1:0".parse().expect("an address"),
             announce: None,
