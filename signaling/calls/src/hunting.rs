@@ -257,10 +257,14 @@ impl Switchboard {
         }
         plan.redirects += 1;
         let mut found = VecDeque::new();
+        let mut number = None;
         for contact in failure.contacts.iter().take(ATTEMPTS) {
             match self.way(&caller, &crate::callee::dialled(contact), key) {
                 // What a call for help may do is not what a redirection may do.
-                Ok(route) if !route.emergency => found.extend(route.attempts),
+                Ok(route) if !route.emergency => {
+                    number.get_or_insert(route.number);
+                    found.extend(route.attempts);
+                }
                 Ok(_) => {}
                 Err(no) => {
                     tracing::info!(call = key.0, why = no.info, "a redirection is not followed");
@@ -269,6 +273,10 @@ impl Switchboard {
         }
         found.retain(|attempt| !plan.was_tried(attempt));
         let any = !found.is_empty();
+        if let (true, Some(number)) = (any, number) {
+            // What is called now is what its prefix's limits count.
+            plan.number = number;
+        }
         found.extend(plan.left.drain(..));
         found.truncate(ATTEMPTS);
         plan.left = found;

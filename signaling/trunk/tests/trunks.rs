@@ -156,6 +156,25 @@ fn a_trunk_with_client_certificates_hears_nobody_over_udp() {
 }
 
 #[test]
+fn a_trunk_that_is_reached_by_tls_hears_nobody_who_claims_its_address_over_udp() {
+    let mut desk = Desk::new();
+    let mut spec = trunk(TrunkMode::Address);
+    spec.servers = vec![format!(
+        "sip:{};transport=tls",
+        PBX.split(':').next().unwrap()
+    )];
+    spec.probe_s = 0;
+    take(&mut desk, vec![spec.clone()]);
+    rings(&mut desk, PBX, "100");
+    assert_eq!(status(&desk.taken()), 404);
+    // Where the operator lists the address itself, that is its word.
+    spec.sources = vec![("192.0.2.1".parse().unwrap(), 32)];
+    take(&mut desk, vec![spec]);
+    rings(&mut desk, PBX, "101");
+    assert_eq!(status(&desk.taken()), 100);
+}
+
+#[test]
 fn a_trunk_registers_is_up_with_the_2xx_and_refreshes_in_time() {
     let (mut desk, register) = registered(trunk(TrunkMode::Register), "");
     assert!(text(&register).starts_with("REGISTER sip:carrier.test SIP/2.0\r\n"));

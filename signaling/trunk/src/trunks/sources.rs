@@ -4,8 +4,8 @@ use crate::agent::Agent;
 use crate::api::{AccountId, ByLine};
 use crate::identity::{asserted, called};
 use crate::inbound::Caller;
-use crate::lines::TrunkMode;
-use crate::net::{Path, contains, unmapped};
+use crate::lines::{TrunkMode, TrunkSpec};
+use crate::net::{Path, Transport, contains, unmapped};
 use crate::tls::admits;
 use serde::{Deserialize, Serialize};
 use signaling_sip::message::{Message, Uri};
@@ -166,6 +166,12 @@ impl Agent {
             Path::Datagram { .. } => None,
         };
         let peer = peer.and_then(|stream| stream.peer.as_ref());
+        // An address over UDP is anybody's claim: who is reached by TLS alone calls by TLS, unless the operator listed
+        // the address itself.
+        let secure = path.transport() == Transport::Tls;
+        if !secure && is_by_tls(spec) && !self.is_source_of(id, path.remote()) {
+            return false;
+        }
         is_live && spec.mode != TrunkMode::Accept && admits(spec, peer).is_ok()
     }
 
@@ -180,6 +186,15 @@ impl Agent {
     pub(crate) fn is_trunk_at(&self, ip: IpAddr) -> bool {
         self.s.trunks.sources.find(ip).next().is_some()
     }
+}
+
+/// All its servers are reached by TLS.
+fn is_by_tls(spec: &TrunkSpec) -> bool {
+    let by_tls = |server: &String| {
+        let server = server.to_ascii_lowercase();
+        server.starts_with("sips:") || server.contains(";transport=tls")
+    };
+    !spec.servers.is_empty() && spec.servers.iter().all(by_tls)
 }
 
 #[cfg(test)]
