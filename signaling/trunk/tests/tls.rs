@@ -10,7 +10,7 @@ use signaling_trunk::api::{
     AccountId, AccountSpec, Cause, Command, End, Event, Failure, InviteId, InviteOptions, Line,
     NO_ACCOUNT, Target,
 };
-use signaling_trunk::lines::{Lines, TlsSpec, TrunkSpec};
+use signaling_trunk::lines::{Lines, TlsSpec, TrunkMode, TrunkSpec};
 use signaling_trunk::net::{Listener, StreamId, Transport};
 use signaling_trunk::targets::{Answer, Question, Service};
 use signaling_trunk::tls::{PeerCertificate, TlsOpen};
@@ -530,6 +530,39 @@ fn a_probe_over_tls_goes_to_the_name_that_the_operator_wrote() {
         (tls.profile.as_str(), tls.server_name.as_str()),
         ("carrier", "sbc.carrier.test")
     );
+}
+
+#[test]
+fn a_trunk_that_has_changed_leaves_by_its_own_tls() {
+    let mut desk = Desk::with(config());
+    let registers = |login: &str| {
+        let pinned = TlsSpec {
+            pinned_sha256: Some([7; 32]),
+            ..TlsSpec::default()
+        };
+        TrunkSpec {
+            mode: TrunkMode::Register,
+            login: login.into(),
+            password: "geheim".into(),
+            ..trunk("carrier", pinned)
+        }
+    };
+    trunks(&mut desk, vec![registers("acme")]);
+    desk.wait(1_000);
+    let first = opened(&mut desk);
+    assert_eq!(first.len(), 1);
+    desk.step(Input::StreamConnected { stream: first[0].0 });
+    let register = desk.taken();
+    let contact = header(&register, "Contact");
+    let contact = format!("Contact: {contact}\r\n");
+    answered(&mut desk, first[0].0, &register, "200 OK", &contact);
+    desk.step(Input::StreamClosed { stream: first[0].0 });
+    trunks(&mut desk, vec![registers("other")]);
+    let again = opened(&mut desk);
+    assert!(!again.is_empty());
+    for (_, _, tls) in again {
+        assert_eq!(tls.expect("TLS").profile, "carrier");
+    }
 }
 
 #[test]

@@ -181,12 +181,14 @@ impl Agent {
     }
 
     fn close_trunk(&mut self, name: &str, now: Instant) {
-        let Some(trunk) = self.s.trunks.by_name.remove(name) else {
+        let Some(account) = self.s.trunks.account(name) else {
             return;
         };
-        self.s.trunks.sources.forget(trunk.account);
-        self.s.schedule.set(Due::Probe(trunk.account), None);
-        self.close_account(trunk.account, now);
+        self.s.trunks.sources.forget(account);
+        self.s.schedule.set(Due::Probe(account), None);
+        // As long as the trunk is known: its last REGISTER goes by its own TLS.
+        self.close_account(account, now);
+        self.s.trunks.by_name.remove(name);
     }
 
     /// A line has a registrar, an answer, or a contact.
