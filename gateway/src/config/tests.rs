@@ -643,3 +643,14 @@ fn how_numbers_are_dialled_may_be_wrong_without_the_rules_being_disowned() {
         "{complaints:?}"
     );
 }
+
+#[test]
+fn a_trunk_by_tls_needs_a_listener_to_go_out_by() {
+    let trunk = "trunk.a.servers=[\"sip:sbc.example;transport=tls\"]";
+    assert!(set(&[trunk]).is_ok());
+    let complaints = set(&[trunk, "sip.listen=[\"udp::5060\"]"]).unwrap_err();
+    assert!(
+        complaints[0].contains("sip.listen has no tls:"),
+        "{complaints:?}"
+    );
+}

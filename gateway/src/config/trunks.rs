@@ -1,7 +1,7 @@
 //! The sections `[trunk.NAME]` and `[phones]`: the operator's own lines, and how they carry sound.
 
 use super::read::{Reader, Shown};
-use super::values::{self, SipListen};
+use super::values::{self, SipListen, SipTransport};
 use signaling_calls::negotiate::{suite, suite_name};
 use signaling_plan::{MediaProfile, NumberForm, Srtp};
 use signaling_trunk::lines::{TrunkMode, TrunkSpec};
@@ -69,7 +69,21 @@ fn read_trunk(reader: &mut Reader, name: &str, listeners: Option<&[SipListen]>) 
         "accept" => Ok(TrunkMode::Accept),
         _ => Err("is none of \"register\", \"address\" and \"accept\"".to_owned()),
     });
-    let servers = reader.list(&key("servers"), &[], server);
+    // Where the listeners cannot be read themselves, that is told.
+    let has_tls = listeners.is_none_or(|all| {
+        all.iter()
+            .any(|listen| listen.transport == SipTransport::Tls)
+    });
+    let servers = reader.list(&key("servers"), &[], |text| {
+        let lower = text.to_ascii_lowercase();
+        let by_tls = lower.starts_with("sips:") || lower.contains(";transport=tls");
+        match by_tls && !has_tls {
+            true => {
+                Err("is reached by TLS, and sip.listen has no tls: address to go out by".to_owned())
+            }
+            false => server(text),
+        }
+    });
     let domain = reader.text(&key("domain"), "", Shown::Plainly, plain);
     let login = reader.text(&key("login"), "", Shown::Plainly, plain);
     let auth_name = reader.text(&key("auth_name"), "", Shown::Plainly, plain);
@@ -102,7 +116,6 @@ fn read_trunk(reader: &mut Reader, name: &str, listeners: Option<&[SipListen]>) 
         }
     };
     let listener = reader.text(&key("listener"), "", Shown::Plainly, |text| {
-        // Where the listeners cannot be read themselves, that is told.
         let there = listeners.is_none_or(|all| all.iter().any(|listen| listen.name == text));
         match text.is_empty() || there {
             true => Ok(text.to_owned()),
