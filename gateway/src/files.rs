@@ -112,6 +112,30 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// A folder of a test's own, gone with the value.
+/// Changes a private file of `dir` while nobody else does: `load` it, `change` what it holds, `write` it again.
+///
+/// # Errors
+/// A sentence for the operator; then nothing has changed.
+pub fn change_private<B, T>(
+    dir: &Path,
+    path: &Path,
+    load: impl FnOnce() -> Result<B, FileError>,
+    change: impl FnOnce(&mut B) -> Result<T, String>,
+    write: impl FnOnce(&B) -> Result<String, String>,
+) -> Result<T, String> {
+    let sentence = |error: FileError| format!("{error}.");
+    make_private_dir(dir).map_err(sentence)?;
+    // The folder itself: a lock's file of another user's would be in the gateway's way.
+    let lock = File::open(dir).and_then(|dir| dir.lock().map(|()| dir));
+    let lock = lock.map_err(|error| format!("{} cannot be locked: {error}.", dir.display()))?;
+    let mut book = load().map_err(sentence)?;
+    let told = change(&mut book)?;
+    let text = write(&book).map_err(|why| format!("{}: {why}.", path.display()))?;
+    write_private_for(dir, path, text.as_bytes()).map_err(sentence)?;
+    drop(lock);
+    Ok(told)
+}
+
 #[cfg(test)]
 pub(crate) fn test_dir() -> TestDir {
     let name = format!("trunkgate-test-{:016x}", getrandom::u64().unwrap());

@@ -2,7 +2,6 @@
 
 use super::book::Book;
 use crate::files::{self, FileError};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "phones.toml";
@@ -45,21 +44,7 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Book) -> Result<T, String>,
     ) -> Result<T, String> {
-        let sentence = |error: FileError| format!("{error}.");
-        files::make_private_dir(&self.dir).map_err(sentence)?;
-        // The folder itself: a lock's file of another user's would be in the gateway's way.
-        let lock = File::open(&self.dir).and_then(|dir| dir.lock().map(|()| dir));
-        let lock =
-            lock.map_err(|error| format!("{} cannot be locked: {error}.", self.dir.display()))?;
-        let mut book = self.load().map_err(sentence)?;
-        let told = change(&mut book)?;
-        let path = self.path();
-        let text = book
-            .write()
-            .map_err(|why| format!("{}: {why}.", path.display()))?;
-        files::write_private_for(&self.dir, &path, text.as_bytes()).map_err(sentence)?;
-        drop(lock);
-        Ok(told)
+        files::change_private(&self.dir, &self.path(), || self.load(), change, Book::write)
     }
 }
 

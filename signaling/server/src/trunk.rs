@@ -395,22 +395,7 @@ fn key(event: &Event) -> u64 {
         Event::Registered { account, .. }
         | Event::Unregistered { account }
         | Event::RegistrationFailed { account, .. } => account.0,
-        Event::Incoming { invite, .. }
-        | Event::Progress { invite, .. }
-        | Event::Answered { invite, .. }
-        | Event::Acknowledged { invite, .. }
-        | Event::Offered { invite, .. }
-        | Event::OfferAcknowledged { invite, .. }
-        | Event::OfferAnswered { invite, .. }
-        | Event::OfferRefused { invite, .. }
-        | Event::ReferAccepted { invite, .. }
-        | Event::ReferNotified { invite, .. }
-        | Event::ReferRefused { invite, .. }
-        | Event::Referred { invite, .. }
-        | Event::Info { invite, .. }
-        | Event::InfoRefused { invite, .. }
-        | Event::Ended { invite, .. } => invite.0,
         // One lane for all lines.
-        Event::Line { .. } => 0,
+        other => other.invite().map_or(0, |invite| invite.0),
     }
 }
